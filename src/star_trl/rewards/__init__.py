@@ -1,0 +1,8 @@
+# Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
+"""Reward functions, in the calling convention of [`~trl.GRPOTrainer`]."""
+
+from .arithmetic import scratchpad_answer_reward
+from .exact_match import exact_match_reward
+
+
+__all__ = ["exact_match_reward", "scratchpad_answer_reward"]

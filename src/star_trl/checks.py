@@ -1,0 +1,138 @@
+# Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
+"""Checks of what the user gave, before any work is spent."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from datasets import Dataset
+from transformers import PreTrainedConfig
+
+from .prompting import PromptBuilder
+from .samplers import RationaleSampler, RationalizationSampler, Sampler
+from .star_config import STaRConfig
+
+
+# Tokenizing every problem would take a while on large datasets, so this many with the longest texts stand for all.
+NUM_LONGEST = 32
+
+
+def check_problems(dataset: Any, name: str, columns: Sequence[str]) -> None:
+    """
+    Raises where a dataset cannot serve as problems.
+
+    Args:
+        dataset ([`~datasets.Dataset`]):
+            What the user gave.
+        name (`str`):
+            How the argument is called in messages.
+        columns (`list[str]`):
+            Columns that are read.
+
+    Raises:
+        `TypeError`: If it is not a [`~datasets.Dataset`].
+        `ValueError`: If it is empty, a column is missing or has an empty row, or a hinted prompt equals the plain one.
+    """
+    if not isinstance(dataset, Dataset):
+        raise TypeError(
+            f"`{name}` must be a `datasets.Dataset`, got `{type(dataset).__name__}`. Problems are addressed by their "
+            "index, in the ledger and over the iterations, so a stream does not do: load it without `streaming=True`."
+        )
+    if len(dataset) == 0:
+        raise ValueError(f"`{name}` is empty. Check the split and the filters that made it.")
+    for column in columns:
+        if column not in dataset.column_names:
+            raise ValueError(
+                f"`{name}` has no column `{column}`; its columns are {dataset.column_names}. Problems need a "
+                "`prompt`, and a `hinted_prompt` for rationalization."
+            )
+        empty = next((index for index, value in enumerate(dataset[column]) if not value), None)
+        if empty is not None and column in ("prompt", "hinted_prompt"):
+            raise ValueError(f"Row {empty} of `{name}` has an empty `{column}`. Fill it in, or leave the row out.")
+    if "hinted_prompt" in columns:
+        for index, (prompt, hinted) in enumerate(zip(dataset["prompt"], dataset["hinted_prompt"], strict=True)):
+            if prompt == hinted:
+                raise ValueError(
+                    f"Row {index} of `{name}` has the same text in `prompt` and `hinted_prompt`. Either the hint is "
+                    "missing, or it is in the plain prompt as well, where it would leak into training and sampling."
+                )
+
+
+def check_samplers(samplers: list[Sampler] | None, args: STaRConfig, has_hints: bool) -> tuple[list[Sampler], bool]:
+    """
+    The samplers to use.
+
+    Args:
+        samplers (`list[Sampler]`, *optional*):
+            What the user gave.
+        args ([`STaRConfig`]):
+            Configuration.
+        has_hints (`bool`):
+            Whether the problems have a `hinted_prompt`.
+
+    Returns:
+        `tuple[list[Sampler], bool]`: The samplers, and whether rationalization was left out for want of hints.
+
+    Raises:
+        `ValueError`: If there are none, two have the same name, or several completions are to be drawn greedily.
+    """
+    if samplers is None:
+        return [RationaleSampler(), *([RationalizationSampler()] if has_hints else [])], not has_hints
+    names = [sampler.name for sampler in samplers]
+    if not samplers or len(set(names)) < len(names):
+        raise ValueError(f"`samplers` must be a list of samplers with different names, got {names}.")
+    for sampler in samplers:
+        num_generations = sampler.num_generations or args.num_generations
+        temperature = args.temperature if sampler.temperature is None else sampler.temperature
+        if num_generations > 1 and temperature == 0:
+            raise ValueError(
+                f"The sampler `{sampler.name}` draws {num_generations} completions per problem at temperature 0, where "
+                "all of them are the same. Set a `temperature`, or `num_generations=1`."
+            )
+    return samplers, False
+
+
+def check_lengths(
+    dataset: Dataset, name: str, columns: Sequence[str], builder: PromptBuilder, args: STaRConfig, config: PreTrainedConfig
+) -> None:
+    """
+    Raises where prompts and completions do not fit the model's context or `max_length`.
+
+    Args:
+        dataset ([`~datasets.Dataset`]):
+            Problems.
+        name (`str`):
+            How the argument is called in messages.
+        columns (`list[str]`):
+            Prompt columns that are read.
+        builder ([`PromptBuilder`]):
+            Builds the prompts.
+        args ([`STaRConfig`]):
+            Configuration.
+        config ([`~transformers.PreTrainedConfig`]):
+            The model's configuration.
+
+    Raises:
+        `ValueError`: Naming the length that is needed.
+    """
+    for column in dict.fromkeys(columns):
+        lengths = [len(str(prompt)) for prompt in dataset[column]]
+        longest = sorted(range(len(lengths)), key=lambda index: -lengths[index])[:NUM_LONGEST]
+        problems = dataset.select(longest).to_list()
+        for problem in problems[:1]:
+            builder.check(problem, [column])
+        for few_shot in {args.few_shot_iterations != 0, args.few_shot_train}:
+            prompts = builder.encode(problems, column, few_shot)
+            needed = max(map(len, prompts)) + args.max_completion_length
+            context = getattr(config.get_text_config(), "max_position_embeddings", None)
+            if context is not None and needed > context:
+                raise ValueError(
+                    f"The longest `{column}` of `{name}` has {needed - args.max_completion_length} tokens; with "
+                    f"`max_completion_length={args.max_completion_length}` that is {needed}, but the model's context "
+                    f"is {context}. Use fewer few-shot examples, shorter problems or a smaller `max_completion_length`."
+                )
+            if few_shot == args.few_shot_train and args.max_length is not None and needed > args.max_length:
+                raise ValueError(
+                    f"Training sequences of `{name}` can reach {needed} tokens (the longest `{column}` and "
+                    f"`max_completion_length={args.max_completion_length}`), but `max_length={args.max_length}`. Set "
+                    f"`max_length={needed}` or more, or None without packing."
+                )

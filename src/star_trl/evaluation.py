@@ -1,0 +1,42 @@
+# Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
+"""Accuracy, overall and by group, as a metric of the `evaluate` library that needs no network."""
+
+from collections import defaultdict
+from typing import Any
+
+import datasets
+import evaluate
+
+
+class GroupedAccuracy(evaluate.Metric):
+    """
+    Share of right answers, overall and for each group.
+
+    Example:
+    ```python
+    >>> from star_trl.evaluation import GroupedAccuracy
+
+    >>> metric = GroupedAccuracy(keep_in_memory=True)
+    >>> metric.compute(predictions=[1, 0, 1], references=["2 digits", "3 digits", "2 digits"])
+    {'accuracy': 0.6666666666666666, 'accuracy/2 digits': 1.0, 'accuracy/3 digits': 0.0}
+    ```
+    """
+
+    def _info(self) -> evaluate.MetricInfo:
+        return evaluate.MetricInfo(
+            description="Share of right answers, overall and by group.",
+            citation="",
+            inputs_description="predictions: 1 where the answer is right, else 0. references: the group of each.",
+            features=datasets.Features(
+                {"predictions": datasets.Value("int64"), "references": datasets.Value("string")}
+            ),
+        )
+
+    def _compute(self, predictions: list[int], references: list[str], **kwargs: Any) -> dict[str, float]:
+        groups = defaultdict(list)
+        for right, group in zip(predictions, references, strict=True):
+            groups[group].append(right)
+        by_group = {
+            f"accuracy/{group}": sum(groups[group]) / len(groups[group]) for group in sorted(groups) if group
+        }
+        return {"accuracy": sum(predictions) / len(predictions), **by_group}

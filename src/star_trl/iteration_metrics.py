@@ -1,0 +1,53 @@
+# Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
+"""What a person follows during a run, computed from the ledger's samples."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+from .ledger import Sample
+
+
+def sampling_metrics(samples: Sequence[Sample], samplers: Sequence[str], num_candidates: int) -> dict[str, float]:
+    """
+    Metrics of the samples of one iteration.
+
+    Args:
+        samples (`list[Sample]`):
+            Samples of the iteration.
+        samplers (`list[str]`):
+            Names of the samplers, in their order.
+        num_candidates (`int`):
+            Number of problems of the iteration.
+
+    Returns:
+        `dict[str, float]`: `train_data_used`, the share of the problems with a kept sample (the paper's "train data
+        used"), and for each sampler `<name>/solved` (share of the problems that it solved first), `/yield` (share of
+        its samples that are kept), `/reward` (mean over the samples with a reward), `/completion_length` (mean, in
+        tokens) and `/clipped_ratio` (share cut by the length limit). A sampler that proposed nothing has `/solved`
+        only.
+    """
+    metrics: dict[str, float] = {}
+    solved: set[int] = set()
+    for name in samplers:
+        own = [sample for sample in samples if sample.sampler == name]
+        newly_solved = {sample.problem_id for sample in own if sample.kept} - solved
+        solved |= newly_solved
+        metrics[f"{name}/solved"] = len(newly_solved) / num_candidates
+        if not own:
+            continue
+        metrics[f"{name}/yield"] = sum(sample.kept for sample in own) / len(own)
+        metrics[f"{name}/completion_length"] = sum(len(sample.completion_ids) for sample in own) / len(own)
+        metrics[f"{name}/clipped_ratio"] = sum(sample.finish_reason == "length" for sample in own) / len(own)
+        rewards = [sample.reward for sample in own if sample.reward is not None]
+        if rewards:
+            metrics[f"{name}/reward"] = sum(rewards) / len(rewards)
+    metrics["train_data_used"] = len(solved) / num_candidates
+    return metrics
+
+
+def selection_metrics(num_selected: int, dropped: Counter[str]) -> dict[str, float]:
+    """`samples/selected`, and `samples/dropped_<reason>` for each reason that came up."""
+    return {
+        "samples/selected": num_selected,
+        **{f"samples/dropped_{reason}": count for reason, count in sorted(dropped.items())},
+    }

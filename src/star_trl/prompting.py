@@ -1,0 +1,130 @@
+# Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
+"""Problems and few-shot examples -> the token ids that the model is conditioned on."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from transformers import PreTrainedTokenizerBase
+from trl import is_conversational
+
+
+# Few-shot examples are dicts with `prompt`, `completion` and, for samplers that read it, `hinted_prompt`. A function
+# chooses them for each problem: it takes the problem's row and must return the same examples every time.
+FewShotExamples = Sequence[dict[str, Any]] | Callable[[dict[str, Any]], Sequence[dict[str, Any]]]
+
+Messages = list[dict[str, Any]]
+
+
+class PromptBuilder:
+    """
+    Builds prompts, for text and for chat models.
+
+    Text prompts are joined to the few-shot examples by a blank line. With message lists, each example becomes a user
+    and an assistant turn, and the chat template makes the text.
+
+    Args:
+        tokenizer ([`~transformers.PreTrainedTokenizerBase`]):
+            Tokenizer of the model.
+        few_shot_examples (`list[dict]`, [`~datasets.Dataset`] or `Callable[[dict], list[dict]]`, *optional*):
+            Examples, or a function from a problem to its examples.
+        chat_template_kwargs (`dict[str, Any]`, *optional*):
+            Keyword arguments for `apply_chat_template`.
+    """
+
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        few_shot_examples: FewShotExamples | None = None,
+        chat_template_kwargs: dict[str, Any] | None = None,
+    ):
+        self.tokenizer = tokenizer
+        self.chat_template_kwargs = chat_template_kwargs or {}
+        if few_shot_examples is None or callable(few_shot_examples):
+            self._few_shot_examples = few_shot_examples
+        else:
+            self._few_shot_examples = list(few_shot_examples)
+
+    def examples(self, problem: dict[str, Any]) -> Sequence[dict[str, Any]]:
+        """Few-shot examples for a problem."""
+        if callable(self._few_shot_examples):
+            return self._few_shot_examples(problem)
+        return self._few_shot_examples or []
+
+    def is_example(self, problem: dict[str, Any]) -> bool:
+        """Whether a problem is one of its own few-shot examples, whose completion would give its solution away."""
+        return any(example["prompt"] == problem["prompt"] for example in self.examples(problem))
+
+    def check(self, problem: dict[str, Any], columns: Iterable[str]) -> None:
+        """
+        Raises `ValueError` where the few-shot examples of a problem cannot be used with one of the prompt columns.
+        """
+        for example in self.examples(problem):
+            for column in ("prompt", "completion", *columns):
+                if example.get(column) is None:
+                    raise ValueError(
+                        f"A few-shot example has no `{column}`; it has {sorted(example)}. Every example needs a "
+                        "`prompt` and a `completion`, and a `hinted_prompt` where a sampler shows hints."
+                    )
+            for column in columns:
+                if isinstance(example[column], str) != isinstance(problem[column], str):
+                    raise ValueError(
+                        f"The few-shot examples and the problems differ in kind: `{column}` is a "
+                        f"{type(example[column]).__name__} in the example and a {type(problem[column]).__name__} in "
+                        "the problem. Use text in both, or lists of messages in both."
+                    )
+        if not isinstance(problem["prompt"], str) and self.tokenizer.chat_template is None:
+            raise ValueError(
+                "The prompts are lists of messages, but the tokenizer has no chat template. Set "
+                "`chat_template_path` in `STaRConfig`, use a chat model, or make the prompts text."
+            )
+
+    def encode(self, problems: Sequence[dict[str, Any]], column: str, few_shot: bool) -> list[list[int]]:
+        """
+        Token ids of the prompts of some problems.
+
+        Args:
+            problems (`list[dict]`):
+                Rows of the dataset.
+            column (`str`):
+                Which of their columns is the prompt: `"prompt"` or `"hinted_prompt"`.
+            few_shot (`bool`):
+                Whether the few-shot examples stand before it.
+
+        Returns:
+            `list[list[int]]`: One list of ids per problem, unpadded.
+        """
+        if not problems:
+            return []
+        prompts = [self.render(problem, column, few_shot) for problem in problems]
+        if isinstance(prompts[0], str):
+            all_ids = self.tokenizer(text=prompts)["input_ids"]
+            # A few tokenizers end every text with EOS, after which nothing can be continued.
+            return [ids[:-1] if ids and ids[-1] == self.tokenizer.eos_token_id else ids for ids in all_ids]
+        return self.tokenizer.apply_chat_template(
+            prompts, add_generation_prompt=True, tokenize=True, return_dict=True, **self.chat_template_kwargs
+        )["input_ids"]
+
+    def render(self, problem: dict[str, Any], column: str, few_shot: bool) -> str | Messages:
+        """The prompt of one problem as text, or as messages before the chat template."""
+        prompt = problem[column]
+        examples = self.examples(problem) if few_shot else []
+        if isinstance(prompt, str):
+            return "\n\n".join([*(example[column] + example["completion"] for example in examples), prompt])
+        # A system message belongs at the start only, and the problem's is the one that counts.
+        system = [message for message in prompt[:1] if message["role"] == "system"]
+        turns = [turn for example in examples for turn in self._turns(example, column)]
+        return [*system, *turns, *prompt[len(system) :]]
+
+    @staticmethod
+    def _turns(example: dict[str, Any], column: str) -> Messages:
+        completion = example["completion"]
+        if isinstance(completion, str):
+            completion = [{"role": "assistant", "content": completion}]
+        return [message for message in example[column] if message["role"] != "system"] + completion
+
+
+def as_completion(text: str, prompt: str | Messages) -> str | Messages:
+    """A completion in the form that reward functions get: text after text, one message after messages."""
+    if is_conversational({"prompt": prompt}):
+        return [{"role": "assistant", "content": text}]
+    return text

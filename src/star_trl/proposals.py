@@ -1,0 +1,200 @@
+# Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
+"""What stands before and after a sampler: its prompts and parameters, and the scores of its completions."""
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from typing import Any
+
+from datasets import Dataset
+from transformers import PreTrainedConfig, PreTrainedTokenizerBase, TrainerState
+
+from .generation import SamplingParams
+from .generator import seed_of
+from .ledger import Sample
+from .prompting import PromptBuilder, as_completion
+from .rewards.scoring import Score, Scorer
+from .samplers import Completion, Prompt, Sampler
+from .star_config import STaRConfig
+
+
+# Completions are scored and recorded in groups of this size: large enough for reward functions that work on batches,
+# small enough that a crash loses little.
+SCORING_BATCH_SIZE = 64
+
+
+class Proposals:
+    """
+    Turns problems into prompts, and completions into scored samples.
+
+    Args:
+        args ([`STaRConfig`]):
+            Configuration.
+        builder ([`PromptBuilder`]):
+            Builds the prompts.
+        scorer ([`Scorer`]):
+            Scores the completions.
+    """
+
+    def __init__(self, args: STaRConfig, builder: PromptBuilder, scorer: Scorer):
+        self.args = args
+        self.builder = builder
+        self.scorer = scorer
+        self.tokenizer: PreTrainedTokenizerBase = builder.tokenizer
+        self._logged: dict[str, list[float]] = defaultdict(list)
+
+    def prompts(
+        self, sampler: Sampler, dataset: Dataset, problems: Sequence[int], iteration: int, num_generations: int
+    ) -> list[Prompt]:
+        """
+        The prompts of a sampler.
+
+        Args:
+            sampler ([`Sampler`]):
+                The sampler.
+            dataset ([`~datasets.Dataset`]):
+                All problems.
+            problems (`list[int]`):
+                Indices of those to propose for.
+            iteration (`int`):
+                Outer iteration, counted from 1.
+            num_generations (`int`):
+                Number of prompts per problem.
+
+        Returns:
+            `list[Prompt]`: `num_generations` prompts for each problem, next to each other.
+        """
+        last = self.args.few_shot_iterations
+        rows = dataset.select(problems).to_list()
+        all_ids = self.builder.encode(rows, sampler.prompt_column, few_shot=last is None or iteration <= last)
+        return [
+            Prompt(
+                problem=problem,
+                sample_index=index,
+                input_ids=input_ids,
+                seed=seed_of(self.args.seed, iteration, sampler.name, problem, index),
+                columns=row,
+            )
+            for problem, row, input_ids in zip(problems, rows, all_ids, strict=True)
+            for index in range(num_generations)
+        ]
+
+    def sampling_params(self, sampler: Sampler, config: PreTrainedConfig | Any, greedy: bool = False) -> SamplingParams:
+        """
+        How a sampler draws tokens: its own settings over those of the configuration.
+
+        Args:
+            sampler ([`Sampler`]):
+                The sampler.
+            config ([`~transformers.GenerationConfig`]):
+                The model's generation configuration, for its EOS tokens.
+            greedy (`bool`, *optional*, defaults to `False`):
+                Whether to decode greedily whatever the settings.
+        """
+        eos = config.eos_token_id
+        eos_token_ids = [] if eos is None else [eos] if isinstance(eos, int) else eos
+        own = {
+            name: getattr(self.args if getattr(sampler, name) is None else sampler, name)
+            for name in ("temperature", "top_p", "top_k")
+        }
+        return SamplingParams(
+            max_new_tokens=self.args.max_completion_length,
+            eos_token_ids=frozenset([*eos_token_ids, self.tokenizer.eos_token_id]),
+            min_p=self.args.min_p,
+            stop_strings=tuple(self.args.stop_strings or ()),
+            generation_kwargs=self.args.generation_kwargs or {},
+            **{**own, "temperature": 0.0 if greedy else own["temperature"]},
+        )
+
+    def scored(
+        self, completions: Iterable[Completion], sampler: Sampler, iteration: int, trainer_state: TrainerState
+    ) -> Iterator[list[Sample]]:
+        """
+        Scores completions in groups as they come.
+
+        Args:
+            completions (`Iterable[Completion]`):
+                What the sampler yields.
+            sampler ([`Sampler`]):
+                The sampler.
+            iteration (`int`):
+                Outer iteration.
+            trainer_state ([`~transformers.TrainerState`]):
+                Passed to the reward functions.
+
+        Returns:
+            `Iterator[list[Sample]]`: One list per group.
+        """
+        completions = iter(completions)
+        while group := list(islice(completions, SCORING_BATCH_SIZE)):
+            yield self._score(group, sampler, iteration, trainer_state)
+
+    def pop_metrics(self) -> dict[str, float]:
+        """Means of what reward functions gave to `log_metric` since the last call."""
+        metrics = {name: sum(values) / len(values) for name, values in self._logged.items()}
+        self._logged.clear()
+        return metrics
+
+    def _score(
+        self, completions: list[Completion], sampler: Sampler, iteration: int, trainer_state: TrainerState
+    ) -> list[Sample]:
+        rows = [completion.prompt.columns for completion in completions]
+        texts = [self.tokenizer.decode(completion.token_ids, skip_special_tokens=True) for completion in completions]
+        columns = {name: [row[name] for row in rows] for name in rows[0] if name not in ("prompt", "completion")}
+        if "answer" in columns or any(completion.answer is not None for completion in completions):
+            columns["answer"] = [
+                row.get("answer") if completion.answer is None else completion.answer
+                for row, completion in zip(rows, completions, strict=True)
+            ]
+            columns.setdefault("solution", columns["answer"])
+        extras: dict[str, list] = {}
+        scores = self.scorer(
+            prompts=[row["prompt"] for row in rows],
+            completions=[as_completion(text, row["prompt"]) for text, row in zip(texts, rows, strict=True)],
+            completion_ids=[completion.token_ids for completion in completions],
+            trainer_state=trainer_state,
+            log_extra=lambda column, values: extras.update({column: list(values)}),
+            log_metric=lambda name, value: self._logged[name].append(value),
+            **columns,
+        )
+        return [
+            self._sample(
+                completions[row],
+                texts[row],
+                scores[row],
+                sampler,
+                iteration,
+                {column: values[row] for column, values in extras.items()},
+            )
+            for row in range(len(completions))
+        ]
+
+    @staticmethod
+    def _sample(
+        completion: Completion, text: str, score: Score, sampler: Sampler, iteration: int, extra: dict[str, Any]
+    ) -> Sample:
+        if completion.finish_reason == "length":
+            drop_reason = "truncated"
+        elif not score.verified:
+            drop_reason = "unverified"
+        else:
+            drop_reason = None if score.passed else "wrong"
+        prompt = completion.prompt.columns["prompt"]
+        return Sample(
+            iteration=iteration,
+            problem_id=completion.prompt.problem,
+            sampler=sampler.name,
+            sample_index=completion.prompt.sample_index,
+            prompt=prompt if isinstance(prompt, str) else json.dumps(prompt, ensure_ascii=False),
+            hint_shown=completion.hint_shown,
+            completion=text,
+            completion_ids=completion.token_ids,
+            loss_mask=completion.loss_mask,
+            finish_reason=completion.finish_reason,
+            rewards=score.rewards,
+            reward=score.reward,
+            kept=drop_reason is None,
+            drop_reason=drop_reason,
+            extra=extra,
+        )

@@ -1,0 +1,38 @@
+# Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
+
+from typing import Any
+
+from .text import completion_text, normalize_spaces
+
+
+def scratchpad_answer_reward(
+    completions: list[str] | list[list[dict[str, Any]]], answer: list[str], **kwargs: Any
+) -> list[float]:
+    r"""
+    1.0 where the text after the one `</scratch>` equals the answer, up to white space, else 0.0. It looks at nothing
+    inside the scratchpad: as in the STaR paper, a rationale counts as right when its answer is.
+
+    Args:
+        completions (`list[str]` or `list[list[dict]]`):
+            Completions to score, as text or as messages.
+        answer (`list[str]`):
+            The right answers, such as `"8 8 3"`.
+        **kwargs:
+            Other columns, not used.
+
+    Returns:
+        `list[float]`: One reward per completion.
+
+    Example:
+    ```python
+    >>> from star_trl.rewards import scratchpad_answer_reward
+
+    >>> scratchpad_answer_reward(["<scratch>\n, 8 C: 0\n0 8\n</scratch>\n8", "8"], answer=["8", "8"])
+    [1.0, 0.0]
+    ```
+    """
+    rewards = []
+    for completion, right_answer in zip(completions, answer, strict=True):
+        _, *after = completion_text(completion).split("</scratch>")
+        rewards.append(float(len(after) == 1 and normalize_spaces(after[0]) == normalize_spaces(right_answer)))
+    return rewards

@@ -1,0 +1,217 @@
+# Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
+"""Calls the reward functions and decides what is kept."""
+
+import asyncio
+import inspect
+import math
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+
+# GRPO's calling convention: `reward_func(prompts, completions, completion_ids=..., **columns)`, where every column of
+# the dataset is a list with one value per completion, and `trainer_state`, `log_extra` and `log_metric` are passed as
+# well. It returns one reward per completion; `None` means that it does not apply. It may be a coroutine function.
+RewardFunc = Callable[..., Any]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Score:
+    """
+    The rewards of one completion.
+
+    Args:
+        rewards (`dict[str, float | None]`):
+            Reward by function.
+        reward (`float` or `None`):
+            Weighted sum over the functions that apply; `None` if none does.
+        passed (`bool`):
+            Whether every deciding function that applies reaches its threshold, and at least one of them applies.
+        verified (`bool`):
+            Whether at least one deciding function applies.
+    """
+
+    rewards: dict[str, float | None]
+    reward: float | None
+    passed: bool
+    verified: bool
+
+
+class Scorer:
+    """
+    The filter of STaR: the indicator 1[y = y*], and its generalisation to several reward functions.
+
+    Args:
+        reward_funcs (`RewardFunc` or `list[RewardFunc]`):
+            Reward functions.
+        weights (`list[float]`, *optional*):
+            Weight of each in the reward. All `1.0` by default.
+        thresholds (`float` or `list[float | None]`, *optional*):
+            Reward from which a sample is kept, for each function; `None` for one that does not decide. One function
+            has `1.0` by default.
+
+    Raises:
+        `TypeError`: If a reward function cannot be called.
+        `ValueError`: If the weights or the thresholds do not fit the functions, or nothing decides.
+    """
+
+    def __init__(
+        self,
+        reward_funcs: RewardFunc | Sequence[RewardFunc],
+        weights: list[float] | None = None,
+        thresholds: float | list[float | None] | None = None,
+    ):
+        self.reward_funcs = list(reward_funcs) if isinstance(reward_funcs, (list, tuple)) else [reward_funcs]
+        if not self.reward_funcs:
+            raise ValueError("`reward_funcs` is empty. Give at least one reward function, such as exact_match_reward.")
+        for func in self.reward_funcs:
+            # An `nn.Module` can be called, but wants tokenized input.
+            if not callable(func) or hasattr(func, "state_dict"):
+                raise TypeError(
+                    f"A reward function must be a function of (prompts, completions, **columns), got a "
+                    f"{type(func).__name__}. Call a reward model inside such a function."
+                )
+        self.names = [_name(func) for func in self.reward_funcs]
+        if len(set(self.names)) < len(self.names):
+            raise ValueError(f"Reward functions need different names, got {self.names}. Set their `__name__`.")
+        self.weights = weights if weights is not None else [1.0] * len(self.reward_funcs)
+        self.thresholds = self._check_thresholds(thresholds)
+        if len(self.weights) != len(self.reward_funcs):
+            raise ValueError(
+                f"`reward_weights` has {len(self.weights)} values for {len(self.reward_funcs)} reward functions "
+                f"({', '.join(self.names)}). Give one each."
+            )
+
+    def _check_thresholds(self, thresholds: float | list[float | None] | None) -> list[float | None]:
+        if len(self.reward_funcs) == 1:
+            if not isinstance(thresholds, list):
+                return [1.0 if thresholds is None else thresholds]
+        elif not isinstance(thresholds, list):
+            raise ValueError(
+                f"With {len(self.reward_funcs)} reward functions ({', '.join(self.names)}), `reward_threshold` must "
+                f"be a list with one value each, got {thresholds}. `None` marks a function that only ranks and "
+                "weights, so that it cannot let a wrong answer in."
+            )
+        if len(thresholds) != len(self.reward_funcs):
+            raise ValueError(
+                f"`reward_threshold` has {len(thresholds)} values for {len(self.reward_funcs)} reward functions "
+                f"({', '.join(self.names)}). Give one each."
+            )
+        if all(threshold is None for threshold in thresholds):
+            raise ValueError("`reward_threshold` is None for every reward function, so nothing decides what is kept.")
+        return thresholds
+
+    def check_columns(self, columns: Sequence[str]) -> None:
+        """
+        Raises `ValueError` if a reward function requires a column that is not there.
+
+        Args:
+            columns (`list[str]`):
+                Columns of the dataset.
+        """
+        given = {*columns, "prompts", "completions", "completion_ids", "trainer_state", "log_extra", "log_metric"}
+        if "answer" in columns:
+            given.add("solution")
+        for func, name in zip(self.reward_funcs, self.names, strict=True):
+            for parameter in inspect.signature(func).parameters.values():
+                required = parameter.default is inspect.Parameter.empty and parameter.kind in (
+                    inspect.Parameter.POSITIONAL_OR_KEYWORD,
+                    inspect.Parameter.KEYWORD_ONLY,
+                )
+                if required and parameter.name not in given:
+                    raise ValueError(
+                        f"The reward function `{name}` needs a column `{parameter.name}`, which the dataset does not "
+                        f"have. Its columns are {sorted(columns)}."
+                    )
+
+    def __call__(
+        self, prompts: list, completions: list, completion_ids: list[list[int]], **columns: Any
+    ) -> list[Score]:
+        """
+        Scores some completions.
+
+        Args:
+            prompts (`list[str]` or `list[list[dict]]`):
+                Prompts of the problems, without few-shot examples and hints.
+            completions (`list[str]` or `list[list[dict]]`):
+                Their completions.
+            completion_ids (`list[list[int]]`):
+                Token ids of the completions.
+            **columns:
+                Further columns, each a list with one value per completion, and what else the functions get.
+
+        Returns:
+            `list[Score]`: One score per completion.
+
+        Raises:
+            `ValueError`: If a function does not return one reward per completion.
+            `TypeError`: If a function fails on text prompts because it reads messages.
+        """
+        arguments = {"prompts": prompts, "completions": completions, "completion_ids": completion_ids, **columns}
+        returned = [self._call(func, name, arguments) for func, name in zip(self.reward_funcs, self.names, strict=True)]
+        if any(inspect.isawaitable(result) for result in returned):
+            returned = _gather(returned)
+        rewards_by_func = [
+            self._check_rewards(result, name, len(completions))
+            for result, name in zip(returned, self.names, strict=True)
+        ]
+        return [self._score(rewards) for rewards in zip(*rewards_by_func, strict=True)]
+
+    @staticmethod
+    def _call(func: RewardFunc, name: str, arguments: dict[str, Any]) -> Any:
+        try:
+            return func(**arguments)
+        except TypeError as error:
+            if isinstance(arguments["completions"][0], str) and "string indices" in str(error):
+                raise TypeError(
+                    f"The reward function `{name}` reads completions as lists of messages, but the prompts are text, "
+                    "and so are the completions. Make the prompts conversational "
+                    '(`[{"role": "user", "content": ...}]`), or use a reward function for text.'
+                ) from error
+            raise
+
+    @staticmethod
+    def _check_rewards(returned: Any, name: str, expected: int) -> list[float | None]:
+        rewards = list(returned)
+        if len(rewards) != expected:
+            raise ValueError(
+                f"The reward function `{name}` returned {len(rewards)} rewards for {expected} completions. It must "
+                "return exactly one per completion, `None` where it does not apply."
+            )
+        # Reward functions written for GRPO may mark what does not apply with NaN, which JSON cannot hold.
+        return [None if reward is None or math.isnan(reward) else float(reward) for reward in rewards]
+
+    def _score(self, rewards: Sequence[float | None]) -> Score:
+        weighted = [
+            weight * reward for weight, reward in zip(self.weights, rewards, strict=True) if reward is not None
+        ]
+        decisions = [
+            reward >= threshold
+            for reward, threshold in zip(rewards, self.thresholds, strict=True)
+            if reward is not None and threshold is not None
+        ]
+        return Score(
+            rewards=dict(zip(self.names, rewards, strict=True)),
+            reward=sum(weighted) if weighted else None,
+            passed=bool(decisions) and all(decisions),
+            verified=bool(decisions),
+        )
+
+
+def _name(func: RewardFunc) -> str:
+    while not hasattr(func, "__name__") and hasattr(func, "func"):  # functools.partial
+        func = func.func
+    return getattr(func, "__name__", type(func).__name__)
+
+
+def _gather(results: list[Any]) -> list[Any]:
+    """Waits for the coroutines among the results, all at once."""
+
+    async def wait() -> list[Any]:
+        awaited = iter(await asyncio.gather(*(result for result in results if inspect.isawaitable(result))))
+        return [next(awaited) if inspect.isawaitable(result) else result for result in results]
+
+    # In a thread of its own, since a notebook already runs an event loop in this one.
+    with ThreadPoolExecutor(max_workers=1) as executor:
+        return executor.submit(asyncio.run, wait()).result()

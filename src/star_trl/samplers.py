@@ -1,0 +1,234 @@
+# Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
+"""Proposal distributions: which problems to sample for, conditioned on what, and how."""
+
+import random
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+from datasets import Dataset
+from transformers import PreTrainedTokenizerBase
+
+from .generation.engine import FinishReason
+from .ledger import Ledger
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Prompt:
+    """
+    What one completion is conditioned on.
+
+    Args:
+        problem (`int`):
+            Index of the problem in the dataset.
+        sample_index (`int`):
+            Which of the `num_generations` completions of the problem this is.
+        input_ids (`list[int]`):
+            Token ids of the prompt, few-shot examples included.
+        seed (`int`):
+            Seed of the completion's own random stream.
+        columns (`dict[str, Any]`):
+            The problem's row.
+    """
+
+    problem: int
+    sample_index: int
+    input_ids: list[int]
+    seed: int
+    columns: dict[str, Any] = field(repr=False)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Completion:
+    """
+    What a sampler yields for a prompt.
+
+    Args:
+        prompt ([`Prompt`]):
+            The prompt that the sampler was given.
+        token_ids (`list[int]`):
+            Token ids after the prompt, as sampled, ending with EOS unless cut by the length limit.
+        loss_mask (`list[bool]`):
+            For each token, whether it is trained on: `False` for tokens that the model did not write, such as a
+            tool's result.
+        finish_reason (`"eos"`, `"stop"` or `"length"`):
+            What ended it. One that was cut (`"length"`) is never kept.
+        logprobs (`list[float]`, *optional*):
+            Log-probability of each token, on request.
+        hint_shown (`bool`, *optional*, defaults to `False`):
+            Whether the sampler wants the hint to stay in the training prompt.
+        answer (`Any`, *optional*):
+            What to score against in place of the problem's `answer`, such as a majority vote.
+    """
+
+    prompt: Prompt
+    token_ids: list[int]
+    loss_mask: list[bool]
+    finish_reason: FinishReason
+    logprobs: list[float] | None = None
+    hint_shown: bool = False
+    answer: Any = None
+
+
+class Generate(Protocol):
+    """
+    What a sampler generates with: the current model under the sampler's settings.
+
+    Called with prompts, it yields a [`Completion`] for each as it finishes, in any order. Keyword arguments replace
+    fields of [`~star_trl.generation.SamplingParams`] for this call (`stop_strings`, `max_new_tokens`, ...).
+    """
+
+    tokenizer: PreTrainedTokenizerBase
+
+    def __call__(self, prompts: Sequence[Prompt], **overrides: Any) -> Iterator[Completion]: ...
+
+
+@dataclass(kw_only=True)
+class LoopState:
+    """
+    What a sampler knows when it chooses its problems.
+
+    Args:
+        iteration (`int`):
+            Outer iteration, counted from 1.
+        problems ([`~datasets.Dataset`]):
+            The training problems.
+        candidates (`list[int]`):
+            Indices of the problems of this iteration: `num_problems_per_iteration` of them, without those that are
+            few-shot examples.
+        solved (`set[int]`):
+            Problems of this iteration that an earlier sampler solved, that is, has a kept sample of.
+        rng (`random.Random`):
+            Random numbers that depend only on the seed, the iteration and the sampler.
+        ledger ([`~star_trl.ledger.Ledger`]):
+            All samples so far.
+    """
+
+    iteration: int
+    problems: Dataset
+    candidates: list[int]
+    solved: set[int]
+    rng: random.Random
+    ledger: Ledger
+
+
+class Sampler:
+    """
+    A proposal distribution. Subclass it, and give the trainer a list of them: they run in that order, and each sees
+    what the earlier ones solved.
+
+    Attributes:
+        name (`str`):
+            Where a sample comes from, in the ledger and in the metrics.
+        prompt_column (`str`, defaults to `"prompt"`):
+            Column of the problems, and of the few-shot examples, that the model is conditioned on. What it is
+            *trained* on is always `"prompt"`.
+        num_generations (`int`, *optional*), temperature (`float`, *optional*), top_p (`float`, *optional*),
+        top_k (`int`, *optional*):
+            Replace the values of [`STaRConfig`] where they are set.
+    """
+
+    name: str
+    prompt_column: str = "prompt"
+    num_generations: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+
+    def select(self, state: LoopState) -> list[int]:
+        """Indices of the problems that it proposes for. By default all of this iteration's."""
+        return state.candidates
+
+    def sample(self, prompts: Sequence[Prompt], generate: Generate) -> Iterable[Completion]:
+        """
+        Completions for the prompts. Override it to call a tool in the middle, to vote, to mark samples.
+
+        Args:
+            prompts (`list[Prompt]`):
+                `num_generations` prompts for each selected problem.
+            generate ([`Generate`]):
+                Generates with the current model.
+
+        Returns:
+            `Iterable[Completion]`: Yielded as they finish; they are scored and recorded as they come.
+        """
+        yield from generate(prompts)
+
+
+class RationaleSampler(Sampler):
+    """
+    Rationale generation: proposes from M(r, y | x) for every problem (Algorithm 1, line 3, of the STaR paper).
+
+    Args:
+        num_generations (`int`, *optional*):
+            Completions per problem. As in [`STaRConfig`] by default, and so are the following.
+        temperature (`float`, *optional*):
+            Sampling temperature.
+        top_p (`float`, *optional*):
+            Cumulative probability of the most likely tokens to keep.
+        top_k (`int`, *optional*):
+            Number of most likely tokens to keep.
+    """
+
+    name = "rationale"
+
+    def __init__(
+        self,
+        num_generations: int | None = None,
+        temperature: float | None = None,
+        top_p: float | None = None,
+        top_k: int | None = None,
+    ):
+        self.num_generations = num_generations
+        self.temperature = temperature
+        self.top_p = top_p
+        self.top_k = top_k
+
+
+class RationalizationSampler(RationaleSampler):
+    """
+    Rationalization: proposes from M(r, y | x, y*), with the answer as a hint, for the problems that no earlier
+    sampler solved (Algorithm 1, lines 4 and 6). The samples are trained on behind the prompt without the hint.
+
+    Args:
+        p (`float`, *optional*, defaults to `1.0`):
+            Share of the unsolved problems, chosen at random in each iteration, that it proposes for.
+        p_show_hint (`float`, *optional*, defaults to `0.0`):
+            Share of its samples that are trained on with the hint left in the prompt, so that the model does not
+            forget what a hint is for. They are marked `hint_shown` in the ledger. The authors' code has this option.
+        num_generations (`int`, *optional*), temperature (`float`, *optional*), top_p (`float`, *optional*), top_k
+        (`int`, *optional*):
+            As in [`RationaleSampler`].
+
+    Raises:
+        `ValueError`: If `p` or `p_show_hint` is not between 0 and 1.
+    """
+
+    name = "rationalization"
+    prompt_column = "hinted_prompt"
+
+    def __init__(
+        self,
+        p: float = 1.0,
+        p_show_hint: float = 0.0,
+        num_generations: int | None = None,
+        temperature: float | None = None,
+        top_p: float | None = None,
+        top_k: int | None = None,
+    ):
+        super().__init__(num_generations=num_generations, temperature=temperature, top_p=top_p, top_k=top_k)
+        for name, value in (("p", p), ("p_show_hint", p_show_hint)):
+            if not 0 <= value <= 1:
+                raise ValueError(f"`{name}` is a share and must lie between 0 and 1, got {value}.")
+        self.p = p
+        self.p_show_hint = p_show_hint
+
+    def select(self, state: LoopState) -> list[int]:
+        unsolved = [problem for problem in state.candidates if problem not in state.solved]
+        return [problem for problem in unsolved if state.rng.random() < self.p]
+
+    def sample(self, prompts: Sequence[Prompt], generate: Generate) -> Iterable[Completion]:
+        for completion in generate(prompts):
+            # Keyed by the sample, so that it does not depend on the order in which completions finish.
+            show_hint = random.Random(f"{completion.prompt.seed} show hint").random() < self.p_show_hint
+            yield replace(completion, hint_shown=show_hint)

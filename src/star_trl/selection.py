@@ -1,0 +1,43 @@
+# Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
+"""Kept samples -> the samples to train on: D_n and D_n^rat of the STaR paper."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+from .ledger import Sample
+
+
+def select_samples(
+    samples: Sequence[Sample], max_samples_per_problem: int | None = None
+) -> tuple[list[Sample], Counter[str]]:
+    """
+    Chooses the samples to train on, in the order given.
+
+    Args:
+        samples (`list[Sample]`):
+            Samples of one or more iterations.
+        max_samples_per_problem (`int`, *optional*):
+            Most samples of one problem; the first ones stay.
+
+    Returns:
+        `tuple[list[Sample], Counter[str]]`: The samples, and how many of the others were dropped for each reason:
+        the `drop_reason` of a sample that is not kept, `"duplicate"` (the same token ids for the same problem) or
+        `"cap"`.
+    """
+    selected: list[Sample] = []
+    dropped: Counter[str] = Counter()
+    seen = set()
+    per_problem: Counter[int] = Counter()
+    for sample in samples:
+        identity = (sample.problem_id, sample.hint_shown, tuple(sample.completion_ids))
+        if not sample.kept:
+            dropped[sample.drop_reason] += 1
+        elif identity in seen:
+            dropped["duplicate"] += 1
+        elif max_samples_per_problem is not None and per_problem[sample.problem_id] >= max_samples_per_problem:
+            dropped["cap"] += 1
+        else:
+            seen.add(identity)
+            per_problem[sample.problem_id] += 1
+            selected.append(sample)
+    return selected, dropped

@@ -1,0 +1,330 @@
+# Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
+
+import math
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any
+
+from transformers import IntervalStrategy, SaveStrategy
+from trl import SFTConfig
+
+
+@dataclass
+class STaRConfig(SFTConfig):
+    r"""
+    Configuration class for the [`STaRTrainer`].
+
+    This class includes only the parameters that are specific to STaR. For a full list of training arguments, please
+    refer to the [`~trl.SFTConfig`] and [`~transformers.TrainingArguments`] documentation. Where a default is said to
+    be the paper's, the paper is [STaR](https://huggingface.co/papers/2203.14465).
+
+    Optimizer, learning rate, schedule, `max_steps`, `num_train_epochs` and `logging_steps` belong to the inner loop,
+    which starts afresh in every outer iteration. Evaluation, `save_strategy`, `save_total_limit`,
+    `load_best_model_at_end` and `metric_for_best_model` belong to the outer loop: the model is evaluated after every
+    outer iteration whenever there is an `eval_dataset`, and saved after it unless `save_strategy="no"`.
+
+    Parameters:
+        > Parameters that control the outer loop
+
+        num_iterations (`int`, *optional*, defaults to `5`):
+            Number of outer iterations: sample, filter, fine-tune. Not GRPO's `num_iterations` (μ, the number of
+            updates per batch).
+        num_problems_per_iteration (`int`, *optional*):
+            Number of problems drawn at random, without replacement, for each outer iteration. All by default. The
+            paper draws 10,000 of 50,000 in its arithmetic experiment (section 4.3).
+        sample_iterations (`int`, *optional*, defaults to `1`):
+            Number of latest outer iterations whose samples are trained on. `1` is the paper's: the samples of this
+            iteration only.
+        patience (`int`, *optional*):
+            Stops when the metric has not improved for this many outer iterations. The metric is
+            `metric_for_best_model`, or, without an `eval_dataset`, the share of training problems solved.
+        overwrite_output_dir (`bool`, *optional*, defaults to `False`):
+            Whether `train()` may delete the run that it finds in `output_dir`. Otherwise it raises.
+
+        > Parameters that control the inner loop
+
+        reset_model (`bool`, *optional*, defaults to `True`):
+            Whether every outer iteration fine-tunes the original model (the paper, section 3.1) instead of the
+            model of the iteration before.
+        initial_steps (`int`, *optional*, defaults to `40`):
+            Number of optimizer steps in the first outer iteration (the paper's). `None`: `max_steps` or
+            `num_train_epochs` apply to every outer iteration.
+        step_growth (`float`, *optional*, defaults to `1.2`):
+            Factor by which the number of steps grows with each outer iteration (the paper's, section 4.1).
+        step_increment (`int`, *optional*):
+            Number of steps added with each outer iteration instead; needs `step_growth=1`. The paper's arithmetic
+            experiment starts with 300 and adds 20.
+        max_inner_steps (`int`, *optional*):
+            Most steps in one outer iteration. The paper caps them from iteration 30 on, at 7,912, for GSM8K.
+        few_shot_train (`bool`, *optional*, defaults to `True`):
+            Whether the few-shot examples stand before the prompt in the training sequences, as in the paper's
+            main results. Without effect when there are no `few_shot_examples`.
+
+        > Parameters that control generation
+
+        max_completion_length (`int`, *optional*, defaults to `512`):
+            Most tokens of a completion. One that is cut there is recorded and never kept.
+        num_generations (`int`, *optional*, defaults to `1`):
+            Number of completions per problem. More than one needs a temperature.
+        temperature (`float`, *optional*, defaults to `0.0`):
+            Sampling temperature; `0.0` is greedy decoding, as in the paper.
+        top_p (`float`, *optional*, defaults to `1.0`):
+            Cumulative probability of the most likely tokens to keep.
+        top_k (`int`, *optional*, defaults to `0`):
+            Number of most likely tokens to keep; `0` keeps all.
+        min_p (`float`, *optional*):
+            Least probability to keep, relative to the most likely token's.
+        generation_kwargs (`dict[str, Any]`, *optional*):
+            Further fields of [`~transformers.GenerationConfig`].
+        stop_strings (`list[str]`, *optional*):
+            Texts that end a completion. With few-shot text prompts `["\n\n"]` ends it where the next example would
+            begin.
+        generation_batch_size (`int`, *optional*):
+            Number of completions that are generated together on each process. The engine chooses by default.
+        few_shot_iterations (`int`, *optional*):
+            Last outer iteration that samples with the few-shot examples. All do by default.
+        chat_template_kwargs (`dict[str, Any]`, *optional*):
+            Keyword arguments for `apply_chat_template`, for example `{"enable_thinking": False}`.
+
+        > Parameters that control which samples are trained on
+
+        reward_threshold (`float` or `list[float | None]`, *optional*):
+            Reward from which a sample is kept. With one reward function it defaults to `1.0`. With several, one
+            value each must be given; `None` means that the function does not decide.
+        reward_weights (`list[float]`, *optional*):
+            Weight of each reward function in the sample's reward. All `1.0` by default.
+        max_samples_per_problem (`int`, *optional*):
+            Most samples of one problem to train on. All by default.
+
+        > Parameters that control evaluation
+
+        eval_group_column (`str`, *optional*):
+            Column of the evaluation dataset; `eval_accuracy/<value>` is reported for each of its values.
+
+    > [!NOTE]
+    > These parameters have default values different from [`~trl.SFTConfig`]:
+    > - `metric_for_best_model`: Defaults to `"accuracy"`.
+    """
+
+    _VALID_DICT_FIELDS = SFTConfig._VALID_DICT_FIELDS + ["generation_kwargs", "chat_template_kwargs"]
+
+    # Parameters whose default values are overridden from SFTConfig
+    metric_for_best_model: str | None = field(
+        default="accuracy",
+        metadata={"help": "Evaluation metric that decides which outer iteration is the best."},
+    )
+
+    # Parameters that control the outer loop
+    num_iterations: int = field(
+        default=5,
+        metadata={"help": "Number of outer iterations: sample, filter, fine-tune. Not GRPO's `num_iterations`."},
+    )
+    num_problems_per_iteration: int | None = field(
+        default=None,
+        metadata={"help": "Number of problems drawn at random for each outer iteration. All by default."},
+    )
+    sample_iterations: int = field(
+        default=1,
+        metadata={"help": "Number of latest outer iterations whose samples are trained on."},
+    )
+    patience: int | None = field(
+        default=None,
+        metadata={"help": "Stop when the metric has not improved for this many outer iterations."},
+    )
+    overwrite_output_dir: bool = field(
+        default=False,
+        metadata={"help": "Whether `train()` may delete the run that it finds in `output_dir`."},
+    )
+
+    # Parameters that control the inner loop
+    reset_model: bool = field(
+        default=True,
+        metadata={"help": "Whether every outer iteration fine-tunes the original model (as in the paper)."},
+    )
+    initial_steps: int | None = field(
+        default=40,
+        metadata={
+            "help": "Number of optimizer steps in the first outer iteration. `None`: `max_steps` or "
+            "`num_train_epochs` apply to every outer iteration."
+        },
+    )
+    step_growth: float = field(
+        default=1.2,
+        metadata={"help": "Factor by which the number of steps grows with each outer iteration."},
+    )
+    step_increment: int | None = field(
+        default=None,
+        metadata={"help": "Number of steps added with each outer iteration instead; needs `step_growth=1`."},
+    )
+    max_inner_steps: int | None = field(
+        default=None,
+        metadata={"help": "Most steps in one outer iteration."},
+    )
+    few_shot_train: bool = field(
+        default=True,
+        metadata={"help": "Whether the few-shot examples stand before the prompt in the training sequences."},
+    )
+
+    # Parameters that control generation
+    max_completion_length: int = field(
+        default=512,
+        metadata={"help": "Most tokens of a completion. One that is cut there is recorded and never kept."},
+    )
+    num_generations: int = field(
+        default=1,
+        metadata={"help": "Number of completions per problem. More than one needs a temperature."},
+    )
+    temperature: float = field(
+        default=0.0,
+        metadata={"help": "Sampling temperature; 0.0 is greedy decoding."},
+    )
+    top_p: float = field(
+        default=1.0,
+        metadata={"help": "Cumulative probability of the most likely tokens to keep."},
+    )
+    top_k: int = field(
+        default=0,
+        metadata={"help": "Number of most likely tokens to keep; 0 keeps all."},
+    )
+    min_p: float | None = field(
+        default=None,
+        metadata={"help": "Least probability to keep, relative to the most likely token's."},
+    )
+    generation_kwargs: dict[str, Any] | str | None = field(
+        default=None,
+        metadata={"help": "Further fields of `GenerationConfig`."},
+    )
+    stop_strings: list[str] | None = field(
+        default=None,
+        metadata={"help": "Texts that end a completion."},
+    )
+    generation_batch_size: int | None = field(
+        default=None,
+        metadata={"help": "Number of completions generated together on each process. The engine chooses by default."},
+    )
+    few_shot_iterations: int | None = field(
+        default=None,
+        metadata={"help": "Last outer iteration that samples with the few-shot examples. All do by default."},
+    )
+    chat_template_kwargs: dict[str, Any] | str | None = field(
+        default=None,
+        metadata={"help": "Keyword arguments for `apply_chat_template`."},
+    )
+
+    # Parameters that control which samples are trained on
+    reward_threshold: list[float | None] | float | None = field(
+        default=None,
+        metadata={
+            "help": "Reward from which a sample is kept: 1.0 with one reward function; one value each with several, "
+            "`None` for a function that does not decide."
+        },
+    )
+    reward_weights: list[float] | None = field(
+        default=None,
+        metadata={"help": "Weight of each reward function in the sample's reward. All 1.0 by default."},
+    )
+    max_samples_per_problem: int | None = field(
+        default=None,
+        metadata={"help": "Most samples of one problem to train on. All by default."},
+    )
+
+    # Parameters that control evaluation
+    eval_group_column: str | None = field(
+        default=None,
+        metadata={"help": "Column of the evaluation dataset; accuracy is reported for each of its values."},
+    )
+
+    def __post_init__(self):
+        # `TrainingArguments` checks that evaluation and saving fall on the same inner steps. Both happen after every
+        # outer iteration here, so the check is passed with the strategies that say so.
+        if self.load_best_model_at_end:
+            if SaveStrategy(self.save_strategy) == SaveStrategy.NO:
+                raise ValueError(
+                    "`load_best_model_at_end=True` needs the checkpoints of the outer iterations, but "
+                    "`save_strategy='no'`. Use `save_strategy='epoch'` (every outer iteration) or 'best'."
+                )
+            self.eval_strategy = IntervalStrategy.EPOCH
+            if SaveStrategy(self.save_strategy) != SaveStrategy.BEST:
+                self.save_strategy = SaveStrategy.EPOCH
+        super().__post_init__()
+        self._check_schedule()
+        self._check_sampling()
+
+    def _check_schedule(self):
+        for name in ("num_iterations", "sample_iterations"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"`{name}` must be at least 1, got {getattr(self, name)}.")
+        for name in (
+            "num_problems_per_iteration",
+            "patience",
+            "initial_steps",
+            "max_inner_steps",
+            "max_samples_per_problem",
+            "generation_batch_size",
+        ):
+            if getattr(self, name) is not None and getattr(self, name) < 1:
+                raise ValueError(f"`{name}` must be at least 1 or None, got {getattr(self, name)}.")
+        if self.initial_steps is not None and self.max_steps > 0:
+            raise ValueError(
+                f"`max_steps={self.max_steps}` and `initial_steps={self.initial_steps}` both set the length of the "
+                "inner loop. Set `initial_steps=None` to use `max_steps` in every outer iteration."
+            )
+        if self.initial_steps is None and (self.step_increment is not None or self.max_inner_steps is not None):
+            raise ValueError(
+                "`step_increment` and `max_inner_steps` shape the schedule that starts with `initial_steps`, which is "
+                "None. Set `initial_steps`, or leave them out."
+            )
+        if self.step_growth <= 0:
+            raise ValueError(f"`step_growth` must be positive, got {self.step_growth}.")
+        if self.step_increment is not None and self.step_growth != 1:
+            raise ValueError(
+                f"`step_increment={self.step_increment}` and `step_growth={self.step_growth}` both make the number of "
+                "steps grow. Set `step_growth=1` to add steps, or leave `step_increment` out to multiply them."
+            )
+        if self.completion_only_loss is False or self.assistant_only_loss:
+            raise ValueError(
+                "STaR computes the loss on the sampled completion only. Leave `completion_only_loss` and "
+                "`assistant_only_loss` at their defaults."
+            )
+        if self.dataset_kwargs is not None and self.dataset_kwargs.get("skip_prepare_dataset"):
+            raise ValueError(
+                "`dataset_kwargs={'skip_prepare_dataset': True}` has no meaning here: the training sequences are "
+                "built from the samples. Leave it out."
+            )
+
+    def _check_sampling(self):
+        if self.max_completion_length < 1:
+            raise ValueError(f"`max_completion_length` must be at least 1, got {self.max_completion_length}.")
+        if self.num_generations < 1:
+            raise ValueError(f"`num_generations` must be at least 1, got {self.num_generations}.")
+        if self.temperature < 0:
+            raise ValueError(f"`temperature` must be 0.0 (greedy) or positive, got {self.temperature}.")
+        if not 0 < self.top_p <= 1:
+            raise ValueError(f"`top_p` must be above 0 and at most 1, got {self.top_p}.")
+        if self.few_shot_iterations is not None and self.few_shot_iterations < 0:
+            raise ValueError(f"`few_shot_iterations` must be 0 or more, got {self.few_shot_iterations}.")
+        if isinstance(self.stop_strings, str):
+            self.stop_strings = [self.stop_strings]
+        if self.stop_strings is not None and not all(self.stop_strings):
+            raise ValueError("`stop_strings` holds an empty string, which would end every completion at once.")
+
+    def inner_steps(self, iteration: int) -> int | None:
+        """
+        Number of optimizer steps in one outer iteration.
+
+        Args:
+            iteration (`int`):
+                Outer iteration, counted from 1.
+
+        Returns:
+            `int` or `None`:
+                `floor(initial_steps * step_growth ** (iteration - 1))`, plus `step_increment` for each iteration
+                before, at most `max_inner_steps`; `None` where `max_steps` or `num_train_epochs` decide. The paper's
+                schedule is given in its section 4.1.
+        """
+        if self.initial_steps is None:
+            return None
+        # Exact arithmetic: a power of the float 1.2 may fall just below a whole number.
+        steps = math.floor(self.initial_steps * Fraction(str(self.step_growth)) ** (iteration - 1))
+        steps += (self.step_increment or 0) * (iteration - 1)
+        return min(steps, self.max_inner_steps) if self.max_inner_steps is not None else steps

@@ -1,0 +1,61 @@
+# Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
+"""Selected samples -> the token ids and labels that the model is fine-tuned on."""
+
+from collections.abc import Sequence
+
+from datasets import Dataset
+
+from .ledger import Sample
+from .prompting import PromptBuilder
+from .star_config import STaRConfig
+
+
+def training_sequences(
+    selected: Sequence[Sample], problems: Dataset, builder: PromptBuilder, args: STaRConfig
+) -> Dataset:
+    """
+    Token ids and labels of samples: the very ids that were sampled, behind the hint-free prompt, or behind the hinted
+    one where the sampler chose to leave the hint in. The loss is on what the model wrote.
+
+    Labels are given, and not a completion mask, because [`~trl.SFTTrainer`] decides how to read a mask from the first
+    row of the dataset that it was made with, which here holds problems.
+
+    Args:
+        selected (`list[Sample]`):
+            Samples to train on.
+        problems ([`~datasets.Dataset`]):
+            The training problems.
+        builder ([`PromptBuilder`]):
+            Builds the prompts.
+        args ([`STaRConfig`]):
+            Configuration, for `few_shot_train` and `max_length`.
+
+    Returns:
+        [`~datasets.Dataset`]: `input_ids` and `labels` (-100 on the prompt), one row per sample, neither padded nor
+        packed.
+
+    Raises:
+        `ValueError`: If a sequence is longer than `max_length`, at which it would be cut.
+    """
+    rows = problems.select([sample.problem_id for sample in selected]).to_list()
+    plain = builder.encode(rows, "prompt", args.few_shot_train)
+    shown = [index for index, sample in enumerate(selected) if sample.hint_shown]
+    hinted = builder.encode([rows[index] for index in shown], "hinted_prompt", args.few_shot_train)
+    prompts = {**dict(enumerate(plain)), **dict(zip(shown, hinted, strict=True))}
+    input_ids, labels = [], []
+    for index, sample in enumerate(selected):
+        input_ids.append(prompts[index] + sample.completion_ids)
+        labels.append(
+            [-100] * len(prompts[index])
+            + [
+                token if trained else -100
+                for token, trained in zip(sample.completion_ids, sample.loss_mask, strict=True)
+            ]
+        )
+    longest = max(map(len, input_ids))
+    if args.max_length is not None and longest > args.max_length:
+        raise ValueError(
+            f"A training sequence has {longest} tokens, more than `max_length={args.max_length}`, and would be cut. "
+            f"Set `max_length={longest}` or more, or None without packing."
+        )
+    return Dataset.from_dict({"input_ids": input_ids, "labels": labels})
