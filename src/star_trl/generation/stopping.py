@@ -1,0 +1,118 @@
+# Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
+"""Stop strings, decided on the decoded text of what was generated."""
+
+from collections.abc import Sequence
+from typing import cast
+
+import torch
+from transformers import PreTrainedTokenizerBase
+
+
+class StopStrings:
+    """
+    Tells when a completion has spelled out a stop string.
+
+    The decision is made on the decoded text of the generated token ids, so it holds for every tokenizer, whether a
+    stop string spans several tokens or ends in the middle of one. Decoding every row after every token would be slow:
+    `may_complete` first picks, by one table look-up, the few tokens that could be the last of a stop string.
+
+    Args:
+        tokenizer ([`~transformers.PreTrainedTokenizerBase`]):
+            Tokenizer that the token ids belong to.
+        strings (`Sequence[str]`):
+            The stop strings. An empty sequence never stops anything.
+
+    Example:
+
+    ```python
+    >>> stop = StopStrings(tokenizer, ["\\nQ:"])
+    >>> ids = tokenizer("A: 4\\nQ: what").input_ids
+    >>> stop.found(ids)
+    True
+    >>> tokenizer.decode(stop.trim(ids))
+    'A: 4'
+    ```
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, strings: Sequence[str]):
+        if any(not string for string in strings):
+            raise ValueError("An empty stop string would end every completion before its first token.")
+        self.tokenizer = tokenizer
+        self.strings = tuple(strings)
+        self._candidates = torch.tensor(self._completing_tokens(), dtype=torch.bool)
+
+    def _completing_tokens(self) -> list[bool]:
+        """
+        For every token id, whether it can contribute the last character of a stop string. A token's text may depend
+        on its neighbours (the space before a word, stripped at the beginning), so the pair of twice the same token
+        stands for both. An undecodable part of a character (U+FFFD) can complete any character. One entry more than
+        the vocabulary serves the ids beyond it, which models with padded embeddings can sample.
+        """
+        size = len(self.tokenizer)
+        if not self.strings:
+            return [False] * (size + 1)
+        last_characters = {string[-1] for string in self.strings} | {"\ufffd"}
+        texts = self.tokenizer.batch_decode([[i, i] for i in range(size)], clean_up_tokenization_spaces=False)
+        return [not last_characters.isdisjoint(text) for text in texts] + [False]
+
+    def may_complete(self, token_ids: torch.Tensor) -> torch.Tensor:
+        """
+        Cheap test that has to be true before [`~StopStrings.found`] can be.
+
+        Args:
+            token_ids (`torch.Tensor` of shape `(batch,)`):
+                The newest token of each row.
+
+        Returns:
+            `torch.Tensor` of shape `(batch,)` and type `torch.bool`.
+        """
+        self._candidates = self._candidates.to(token_ids.device)
+        return self._candidates[token_ids.clamp(max=len(self._candidates) - 1)]
+
+    def found(self, token_ids: Sequence[int]) -> bool:
+        """
+        Whether the text of the token ids contains a stop string.
+
+        Args:
+            token_ids (`Sequence[int]`):
+                Generated token ids, without those of the prompt.
+        """
+        text = self._decode(token_ids)
+        return any(string in text for string in self.strings)
+
+    def trim(self, token_ids: Sequence[int]) -> list[int]:
+        """
+        The token ids of a completion without its stop string: those that lie wholly inside the earliest occurrence,
+        or behind it, are dropped, and one that straddles its beginning is kept.
+
+        Args:
+            token_ids (`Sequence[int]`):
+                Generated token ids, without those of the prompt.
+        """
+        token_ids = list(token_ids)
+        text = self._decode(token_ids)
+        starts = [text.find(string) for string in self.strings if string in text]
+        if not starts:
+            return token_ids
+        before = text[: min(starts)]
+
+        # Bisection for the fewest ids whose text covers `before`
+        fewest, most = 0, len(token_ids)
+        while fewest < most:
+            middle = (fewest + most) // 2
+            if self._decode(token_ids[:middle]).startswith(before):
+                most = middle
+            else:
+                fewest = middle + 1
+        if fewest and before == self._decode(token_ids[: fewest - 1]) + " " and self._is_word(token_ids[fewest - 1]):
+            fewest -= 1
+        return token_ids[:fewest]
+
+    def _is_word(self, token_id: int) -> bool:
+        """Whether the decoder sets a space between tokens (word-level), so that the space is no part of the token."""
+        piece = self.tokenizer.convert_ids_to_tokens(token_id)
+        return self._decode([token_id, token_id]) == f"{piece} {piece}"
+
+    def _decode(self, token_ids: Sequence[int]) -> str:
+        # Special tokens stay: a stop string may name one. Cleaning up would move spaces around punctuation.
+        return cast(str, self.tokenizer.decode(list(token_ids), clean_up_tokenization_spaces=False))

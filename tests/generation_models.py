@@ -1,0 +1,95 @@
+# Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
+"""Random models of a few thousand parameters and tokenizers made in memory, for the tests of the engines."""
+
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedModel, PreTrainedTokenizerFast
+
+from star_trl.generation import GenerationRequest
+
+
+CORPUS = [
+    "Q: what is two plus three?\nA: two plus three is five.\n\nQ: and stop or stopped?\nA: it stopped, the stopper.",
+    "the quick brown fox jumps over the lazy dog\n\n\nand stops. Über naïve café, 5 + 7 = 12 €",
+]
+
+TINY = {
+    "vocab_size": 64,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 256,
+    "bos_token_id": 0,
+    "eos_token_id": 1,
+    "pad_token_id": 2,
+}
+
+
+def make_model(config=None, seed: int = 0) -> PreTrainedModel:
+    """A causal language model with weights large enough that its distributions are far from uniform."""
+    torch.manual_seed(seed)
+    model = AutoModelForCausalLM.from_config(config or LlamaConfig(**TINY), dtype=torch.float32).eval()
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if parameter.dim() > 1:
+                parameter.normal_(std=0.3 if "embed" in name or "wte" in name else 0.15)
+    return model
+
+
+def make_requests(lengths, prefix=(), vocab_size: int = 64, seed: int = 0) -> list[GenerationRequest]:
+    """Prompts of random tokens with the given lengths behind a common prefix."""
+    generator = torch.Generator().manual_seed(seed)
+    return [
+        GenerationRequest(
+            prompt_ids=[*prefix, *torch.randint(3, vocab_size, (length,), generator=generator).tolist()],
+            seed=1000 + index,
+        )
+        for index, length in enumerate(lengths)
+    ]
+
+
+def byte_level_tokenizer() -> PreTrainedTokenizerFast:
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    tokenizer.train_from_iterator(CORPUS, trainers.BpeTrainer(vocab_size=320, initial_alphabet=alphabet))
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer)
+
+
+def sentencepiece_tokenizer() -> PreTrainedTokenizerFast:
+    """Like Llama 2's: a metaspace before words, bytes for what the vocabulary lacks (the line feed among them)."""
+    tokenizer = Tokenizer(models.BPE(byte_fallback=True, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    steps = [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    tokenizer.decoder = decoders.Sequence(steps)
+    special = ["<unk>", *(f"<0x{byte:02X}>" for byte in range(256))]
+    corpus = [text.replace("\n", " ").replace("é", "e").replace("ï", "i").replace("Ü", "U") for text in CORPUS]
+    tokenizer.train_from_iterator(corpus, trainers.BpeTrainer(vocab_size=380, special_tokens=special))
+    for byte_token in tokenizer.get_added_tokens_decoder().values():
+        byte_token.special = False
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="<unk>")
+
+
+def word_level_tokenizer(words=None) -> PreTrainedTokenizerFast:
+    """A space between any two tokens, as in the scratchpads: `2 + 5 , 3 C: 0`."""
+    words = words or [
+        *"0123456789",
+        "+",
+        ",",
+        "C:",
+        "Input:",
+        "Target:",
+        "<scratch>",
+        "</scratch>",
+        "\n",
+        "stop",
+        "per",
+    ]
+    words = ["<bos>", "<eos>", "<pad>", *words]
+    words += [f"w{i}" for i in range(64 - len(words))]
+    tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="<pad>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(" ", "removed")
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", eos_token="<eos>", bos_token="<bos>")
