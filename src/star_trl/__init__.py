@@ -1,0 +1,23 @@
+# Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
+"""STaR, the Self-Taught Reasoner, as a trainer for Hugging Face TRL."""
+
+from .ledger import Sample, load_ledger
+from .samplers import Completion, LoopState, Prompt, RationaleSampler, RationalizationSampler, Sampler
+from .star_config import STaRConfig
+from .star_trainer import STaRTrainer
+
+
+__version__ = "0.1.0.dev0"
+
+__all__ = [
+    "Completion",
+    "LoopState",
+    "Prompt",
+    "RationaleSampler",
+    "RationalizationSampler",
+    "STaRConfig",
+    "STaRTrainer",
+    "Sample",
+    "Sampler",
+    "load_ledger",
+]

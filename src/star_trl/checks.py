@@ -85,14 +85,19 @@ def check_samplers(samplers: list[Sampler] | None, args: STaRConfig, has_hints: 
         temperature = args.temperature if sampler.temperature is None else sampler.temperature
         if num_generations > 1 and temperature == 0:
             raise ValueError(
-                f"The sampler `{sampler.name}` draws {num_generations} completions per problem at temperature 0, where "
-                "all of them are the same. Set a `temperature`, or `num_generations=1`."
+                f"The sampler `{sampler.name}` draws {num_generations} completions per problem at temperature 0, "
+                "where all of them are the same. Set a `temperature`, or `num_generations=1`."
             )
     return samplers, False
 
 
 def check_lengths(
-    dataset: Dataset, name: str, columns: Sequence[str], builder: PromptBuilder, args: STaRConfig, config: PreTrainedConfig
+    dataset: Dataset,
+    name: str,
+    columns: Sequence[str],
+    builder: PromptBuilder,
+    args: STaRConfig,
+    config: PreTrainedConfig,
 ) -> None:
     """
     Raises where prompts and completions do not fit the model's context or `max_length`.
@@ -128,7 +133,7 @@ def check_lengths(
                 raise ValueError(
                     f"The longest `{column}` of `{name}` has {needed - args.max_completion_length} tokens; with "
                     f"`max_completion_length={args.max_completion_length}` that is {needed}, but the model's context "
-                    f"is {context}. Use fewer few-shot examples, shorter problems or a smaller `max_completion_length`."
+                    f"is {context}. Use fewer few-shot examples, shorter problems or fewer completion tokens."
                 )
             if few_shot == args.few_shot_train and args.max_length is not None and needed > args.max_length:
                 raise ValueError(

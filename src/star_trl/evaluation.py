@@ -2,10 +2,13 @@
 """Accuracy, overall and by group, as a metric of the `evaluate` library that needs no network."""
 
 from collections import defaultdict
+from collections.abc import Sequence
 from typing import Any
 
 import datasets
 import evaluate
+
+from .ledger import Sample
 
 
 class GroupedAccuracy(evaluate.Metric):
@@ -36,7 +39,37 @@ class GroupedAccuracy(evaluate.Metric):
         groups = defaultdict(list)
         for right, group in zip(predictions, references, strict=True):
             groups[group].append(right)
-        by_group = {
-            f"accuracy/{group}": sum(groups[group]) / len(groups[group]) for group in sorted(groups) if group
-        }
+        by_group = {f"accuracy/{group}": sum(groups[group]) / len(groups[group]) for group in sorted(groups) if group}
         return {"accuracy": sum(predictions) / len(predictions), **by_group}
+
+
+def accuracy_metrics(
+    samples: Sequence[Sample], dataset: datasets.Dataset, group_column: str | None
+) -> dict[str, float]:
+    """
+    Metrics of an evaluation.
+
+    Args:
+        samples (`list[Sample]`):
+            One scored completion per problem.
+        dataset ([`~datasets.Dataset`]):
+            The problems, addressed by `problem_id`.
+        group_column (`str`, *optional*):
+            Column whose values are the groups.
+
+    Returns:
+        `dict[str, float]`: `accuracy`, `accuracy/<value>`, `rewards/<name>` (mean where it applies),
+        `completion_length` (mean, in tokens) and `clipped_ratio`.
+    """
+    groups = dataset[group_column] if group_column is not None else [""] * len(dataset)
+    metrics = GroupedAccuracy(keep_in_memory=True).compute(
+        predictions=[int(sample.kept) for sample in samples],
+        references=[str(groups[sample.problem_id]) for sample in samples],
+    )
+    for name in samples[0].rewards:
+        rewards = [sample.rewards[name] for sample in samples if sample.rewards[name] is not None]
+        if rewards:
+            metrics[f"rewards/{name}"] = sum(rewards) / len(rewards)
+    metrics["completion_length"] = sum(len(sample.completion_ids) for sample in samples) / len(samples)
+    metrics["clipped_ratio"] = sum(sample.finish_reason == "length" for sample in samples) / len(samples)
+    return metrics

@@ -2,9 +2,9 @@
 """
 Lets `Trainer.train()` run as the inner loop of one outer iteration.
 
-`Trainer` treats every `train()` as a run of its own: a new `TrainerState`, `on_train_begin` and `on_train_end` for every
-callback (at which trackers close), evaluation and checkpoints by inner steps. Here a user's callbacks and trackers see
-the outer run, whose step is the sum of the inner steps and whose epoch is the outer iteration.
+`Trainer` treats every `train()` as a run of its own: a new `TrainerState`, `on_train_begin` and `on_train_end` for
+every callback (at which trackers close), evaluation and checkpoints by inner steps. Here a user's callbacks and
+trackers see the outer run, whose step is the sum of the inner steps and whose epoch is the outer iteration.
 """
 
 import copy

@@ -1,13 +1,16 @@
 # Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
 """What is shown in the terminal: progress bars, and a table of the iterations."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from tqdm.auto import tqdm
 from transformers import TrainerCallback
+
+from .ledger import Sample
 
 
 class STaRProgressCallback(TrainerCallback):
@@ -50,27 +53,32 @@ class STaRProgressCallback(TrainerCallback):
             self.outer_bar = None
 
 
-def generation_bar(items: Iterable[Any], total: int, description: str, disable: bool) -> Iterator[Any]:
+@contextmanager
+def generation_bar(total: int, description: str, disable: bool) -> Iterator[Callable[[Sequence[Sample]], None]]:
     """
-    Passes scored samples on, and shows how many there are and the share of them that is right.
+    Shows how many samples there are and the share of them that is right.
 
     Args:
-        items (`Iterable`):
-            Objects with a `kept` attribute.
         total (`int`):
             How many there will be.
         description (`str`):
             What is being generated.
         disable (`bool`):
             Whether to show nothing.
+
+    Yields:
+        `Callable[[list[Sample]], None]`: To be called with new samples.
     """
-    right = 0
     with tqdm(total=total, desc=description, unit="sample", leave=False, dynamic_ncols=True, disable=disable) as bar:
-        for number, item in enumerate(items, start=1):
-            right += item.kept
-            bar.update()
-            bar.set_postfix_str(f"right {right / number:.1%}", refresh=False)
-            yield item
+        right = 0
+
+        def show(samples: Sequence[Sample]) -> None:
+            nonlocal right
+            right += sum(sample.kept for sample in samples)
+            bar.update(len(samples))
+            bar.set_postfix_str(f"right {right / bar.n:.1%}" if bar.n else "")
+
+        yield show
 
 
 def print_iterations(history: list[dict[str, Any]], samplers: list[str], console: Console | None = None) -> None:

@@ -45,7 +45,7 @@ class Proposals:
         self._logged: dict[str, list[float]] = defaultdict(list)
 
     def prompts(
-        self, sampler: Sampler, dataset: Dataset, problems: Sequence[int], iteration: int, num_generations: int
+        self, sampler: Sampler, dataset: Dataset, problems: Sequence[int], iteration: int, greedy: bool = False
     ) -> list[Prompt]:
         """
         The prompts of a sampler.
@@ -59,12 +59,13 @@ class Proposals:
                 Indices of those to propose for.
             iteration (`int`):
                 Outer iteration, counted from 1.
-            num_generations (`int`):
-                Number of prompts per problem.
+            greedy (`bool`, *optional*, defaults to `False`):
+                Whether one completion per problem is wanted whatever the settings.
 
         Returns:
             `list[Prompt]`: `num_generations` prompts for each problem, next to each other.
         """
+        num_generations = 1 if greedy else sampler.num_generations or self.args.num_generations
         last = self.args.few_shot_iterations
         rows = dataset.select(problems).to_list()
         all_ids = self.builder.encode(rows, sampler.prompt_column, few_shot=last is None or iteration <= last)
@@ -80,7 +81,9 @@ class Proposals:
             for index in range(num_generations)
         ]
 
-    def sampling_params(self, sampler: Sampler, config: PreTrainedConfig | Any, greedy: bool = False) -> SamplingParams:
+    def sampling_params(
+        self, sampler: Sampler, config: PreTrainedConfig | Any, greedy: bool = False
+    ) -> SamplingParams:
         """
         How a sampler draws tokens: its own settings over those of the configuration.
 

@@ -115,7 +115,8 @@ def clear_run(output_dir: str | os.PathLike, overwrite: bool) -> None:
     found = [*Path(output_dir).glob("iteration-*"), *Path(output_dir).glob(STATE_NAME)]
     if found and not overwrite:
         raise FileExistsError(
-            f"{Path(output_dir).resolve()} holds a run already ({', '.join(sorted(path.name for path in found)[:3])}). "
+            f"{Path(output_dir).resolve()} holds a run already ({', '.join(sorted(path.name for path in found)[:3])}"
+            "). "
             "Continue it with `train(resume_from_checkpoint=True)`, choose another `output_dir`, or set "
             "`overwrite_output_dir=True` to delete it."
         )

@@ -1,16 +1,9 @@
 # Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
 
-import json
-import os
 import random
-import shutil
 import time
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
-from itertools import islice
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -24,28 +17,29 @@ from transformers import (
     PreTrainedTokenizerBase,
     ProcessorMixin,
     TrainerCallback,
-    TrainerState,
     set_seed,
 )
 from transformers.trainer import DEFAULT_PROGRESS_CALLBACK
-from transformers.trainer_utils import SaveStrategy, TrainOutput, speed_metrics
+from transformers.trainer_utils import TrainOutput, speed_metrics
 from trl import SFTTrainer
 from trl.models import unwrap_model_for_generation
 
-from .evaluation import GroupedAccuracy
-from .generation import GenerateEngine, SamplingParams
+from .checks import check_lengths, check_problems, check_samplers
+from .evaluation import accuracy_metrics
+from .generation import Engine, GenerateEngine
 from .generator import Generator, seed_of
 from .inner_run import inner_run
 from .iteration_metrics import sampling_metrics, selection_metrics
 from .ledger import Ledger, Sample
-from .problems import check_problems
-from .progress import STaRProgressCallback, generation_bar, print_iterations
-from .prompting import FewShotExamples, PromptBuilder, as_completion
+from .outer_run import OuterRun
+from .progress import STaRProgressCallback, generation_bar
+from .prompting import FewShotExamples, PromptBuilder
+from .proposals import Proposals
 from .rewards.scoring import RewardFunc, Scorer
-from .run_state import RunState, clear_run, write_json
-from .samplers import Completion, LoopState, Prompt, RationaleSampler, RationalizationSampler, Sampler
+from .samplers import Completion, LoopState, Sampler
 from .selection import select_samples
 from .star_config import STaRConfig
+from .training_set import training_sequences
 from .weights import OriginalWeights
 
 
@@ -54,10 +48,6 @@ if TYPE_CHECKING:
 
 
 logger = get_logger(__name__)
-
-# Completions are scored and recorded in groups of this size: large enough for reward functions that work on batches,
-# small enough that a crash loses little.
-SCORING_BATCH_SIZE = 64
 
 
 class STaRTrainer(SFTTrainer):
@@ -137,6 +127,10 @@ class STaRTrainer(SFTTrainer):
         together. The message names what was found and the fix.
     """
 
+    args: STaRConfig
+    model: PreTrainedModel
+    processing_class: PreTrainedTokenizerBase | ProcessorMixin
+
     _tag_names = ["trl", "star"]
     _name = "STaR"
     _paper = {
@@ -170,12 +164,19 @@ class STaRTrainer(SFTTrainer):
             args = STaRConfig(f"{name.rstrip('/').split('/')[-1] or 'model'}-STaR")
         if reward_funcs is None:
             raise ValueError("`reward_funcs` is required: they decide which samples are kept.")
+        if train_dataset is None:
+            raise ValueError("`train_dataset` is required: it holds the problems.")
         self.scorer = Scorer(reward_funcs, args.reward_weights, args.reward_threshold)
-        self.samplers = self._check_samplers(samplers, args, train_dataset)
-        eval_datasets = eval_dataset if isinstance(eval_dataset, dict) else {None: eval_dataset}
-        self._check_datasets(train_dataset, eval_datasets, args)
+        check_problems(train_dataset, "train_dataset", ["prompt"])
+        self.samplers, without_hints = check_samplers(samplers, args, "hinted_prompt" in train_dataset.column_names)
+        if without_hints:
+            logger.info("The problems have no `hinted_prompt`, so rationalization is left out.")
+        self._check_dataset(train_dataset, "train_dataset", args, self.samplers)
+        for name, dataset in _named(eval_dataset).items():
+            self._check_dataset(dataset, name, args, self.samplers[:1])
         if eval_dataset is not None:
-            args.eval_strategy = "epoch"  # what callbacks read: there is an evaluation after every outer iteration
+            # What callbacks such as EarlyStoppingCallback look for: there is an evaluation in every outer iteration.
+            args.eval_strategy = "epoch"
 
         super().__init__(
             model=model,
@@ -188,7 +189,7 @@ class STaRTrainer(SFTTrainer):
             quantization_config=quantization_config,
             peft_config=peft_config,
         )
-        # The default flow makes logs, evaluations and checkpoints from inner steps; the inner run has its own.
+        # The default flow logs, evaluates and saves by inner steps; the inner run gets one of its own.
         self.remove_callback(DefaultFlowCallback)
         if not args.disable_tqdm:
             self.remove_callback(DEFAULT_PROGRESS_CALLBACK)
@@ -196,20 +197,19 @@ class STaRTrainer(SFTTrainer):
 
         self.problems = train_dataset
         self.iteration = 0
-        self.tokenizer = getattr(self.processing_class, "tokenizer", self.processing_class)
-        self.prompt_builder = PromptBuilder(self.tokenizer, few_shot_examples, args.chat_template_kwargs)
-        self.engine = GenerateEngine(self.tokenizer, args.generation_batch_size)
+        tokenizer = getattr(self.processing_class, "tokenizer", self.processing_class)
+        self.engine: Engine = GenerateEngine(tokenizer, args.generation_batch_size or 16)
+        self.prompt_builder = PromptBuilder(tokenizer, few_shot_examples, args.chat_template_kwargs)
+        self.proposals = Proposals(args, self.prompt_builder, self.scorer)
         self.ledger = Ledger(args.output_dir, self.accelerator.process_index, self.accelerator.num_processes)
         self._original_weights: OriginalWeights | None = None
-        self._run: RunState | None = None
-        self._iteration_metrics: dict[str, Any] = {}
-        self._reward_metrics: dict[str, list[float]] = defaultdict(list)
-        self._check_prompts(self.problems, [sampler.prompt_column for sampler in self.samplers])
-        for dataset in eval_datasets.values():
-            if dataset is not None:
-                self._check_prompts(dataset, [self.samplers[0].prompt_column])
-
-    # The loop
+        self.outer_run: OuterRun | None = None
+        self._check_prompts(train_dataset, "train_dataset", self.samplers)
+        for name, dataset in _named(eval_dataset).items():
+            self._check_prompts(dataset, name, self.samplers[:1])
+        self._is_example = [self.prompt_builder.is_example(problem) for problem in train_dataset]
+        if any(self._is_example):
+            logger.info(f"{sum(self._is_example)} problems are few-shot examples and are left out of sampling.")
 
     def train(self, resume_from_checkpoint: bool | str | None = None) -> TrainOutput:  # type: ignore[override]
         """
@@ -217,8 +217,8 @@ class STaRTrainer(SFTTrainer):
 
         Args:
             resume_from_checkpoint (`bool` or `str`, *optional*):
-                `True`, or the path of the run, to go on where the run in `output_dir` stopped: complete iterations
-                are not repeated, and neither are recorded samples.
+                `True`, or the run's `output_dir`, to go on where the run there stopped: complete iterations are not
+                repeated, and neither are recorded samples.
 
         Returns:
             [`~transformers.trainer_utils.TrainOutput`]: Sum of the inner steps, last training loss, last metrics.
@@ -227,20 +227,19 @@ class STaRTrainer(SFTTrainer):
             `FileExistsError`: If `output_dir` holds a run already and neither resuming nor overwriting is asked for.
             `RuntimeError`: If no sample of the first iteration survives, so that there is nothing to train on.
         """
-        run = self._begin_run(resume_from_checkpoint)
-        if run.iteration is None:
-            self._begin_iteration(0)
-            self._end_iteration(self.evaluate() if self.eval_dataset is not None else {})
-        for iteration in range(run.iteration + 1, self.args.num_iterations + 1):
+        self.outer_run = run = OuterRun(self)
+        first = run.begin(resume_from_checkpoint)
+        for iteration in range(first, self.args.num_iterations + 1):
+            run.begin_iteration(iteration)
+            if iteration > 0:
+                self.sample(iteration)
+                selected = self.select(iteration)
+                if selected:
+                    self.fine_tune(selected, iteration)
+            run.end_iteration(self.evaluate() if self.eval_dataset is not None else {})
             if self.control.should_training_stop:
                 break
-            self._begin_iteration(iteration)
-            self.sample(iteration)
-            selected = self.select(iteration)
-            if selected:
-                self.fine_tune(selected, iteration)
-            self._end_iteration(self.evaluate() if self.eval_dataset is not None else {})
-        return self._end_run()
+        return run.end()
 
     def sample(self, iteration: int) -> list[Sample]:
         """
@@ -256,42 +255,38 @@ class STaRTrainer(SFTTrainer):
         start_time = time.time()
         self.ledger.drop_torn_line(iteration)
         recorded = {sample.key for sample in self.ledger.read(iteration)}
+        candidates = self._candidates(iteration)
         samples: list[Sample] = []
         num_new_tokens = 0
-        candidates = self._candidates(iteration)
-        solved: set[int] = set()
-        with self._generation_model() as model:
-            for sampler in self.samplers:
-                state = LoopState(
-                    iteration=iteration,
-                    problems=self.problems,
-                    candidates=candidates,
-                    solved=solved,
-                    rng=random.Random(seed_of(self.args.seed, iteration, sampler.name)),
-                    ledger=self.ledger,
-                )
-                prompts = [
-                    prompt
-                    for prompt in self._prompts(sampler, sampler.select(state), self.problems, iteration)
-                    if (sampler.name, prompt.problem, prompt.sample_index) not in recorded
-                ]
-                generate = Generator(self.engine, model, self.tokenizer, self._sampling_params(sampler))
-                new = self._scored(sampler.sample(prompts, generate), sampler.name, iteration, self.ledger.append)
-                for sample in self._bar(new, len(prompts), f"iteration {iteration}, {sampler.name}"):
+        for sampler in self.samplers:
+            state = LoopState(
+                iteration=iteration,
+                problems=self.problems,
+                candidates=candidates,
+                solved={sample.problem_id for sample in samples if sample.kept},
+                rng=random.Random(seed_of(self.args.seed, iteration, sampler.name)),
+                ledger=self.ledger,
+            )
+            own = self._own(sampler.select(state))
+            prompts = self.proposals.prompts(sampler, self.problems, own, iteration)
+            prompts = [
+                prompt for prompt in prompts if (sampler.name, prompt.problem, prompt.sample_index) not in recorded
+            ]
+            with self.generator(sampler) as generate:
+                completions = sampler.sample(prompts, generate)
+                for sample in self._scored(completions, sampler, iteration, len(prompts), record=True):
                     num_new_tokens += len(sample.completion_ids)
-                self.accelerator.wait_for_everyone()
-                samples = self.ledger.read(iteration)
-                solved = {sample.problem_id for sample in samples if sample.kept}
+            self.accelerator.wait_for_everyone()
+            samples = self.ledger.read(iteration)
         seconds = time.time() - start_time
         self._record(
             {
                 **sampling_metrics(samples, [sampler.name for sampler in self.samplers], len(candidates)),
-                **{name: sum(values) / len(values) for name, values in self._reward_metrics.items()},
+                **self.proposals.pop_metrics(),
                 "seconds/sample": seconds,
                 "tokens_per_second": sum(gather_object([num_new_tokens])) / seconds,
             }
         )
-        self._reward_metrics.clear()
         return samples
 
     def select(self, iteration: int) -> list[Sample]:
@@ -303,10 +298,11 @@ class STaRTrainer(SFTTrainer):
                 Outer iteration, counted from 1.
 
         Returns:
-            `list[Sample]`: The samples, the latest iteration's first.
+            `list[Sample]`: The samples, the latest iteration's first. Where nothing survives, there is a warning, and
+            the run ends with the model of the iteration before.
 
         Raises:
-            `RuntimeError`: If nothing survives and no earlier iteration has been trained.
+            `RuntimeError`: If nothing survives in the first iteration.
         """
         oldest = max(1, iteration - self.args.sample_iterations + 1)
         samples = [sample for number in range(iteration, oldest - 1, -1) for sample in self.ledger.read(number)]
@@ -314,22 +310,22 @@ class STaRTrainer(SFTTrainer):
         self._record(selection_metrics(len(selected), dropped))
         if not selected:
             found = ", ".join(f"{count} {reason}" for reason, count in sorted(dropped.items())) or "no sample at all"
-            example = f" The first one ends: {samples[0].completion[-200:]!r}." if samples else ""
+            example = f" The first one ends with {samples[0].completion[-200:]!r}." if samples else ""
             message = f"No sample of iteration {iteration} survives the filter: {found}.{example}"
             if iteration == 1:
                 raise RuntimeError(
                     f"{message} There is nothing to train on. Look at the samples with "
-                    f"`load_ledger({str(self.args.output_dir)!r})`: does the prompt ask for the form that the reward "
+                    f"`load_ledger({self.args.output_dir!r})`: does the prompt ask for the form that the reward "
                     "functions expect, do the few-shot examples show it, and is `max_completion_length` long enough?"
                 )
-            logger.warning(f"{message} The model stays the one of iteration {self.iteration}, and the run ends here.")
+            logger.warning(f"{message} The run ends with the model of iteration {self.iteration}.")
             self.control.should_training_stop = True
         return selected
 
     def fine_tune(self, selected: Sequence[Sample], iteration: int) -> TrainOutput:
         """
-        Fine-tunes on the selected samples: the original model, or with `reset_model=False` the current one.
-        Optimizer and learning rate schedule start over.
+        Fine-tunes on the selected samples: the original model, or with `reset_model=False` the current one. The
+        optimizer and its schedule start over.
 
         Args:
             selected (`list[Sample]`):
@@ -344,20 +340,22 @@ class STaRTrainer(SFTTrainer):
             `ValueError`: If a training sequence is longer than `max_length`.
         """
         start_time = time.time()
+        sequences = training_sequences(selected, self.problems, self.prompt_builder, self.args)
+        # SFTTrainer's own preparation, which truncates nothing here and packs where `packing` is set.
+        prepared = super()._prepare_dataset(
+            sequences, self.processing_class, self.args, self.args.packing, None, "train"
+        )
+        original_weights = self.keep_original_weights()
         if self.args.reset_model:
-            self._weights().restore(self.model)
+            original_weights.restore(self.model)
         self.optimizer = self.lr_scheduler = None
         set_seed(self.args.seed)
-        train_dataset = self._prepare_dataset(
-            self.training_sequences(selected), self.processing_class, self.args, self.args.packing, None, "train"
-        )
-        with inner_run(self, train_dataset, self.args.inner_steps(iteration)):
+        with inner_run(self, prepared, self.args.inner_steps(iteration)):
             output = super().train()
         self.iteration = iteration
         self._record({"train_loss": output.training_loss, "seconds/fine_tune": time.time() - start_time})
         return output
 
-    @torch.no_grad()
     def evaluate(
         self,
         eval_dataset: Dataset | dict[str, Dataset] | str | None = None,
@@ -365,84 +363,135 @@ class STaRTrainer(SFTTrainer):
         metric_key_prefix: str = "eval",
     ) -> dict[str, float]:
         """
-        Generates greedily, one completion per problem, with the first sampler's prompt, and scores them like samples.
+        Generates greedily, one completion per problem, with the first sampler's prompt, and scores it like a sample.
 
         Args:
             eval_dataset ([`~datasets.Dataset`], `dict[str, Dataset]` or `str`, *optional*):
-                Problems, several sets of them, or the name of one. The trainer's own by default.
+                Problems, several sets of them, or the name of one of the trainer's. The trainer's own by default.
             ignore_keys (`list[str]`, *optional*):
                 Not used; kept for the signature of [`~transformers.Trainer`].
             metric_key_prefix (`str`, *optional*, defaults to `"eval"`):
-                Prefix of the metrics.
+                Prefix of the metrics. The name of one of several sets is put after it.
 
         Returns:
-            `dict[str, float]`: `eval_accuracy` (share that passes the filter), `eval_accuracy/<value>` for the values
-            of `eval_group_column`, `eval_rewards/<name>` (mean), `eval_completion_length` (mean, in tokens),
-            `eval_clipped_ratio` and the usual speed metrics. A set of several puts its name after the prefix.
+            `dict[str, float]`: `eval_accuracy` (share that passes the filter), `eval_accuracy/<value>` for each value
+            of `eval_group_column`, `eval_rewards/<name>` (means), `eval_completion_length` (mean, in tokens),
+            `eval_clipped_ratio` and speed metrics.
+
+        Raises:
+            `ValueError`: If there is no evaluation set, or it does not fit.
         """
+        if isinstance(eval_dataset, str):
+            return self.evaluate({eval_dataset: self.eval_dataset[eval_dataset]}, ignore_keys, metric_key_prefix)
         if eval_dataset is None:
             eval_dataset = self.eval_dataset
-        if isinstance(eval_dataset, str):
-            metric_key_prefix = f"{metric_key_prefix}_{eval_dataset}"
-            eval_dataset = self.eval_dataset[eval_dataset]
-        if isinstance(eval_dataset, dict):
-            return {
-                key: value
-                for name, dataset in eval_dataset.items()
-                for key, value in self.evaluate(dataset, ignore_keys, f"{metric_key_prefix}_{name}").items()
-            }
-        if eval_dataset is not self.eval_dataset:
-            self._check_datasets(None, {None: eval_dataset}, self.args)
-            self._check_prompts(eval_dataset, [self.samplers[0].prompt_column])
+        else:
+            for name, dataset in _named(eval_dataset).items():
+                self._check_dataset(dataset, name, self.args, self.samplers[:1])
+                self._check_prompts(dataset, name, self.samplers[:1])
+        if eval_dataset is None:
+            raise ValueError("There is nothing to evaluate on. Give `eval_dataset` here or to the trainer.")
+        metrics: dict[str, float] = {}
+        for name, dataset in eval_dataset.items() if isinstance(eval_dataset, dict) else [(None, eval_dataset)]:
+            prefix = metric_key_prefix if name is None else f"{metric_key_prefix}_{name}"
+            metrics.update(self._evaluate_one(dataset, prefix))
+        return metrics
 
+    def _evaluate_one(self, dataset: Dataset, prefix: str) -> dict[str, float]:
         start_time = time.time()
-        sampler = self.samplers[0]
-        prompts = self._prompts(sampler, range(len(eval_dataset)), eval_dataset, max(self.iteration, 1), 1)
-        with self._generation_model() as model:
-            generate = Generator(self.engine, model, self.tokenizer, self._sampling_params(sampler, greedy=True))
-            scored = self._scored(generate(prompts), sampler.name, self.iteration)
-            samples = list(self._bar(scored, len(prompts), f"evaluation after iteration {self.iteration}"))
+        sampler, iteration = self.samplers[0], max(self.iteration, 1)
+        prompts = self.proposals.prompts(sampler, dataset, self._own(range(len(dataset))), iteration, greedy=True)
+        with self.generator(sampler, greedy=True) as generate:
+            samples = list(self._scored(generate(prompts), sampler, self.iteration, len(prompts), record=False))
         samples = sorted(gather_object(samples), key=lambda sample: sample.key)
-        metrics = {f"{metric_key_prefix}_{key}": value for key, value in self._accuracy(samples, eval_dataset).items()}
-        metrics.update(speed_metrics(metric_key_prefix, start_time, num_samples=len(samples)))
-        self.log(metrics)
+        metrics = accuracy_metrics(samples, dataset, self.args.eval_group_column)
+        metrics = {f"{prefix}_{name}": value for name, value in metrics.items()}
+        metrics.update(speed_metrics(prefix, start_time, num_samples=len(samples)))
+        self.log(dict(metrics))
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 
-    def training_sequences(self, selected: Sequence[Sample]) -> Dataset:
+    @contextmanager
+    def generator(self, sampler: Sampler, greedy: bool = False) -> Iterator[Generator]:
         """
-        Token ids and labels of the samples: the sampled ids behind the hint-free prompt, or behind the hinted one
-        where the sampler left the hint in. The loss is on what the model wrote.
+        What a sampler generates with, while the context is open: the current model, in evaluation mode and unwrapped,
+        under the precision that it is trained with.
 
         Args:
-            selected (`list[Sample]`):
-                Samples to train on.
-
-        Returns:
-            [`~datasets.Dataset`]: `input_ids` and `labels`, one row per sample, neither padded nor packed.
-
-        Raises:
-            `ValueError`: If a sequence is longer than `max_length`.
+            sampler ([`Sampler`]):
+                The sampler, for its settings.
+            greedy (`bool`, *optional*, defaults to `False`):
+                Whether to decode greedily whatever the settings.
         """
-        problems = self.problems.select([sample.problem_id for sample in selected]).to_list()
-        input_ids: list[list[int]] = [[] for _ in selected]
-        for hint_shown, column in ((False, "prompt"), (True, "hinted_prompt")):
-            rows = [row for row, sample in enumerate(selected) if sample.hint_shown == hint_shown]
-            prompts = self.prompt_builder.encode([problems[row] for row in rows], column, self.args.few_shot_train)
-            for row, prompt_ids in zip(rows, prompts, strict=True):
-                input_ids[row] = prompt_ids
-        labels = []
-        for row, sample in enumerate(selected):
-            completion_labels = [
-                token if trained else -100
-                for token, trained in zip(sample.completion_ids, sample.loss_mask, strict=True)
-            ]
-            labels.append([-100] * len(input_ids[row]) + completion_labels)
-            input_ids[row] = input_ids[row] + sample.completion_ids
-        longest = max(map(len, input_ids))
-        if self.args.max_length is not None and longest > self.args.max_length:
-            raise ValueError(
-                f"A training sequence has {longest} tokens, more than `max_length={self.args.max_length}`, and would be "
-                f"cut. Set `max_length={longest}` or more (or None without packing)."
-            )
-        return Dataset.from_dict({"input_ids": input_ids, "labels": labels})
+        was_training = self.model.training
+        with (
+            unwrap_model_for_generation(
+                self.model_wrapped,
+                self.accelerator,
+                gradient_checkpointing_kwargs=self.args.gradient_checkpointing_kwargs,
+            ) as model,
+            torch.no_grad(),
+            self.accelerator.autocast(),
+        ):
+            model.eval()
+            params = self.proposals.sampling_params(sampler, model.generation_config, greedy)
+            try:
+                yield Generator(self.engine, model, self.prompt_builder.tokenizer, params)
+            finally:
+                model.train(was_training)
+
+    def _scored(
+        self, completions: Iterable[Completion], sampler: Sampler, iteration: int, total: int, record: bool
+    ) -> Iterator[Sample]:
+        groups = self.proposals.scored(completions, sampler, iteration, self.state)
+        disable = self.args.disable_tqdm or not self.is_world_process_zero()
+        name = sampler.name if record else "evaluation"
+        with generation_bar(total, f"iteration {iteration}, {name}", disable) as show:
+            for group in groups:
+                if record:
+                    self.ledger.append(group)
+                show(group)
+                yield from group
+
+    def _candidates(self, iteration: int) -> list[int]:
+        candidates = [index for index, is_example in enumerate(self._is_example) if not is_example]
+        wanted = self.args.num_problems_per_iteration
+        if wanted is None or wanted >= len(candidates):
+            return candidates
+        return sorted(random.Random(seed_of(self.args.seed, iteration)).sample(candidates, wanted))
+
+    def _own(self, problems: Sequence[int]) -> Sequence[int]:
+        """This process's part of the problems. All samples of one stay together, for samplers that compare them."""
+        return problems[self.accelerator.process_index :: self.accelerator.num_processes]
+
+    def _record(self, metrics: dict[str, float]) -> None:
+        if self.outer_run is not None:
+            self.outer_run.record(metrics)
+
+    def keep_original_weights(self) -> OriginalWeights:
+        """A copy of the weights that every iteration starts from, made when it is first asked for."""
+        if self._original_weights is None:
+            self._original_weights = OriginalWeights(self.model)
+        return self._original_weights
+
+    def _check_dataset(self, dataset: Any, name: str, args: STaRConfig, samplers: Sequence[Sampler]) -> None:
+        check_problems(dataset, name, ["prompt", *(sampler.prompt_column for sampler in samplers)])
+        self.scorer.check_columns(dataset.column_names)
+        if name != "train_dataset" and args.eval_group_column is not None:
+            check_problems(dataset, name, [args.eval_group_column])
+
+    def _check_prompts(self, dataset: Dataset, name: str, samplers: Sequence[Sampler]) -> None:
+        columns = [sampler.prompt_column for sampler in samplers]
+        check_lengths(dataset, name, columns, self.prompt_builder, self.args, self.model.config)
+
+    def _prepare_dataset(self, dataset, *args, **kwargs):
+        # Private in SFTTrainer, whose `__init__` would take problems for prompt-completion data and tokenize them.
+        # The training sequences are prepared in `fine_tune`.
+        return dataset
+
+
+def _named(eval_dataset: Dataset | dict[str, Dataset] | None) -> dict[str, Dataset]:
+    """The evaluation sets with the names they have in messages."""
+    if isinstance(eval_dataset, dict):
+        return {f"eval_dataset[{name!r}]": dataset for name, dataset in eval_dataset.items()}
+    return {} if eval_dataset is None else {"eval_dataset": eval_dataset}

@@ -149,7 +149,9 @@ class Scorer:
             `TypeError`: If a function fails on text prompts because it reads messages.
         """
         arguments = {"prompts": prompts, "completions": completions, "completion_ids": completion_ids, **columns}
-        returned = [self._call(func, name, arguments) for func, name in zip(self.reward_funcs, self.names, strict=True)]
+        returned = [
+            self._call(func, name, arguments) for func, name in zip(self.reward_funcs, self.names, strict=True)
+        ]
         if any(inspect.isawaitable(result) for result in returned):
             returned = _gather(returned)
         rewards_by_func = [

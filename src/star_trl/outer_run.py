@@ -1,0 +1,234 @@
+# Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
+"""The outer run as `Trainer`'s users know a run: one begin and one end, checkpoints, the best model, resuming."""
+
+import hashlib
+import json
+import shutil
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from accelerate.logging import get_logger
+from transformers import TrainerState
+from transformers.trainer_utils import SaveStrategy, TrainOutput
+
+from .progress import print_iterations
+from .run_state import RunState, clear_run, write_json
+
+
+if TYPE_CHECKING:
+    from .star_trainer import STaRTrainer
+
+
+logger = get_logger(__name__)
+
+# What the samples and the weights depend on, besides the data: a run is resumed only with the same values.
+SETTINGS = (
+    "seed num_problems_per_iteration sample_iterations reset_model initial_steps step_growth step_increment "
+    "max_inner_steps max_steps num_train_epochs few_shot_train few_shot_iterations max_completion_length "
+    "num_generations temperature top_p top_k min_p generation_kwargs stop_strings chat_template_kwargs "
+    "reward_threshold reward_weights max_samples_per_problem learning_rate"
+).split()
+
+
+class OuterRun:
+    """
+    Begins, records and ends the outer iterations of a trainer.
+
+    Args:
+        trainer ([`STaRTrainer`]):
+            The trainer.
+
+    Attributes:
+        state ([`RunState`]):
+            What is complete.
+    """
+
+    def __init__(self, trainer: "STaRTrainer"):
+        self.trainer = trainer
+        self.state = RunState(base_weights=trainer.keep_original_weights().digest(), settings=self._settings())
+        self._metrics: dict[str, Any] = {}
+        self._start_time = time.time()
+
+    def begin(self, resume_from_checkpoint: bool | str | None) -> int:
+        """
+        Begins the run, or goes on with the one in the output directory.
+
+        Returns:
+            `int`: The first iteration to do; `0` is the evaluation of the original model.
+
+        Raises:
+            `FileExistsError`: If there is a run and neither resuming nor overwriting is asked for.
+            `FileNotFoundError`: If there is none to resume.
+            `ValueError`: If the run there is another one, or cannot be resumed.
+        """
+        trainer, args = self.trainer, self.trainer.args
+        trainer.state = TrainerState(
+            is_local_process_zero=trainer.is_local_process_zero(),
+            is_world_process_zero=trainer.is_world_process_zero(),
+            max_steps=self._planned_steps(),
+            num_train_epochs=args.num_iterations,
+            logging_steps=args.logging_steps,
+            train_batch_size=args.train_batch_size,
+            epoch=0,
+        )
+        trainer.control.should_training_stop = False
+        if resume_from_checkpoint:
+            self._resume(resume_from_checkpoint)
+        elif trainer.is_world_process_zero():
+            clear_run(args.output_dir, args.overwrite_output_dir)
+        trainer.accelerator.wait_for_everyone()
+        trainer.control = trainer.callback_handler.on_train_begin(args, trainer.state, trainer.control)
+        return 0 if self.state.iteration is None else self.state.iteration + 1
+
+    def begin_iteration(self, iteration: int) -> None:
+        """Begins an outer iteration, which callbacks see as an epoch. Iteration 0 is the evaluation of the base."""
+        self._metrics = {"iteration": iteration}
+        self._start_time = time.time()
+        trainer = self.trainer
+        trainer.state.epoch = max(iteration - 1, 0)
+        if iteration:
+            trainer.control = trainer.callback_handler.on_epoch_begin(trainer.args, trainer.state, trainer.control)
+
+    def record(self, metrics: dict[str, float]) -> None:
+        """Logs metrics of the iteration and keeps them for its `metrics.json`."""
+        self._metrics.update(metrics)
+        self.trainer.log(dict(metrics))
+
+    def end_iteration(self, eval_metrics: dict[str, float]) -> None:
+        """Writes down what is complete, saves the model, notes the best one and stops at a plateau."""
+        trainer, state, iteration = self.trainer, self.state, self._metrics["iteration"]
+        trainer.state.epoch = iteration
+        metrics = {**self._metrics, **eval_metrics, "seconds": time.time() - self._start_time}
+        is_best = self._note_best(metrics)
+        if iteration and trainer.iteration == iteration:
+            self._save(is_best)
+        state.iteration = iteration
+        state.history.append(metrics)
+        if iteration:
+            trainer.control = trainer.callback_handler.on_epoch_end(trainer.args, trainer.state, trainer.control)
+        state.trainer_state = asdict(trainer.state)
+        if trainer.is_world_process_zero():
+            write_json(trainer.ledger.iteration_dir(iteration) / "metrics.json", metrics)
+            state.save(trainer.args.output_dir)
+            print_iterations(state.history, [sampler.name for sampler in trainer.samplers])
+        patience = trainer.args.patience
+        if patience is not None and state.best_iteration is not None and iteration - state.best_iteration >= patience:
+            logger.info(f"No improvement since iteration {state.best_iteration}: stopping after {iteration}.")
+            trainer.control.should_training_stop = True
+
+    def end(self) -> TrainOutput:
+        """Loads the best model where that is asked for, and tells the callbacks that the run is over."""
+        trainer = self.trainer
+        if trainer.args.load_best_model_at_end and self.state.best_iteration is not None:
+            logger.info(f"Loading the model of iteration {self.state.best_iteration}, the best one.")
+            self._load(self.state.best_iteration)
+        trainer.control = trainer.callback_handler.on_train_end(trainer.args, trainer.state, trainer.control)
+        last = self.state.history[-1]
+        return TrainOutput(trainer.state.global_step, last.get("train_loss", float("nan")), last)
+
+    def checkpoint_dir(self, iteration: int) -> Path:
+        """Where the model of an iteration is saved."""
+        return self.trainer.ledger.iteration_dir(iteration) / "checkpoint"
+
+    def _resume(self, resume_from_checkpoint: bool | str) -> None:
+        trainer, output_dir = self.trainer, self.trainer.args.output_dir
+        if (
+            isinstance(resume_from_checkpoint, str)
+            and Path(resume_from_checkpoint).resolve() != Path(output_dir).resolve()
+        ):
+            raise ValueError(
+                f"`resume_from_checkpoint={resume_from_checkpoint!r}` is not the run's `output_dir` ({output_dir!r}). "
+                "Its ledger and its checkpoints belong together: set `output_dir` to that path, or give True."
+            )
+        found = RunState.load(output_dir)
+        found.check_same_run(self.state.base_weights, self.state.settings)
+        self.state = found
+        if found.iteration:
+            if found.checkpoint_iteration != found.iteration or not self.checkpoint_dir(found.iteration).exists():
+                raise ValueError(
+                    f"Iteration {found.iteration} is complete, but its checkpoint is not in {output_dir}, so the run "
+                    "cannot go on from it. Resuming needs `save_strategy='epoch'`."
+                )
+            self._load(found.iteration)
+        if found.trainer_state:
+            planned = trainer.state.max_steps, trainer.state.num_train_epochs
+            trainer.state = TrainerState(**found.trainer_state)
+            trainer.state.max_steps, trainer.state.num_train_epochs = planned
+
+    def _note_best(self, metrics: dict[str, float]) -> bool:
+        trainer, state, args = self.trainer, self.state, self.trainer.args
+        if trainer.eval_dataset is None:
+            name, greater_is_better = "train_data_used", True
+        else:
+            name, greater_is_better = (
+                f"eval_{args.metric_for_best_model.removeprefix('eval_')}",
+                args.greater_is_better,
+            )
+        value = metrics.get(name)
+        if value is None:
+            return False
+        is_best = state.best_metric is None or (
+            value > state.best_metric if greater_is_better else value < state.best_metric
+        )
+        if is_best:
+            state.best_iteration, state.best_metric = metrics["iteration"], value
+            trainer.state.best_metric = value
+            trainer.state.best_global_step = trainer.state.global_step
+            trainer.state.best_model_checkpoint = str(self.checkpoint_dir(state.best_iteration))
+        return is_best
+
+    def _save(self, is_best: bool) -> None:
+        trainer, args = self.trainer, self.trainer.args
+        strategy = args.save_strategy
+        if strategy == SaveStrategy.NO or (strategy == SaveStrategy.BEST and not is_best):
+            return
+        directory = self.checkpoint_dir(trainer.iteration)
+        unfinished = directory.with_name("checkpoint.tmp")
+        trainer.save_model(str(unfinished))
+        trainer.accelerator.wait_for_everyone()
+        if trainer.is_world_process_zero():
+            shutil.rmtree(directory, ignore_errors=True)
+            unfinished.rename(directory)
+            trainer.create_model_card(model_name=Path(args.output_dir).name)
+        self.state.checkpoint_iteration = trainer.iteration
+        self._prune()
+        trainer.control = trainer.callback_handler.on_save(args, trainer.state, trainer.control)
+
+    def _prune(self) -> None:
+        limit = self.trainer.args.save_total_limit
+        if not limit or not self.trainer.is_world_process_zero():
+            return
+        existing = [number for number in self.trainer.ledger.iterations() if self.checkpoint_dir(number).exists()]
+        needed = {self.state.checkpoint_iteration, self.state.best_iteration}
+        removable = [number for number in existing if number not in needed]
+        for number in removable[: max(len(existing) - limit, 0)]:
+            shutil.rmtree(self.checkpoint_dir(number))
+
+    def _load(self, iteration: int) -> None:
+        """Puts the weights of a saved iteration, or with 0 the original ones, into the model."""
+        if iteration:
+            # Private in `Trainer`, but it alone knows how each kind of model (adapter, sharded file) is loaded.
+            self.trainer._load_from_checkpoint(str(self.checkpoint_dir(iteration)))
+        else:
+            self.trainer.keep_original_weights().restore(self.trainer.model)
+        self.trainer.iteration = iteration
+
+    def _planned_steps(self) -> int:
+        args = self.trainer.args
+        if args.initial_steps is None:
+            return max(args.max_steps, 0) * args.num_iterations
+        return sum(args.inner_steps(iteration) for iteration in range(1, args.num_iterations + 1))
+
+    def _settings(self) -> dict[str, Any]:
+        trainer = self.trainer
+        data = hashlib.blake2b(digest_size=8)
+        for row in trainer.problems:
+            data.update(json.dumps(row, default=str, sort_keys=True).encode())
+        return {
+            **{name: getattr(trainer.args, name) for name in SETTINGS},
+            "samplers": [sampler.name for sampler in trainer.samplers],
+            "reward_funcs": trainer.scorer.names,
+            "train_dataset": data.hexdigest(),
+        }
