@@ -34,7 +34,7 @@ def tokenizer() -> PreTrainedTokenizerFast:
     special = ["<pad>", "<eos>", "<system>", "<user>", "<assistant>"]
     vocab = {token: index for index, token in enumerate([*special, *string.printable])}
     tokenizer = Tokenizer(models.WordLevel(vocab, unk_token="<pad>"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex("."), "isolated")
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
     tokenizer.decoder = decoders.Fuse()
     tokenizer.add_special_tokens(special)
     return PreTrainedTokenizerFast(

@@ -1,14 +1,340 @@
 # Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
+"""The outer loop: what is sampled, selected and trained on, and from which weights."""
+
+import json
+
+import pytest
+import torch
+from datasets import Dataset
+from peft import LoraConfig
+
+from conftest import EXAMPLES, PROBLEMS, last_question, solve_easy_and_hinted
+from star_trl import RationaleSampler, RationalizationSampler, load_ledger
+from star_trl.selection import select_samples
 
 
-from conftest import solve_easy_and_hinted
+def always_right(prompt):
+    a, b = last_question(prompt).split("?")[0].split("+")
+    return f" {a} and {b}.\n{int(a) + int(b)}"
+
+
+def record_batches(trainer):
+    """Every batch that the inner loop trains on."""
+    batches, training_step = [], trainer.training_step
+
+    def record(model, inputs, *args, **kwargs):
+        batches.append({name: value.clone() for name, value in inputs.items() if isinstance(value, torch.Tensor)})
+        return training_step(model, inputs, *args, **kwargs)
+
+    trainer.training_step = record
+    return batches
+
+
+def weights(model):
+    return {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+
+
+def record_starts(trainer):
+    """The weights and the optimizer's state before the first step of every inner loop."""
+    starts, training_step = [], trainer.training_step
+
+    def record(*args, **kwargs):
+        if trainer.state.global_step == 0:
+            starts.append((weights(trainer.model), len(trainer.optimizer.state_dict()["state"])))
+        return training_step(*args, **kwargs)
+
+    trainer.training_step = record
+    return starts
 
 
 def test_selection_is_the_papers(make_trainer):
     trainer = make_trainer(solve_easy_and_hinted, num_iterations=1)
     trainer.train()
-    kept = {(s.problem_id, s.sampler) for s in trainer.ledger.read(1) if s.kept}
+    samples = trainer.ledger.read(1)
     # D_1: y_i = y_i*. D_1^rat: y_i != y_i* and y_i' = y_i*.
-    assert kept == {(0, "rationale"), (1, "rationale"), (2, "rationalization")}
-    proposed = {(s.problem_id, s.sampler) for s in trainer.ledger.read(1)}
+    selected = {(sample.problem_id, sample.sampler) for sample in trainer.select(1)}
+    assert selected == {(0, "rationale"), (1, "rationale"), (2, "rationalization")}
+    proposed = {(sample.problem_id, sample.sampler) for sample in samples}
     assert proposed == {(i, "rationale") for i in range(4)} | {(2, "rationalization"), (3, "rationalization")}
+
+
+@pytest.mark.parametrize("few_shot_train", [True, False])
+def test_the_hint_is_in_no_training_sequence(make_trainer, tokenizer, few_shot_train):
+    trainer = make_trainer(solve_easy_and_hinted, num_iterations=1, few_shot_train=few_shot_train)
+    batches = record_batches(trainer)
+    trainer.train()
+    assert any("(9)" in prompt for prompt in trainer.engine.prompts)  # the model was shown it
+    texts = [tokenizer.decode(row) for batch in batches for row in batch["input_ids"]]
+    assert any("4+5?" in text for text in texts)
+    assert not any("(9)" in text or "(2)" in text for text in texts)
+    assert all(("Q: 1+1?\nA: One more than 1.\n2\n\nQ: " in text) == few_shot_train for text in texts)
+
+
+def test_p_show_hint_leaves_the_hint_in_and_marks_the_sample(make_trainer, tokenizer):
+    samplers = [RationaleSampler(), RationalizationSampler(p_show_hint=1.0)]
+    trainer = make_trainer(solve_easy_and_hinted, num_iterations=1, samplers=samplers)
+    batches = record_batches(trainer)
+    trainer.train()
+    texts = [tokenizer.decode(row) for batch in batches for row in batch["input_ids"]]
+    assert all("Q: 1+1? (2)\nA:" in text for text in texts if "4+5? (9)" in text)
+    assert any("4+5? (9)" in text for text in texts)
+    shown = {sample.problem_id: sample.hint_shown for sample in trainer.ledger.read(1) if sample.kept}
+    assert shown == {0: False, 1: False, 2: True}
+
+
+def test_p_show_hint_is_a_share(make_trainer):
+    problems = Dataset.from_list(
+        [
+            {"prompt": f"Q: {i}+0?\nA:", "hinted_prompt": f"Q: {i}+0? ({i})\nA:", "answer": str(i)}
+            for i in range(100, 400)
+        ]
+    )
+    samplers = [RationaleSampler(), RationalizationSampler(p=0.5, p_show_hint=0.25)]
+    trainer = make_trainer(lambda prompt: " No.\n0", samplers=samplers, train_dataset=problems)
+    rationalized = [sample for sample in trainer.sample(1) if sample.sampler == "rationalization"]
+    assert len(rationalized) == pytest.approx(150, abs=30)
+    assert sum(sample.hint_shown for sample in rationalized) == pytest.approx(37, abs=17)
+
+
+@pytest.mark.parametrize("peft_config", [None, LoraConfig(r=2, target_modules=["q_proj", "v_proj"])])
+def test_each_iteration_starts_from_the_original_weights(make_trainer, peft_config):
+    trainer = make_trainer(solve_easy_and_hinted, num_iterations=3, peft_config=peft_config)
+    original, starts = weights(trainer.model), record_starts(trainer)
+    trainer.train()
+    assert len(starts) == 3
+    for start, optimizer_entries in starts:
+        assert optimizer_entries == 0
+        assert start.keys() == original.keys()
+        assert all(torch.equal(start[name], original[name]) for name in original)
+    trainable = {name for name, parameter in trainer.model.named_parameters() if parameter.requires_grad}
+    end = weights(trainer.model)
+    assert {name for name in end if not torch.equal(end[name], original[name])} == trainable
+
+
+def test_without_reset_training_continues(make_trainer):
+    trainer = make_trainer(solve_easy_and_hinted, num_iterations=2, reset_model=False)
+    starts = record_starts(trainer)
+    trainer.train()
+    (first, _), (second, optimizer_entries) = starts
+    assert optimizer_entries == 0
+    assert all(not torch.equal(first[name], second[name]) for name in first)
+
+
+def test_a_run_is_a_function_of_its_seed(make_trainer, model, tmp_path):
+    """With sampling, dropout-free training and a model whose samples are kept whatever they are."""
+    original = weights(model)
+
+    def run(name, seed):
+        with torch.no_grad():
+            for key, parameter in model.named_parameters():
+                parameter.copy_(original[key])
+        trainer = make_trainer(
+            output_dir=str(tmp_path / name),
+            seed=seed,
+            temperature=1.0,
+            num_generations=2,
+            reward_funcs=lambda completions, **kwargs: [1.0] * len(completions),
+            max_completion_length=200,
+            few_shot_examples=None,
+        )
+        trainer.train()
+        texts = [sample.completion for iteration in (1, 2) for sample in trainer.ledger.read(iteration)]
+        return texts, weights(trainer.model)
+
+    first, again, other = run("a", 1), run("b", 1), run("c", 2)
+    assert first[0] == again[0]
+    assert all(torch.equal(first[1][name], again[1][name]) for name in original)
+    assert first[0] != other[0]
+
+
+def test_trained_on_the_very_ids_that_were_sampled(make_trainer, tokenizer):
+    trainer = make_trainer(solve_easy_and_hinted, num_iterations=1)
+    batches = record_batches(trainer)
+    trainer.train()
+    sampled = {tuple(sample.completion_ids) for sample in trainer.ledger.read(1) if sample.kept}
+    trained = {tuple(row[row != -100].tolist()) for batch in batches for row in batch["labels"]}
+    assert trained <= sampled
+
+
+@pytest.mark.parametrize("packing", [False, True])
+def test_labels_are_on_the_completion_only(make_trainer, tokenizer, packing):
+    trainer = make_trainer(solve_easy_and_hinted, num_iterations=1, packing=packing, max_length=256)
+    batches = record_batches(trainer)
+    trainer.train()
+    seen = set()
+    for batch in batches:
+        for ids, labels in zip(batch["input_ids"], batch["labels"], strict=True):
+            trained = labels != -100
+            assert torch.equal(labels[trained], ids[trained])
+            seen |= set(tokenizer.decode(ids[trained]).split("<eos>"))
+            # What is not trained on, padding aside, is prompts and the space that starts a packed sequence's rest.
+            assert "Let me count" not in tokenizer.decode(ids[~trained])
+    assert seen == {" Let me count.\n3", " Let me count.\n5", " Let me count.\n9", ""}
+
+
+def test_packing_puts_several_samples_into_one_row(make_trainer):
+    trainer = make_trainer(solve_easy_and_hinted, num_iterations=1, packing=True, max_length=256, initial_steps=1)
+    batches = record_batches(trainer)
+    trainer.train()
+    assert len(batches) == 1
+    assert (batches[0]["position_ids"] == 0).sum() > 1
+
+
+def test_a_stop_string_ends_with_eos_in_training(make_trainer, tokenizer):
+    trainer = make_trainer(lambda prompt: solve_easy_and_hinted(prompt) + "\n\nQ: 9+9?", num_iterations=1)
+    trainer.train()
+    sample = next(sample for sample in trainer.ledger.read(1) if sample.kept)
+    assert sample.finish_reason == "stop"
+    assert tokenizer.decode(sample.completion_ids) == " Let me count.\n3<eos>"
+    assert sample.completion == " Let me count.\n3"
+
+
+def test_a_truncated_completion_is_recorded_and_never_kept(make_trainer):
+    def answer(prompt):
+        right = solve_easy_and_hinted(prompt)
+        return right + " " * 40 if "1+2" in last_question(prompt) else right
+
+    trainer = make_trainer(answer, num_iterations=1)
+    sample = next(sample for sample in trainer.sample(1) if sample.problem_id == 0)
+    assert (sample.finish_reason, sample.reward) == ("length", 1.0)
+    assert (sample.kept, sample.drop_reason) == (False, "truncated")
+
+
+def test_chat_prompts(make_trainer, tokenizer):
+    def chat(row):
+        system = {"role": "system", "content": "Add."}
+        return {
+            "prompt": [system, {"role": "user", "content": row["prompt"]}],
+            "hinted_prompt": [system, {"role": "user", "content": row["hinted_prompt"]}],
+            "answer": row["answer"],
+        }
+
+    examples = [{**chat({**EXAMPLES[0], "answer": "2"}), "completion": EXAMPLES[0]["completion"]}]
+    trainer = make_trainer(
+        lambda prompt: solve_easy_and_hinted(prompt.replace("<eos><assistant>", "")),
+        train_dataset=Dataset.from_list([chat(row) for row in PROBLEMS]),
+        few_shot_examples=examples,
+        num_iterations=1,
+        stop_strings=None,
+    )
+    batches = record_batches(trainer)
+    trainer.train()
+    assert trainer.engine.prompts[0].startswith(
+        "<system>Add.<eos><user>Q: 1+1?\nA:<eos><assistant> One more than 1.\n2<eos><user>Q: "
+    )
+    kept = {(sample.problem_id, sample.sampler) for sample in trainer.ledger.read(1) if sample.kept}
+    assert kept == {(0, "rationale"), (1, "rationale"), (2, "rationalization")}
+    texts = [tokenizer.decode(row) for batch in batches for row in batch["input_ids"]]
+    assert not any("(9)" in text for text in texts)
+    assert json.loads(trainer.ledger.read(1)[0].prompt)[0] == {"role": "system", "content": "Add."}
+
+
+def test_few_shot_iterations(make_trainer):
+    trainer = make_trainer(solve_easy_and_hinted, num_iterations=2, few_shot_iterations=1)
+    trainer.sample(1)
+    assert all("1+1" in prompt for prompt in trainer.engine.prompts)
+    trainer.engine.prompts.clear()
+    trainer.sample(2)
+    assert not any("1+1" in prompt for prompt in trainer.engine.prompts)
+
+
+def test_few_shot_examples_may_depend_on_the_problem(make_trainer):
+    def examples(problem):
+        return [{**EXAMPLES[0], "completion": f" For the {problem['kind']} ones.\n2"}]
+
+    trainer = make_trainer(solve_easy_and_hinted, few_shot_examples=examples)
+    trainer.sample(1)
+    assert any("For the easy ones.\n2\n\nQ: 1+2?" in prompt for prompt in trainer.engine.prompts)
+    assert any("For the hard ones.\n2\n\nQ: 7+1?" in prompt for prompt in trainer.engine.prompts)
+
+
+def test_problems_that_are_few_shot_examples_are_not_sampled(make_trainer):
+    examples = [{"prompt": "Q: 1+2?\nA:", "hinted_prompt": "Q: 1+2? (3)\nA:", "completion": " Three.\n3"}]
+    trainer = make_trainer(solve_easy_and_hinted, few_shot_examples=examples)
+    assert {sample.problem_id for sample in trainer.sample(1)} == {1, 2, 3}
+
+
+def test_without_hints_rationalization_is_left_out(make_trainer, problems):
+    trainer = make_trainer(solve_easy_and_hinted, train_dataset=problems.remove_columns("hinted_prompt"))
+    assert [sampler.name for sampler in trainer.samplers] == ["rationale"]
+    assert {sample.problem_id for sample in trainer.sample(1) if sample.kept} == {0, 1}
+
+
+def test_num_problems_per_iteration(make_trainer):
+    trainer = make_trainer(solve_easy_and_hinted, num_problems_per_iteration=2)
+    drawn = [{sample.problem_id for sample in trainer.sample(iteration)} for iteration in range(1, 6)]
+    assert all(len(problems) == 2 for problems in drawn)
+    assert len({tuple(problems) for problems in drawn}) > 1
+
+
+def test_several_generations_duplicates_and_cap(make_trainer):
+    counts = {}
+
+    def answer(prompt):
+        question = last_question(prompt)
+        counts[question] = counts.get(question, 0) + 1
+        return f" Way {counts[question] // 2}.\n{always_right(prompt).splitlines()[-1]}"
+
+    trainer = make_trainer(
+        answer, samplers=[RationaleSampler(num_generations=6, temperature=1.0)], max_samples_per_problem=2
+    )
+    assert len(trainer.sample(1)) == 24
+    selected = trainer.select(1)
+    # Six samples of four different texts each (ways 0, 1, 1, 2, 2 and 3), of which two are trained on.
+    assert [sample.problem_id for sample in selected] == [0, 0, 1, 1, 2, 2, 3, 3]
+    assert len({(sample.problem_id, sample.completion) for sample in selected}) == 8
+    _, dropped = select_samples(trainer.ledger.read(1), max_samples_per_problem=2)
+    assert dropped["duplicate"] + dropped["cap"] == 24 - 8 and dropped["duplicate"] > 0 and dropped["cap"] > 0
+
+
+def test_sample_iterations_pools_the_last_ones(make_trainer):
+    iteration = 0
+
+    def answer(prompt):
+        return f" Take {iteration}.\n{always_right(prompt).splitlines()[-1]}"
+
+    trainer = make_trainer(answer, sample_iterations=2)
+    for iteration in (1, 2, 3):
+        trainer.sample(iteration)
+    assert {sample.iteration for sample in trainer.select(3)} == {2, 3}
+    assert len(trainer.select(3)) == 8
+
+
+def test_nothing_survives_at_first(make_trainer):
+    trainer = make_trainer(lambda prompt: " No idea.\n0")
+    with pytest.raises(RuntimeError, match=r"iteration 1 survives the filter: 8 wrong.*No idea"):
+        trainer.train()
+    assert len(load_ledger(trainer.args.output_dir)) == 8  # nothing computed is lost
+
+
+def test_nothing_survives_later(make_trainer, caplog):
+    def answer(prompt):
+        return " No idea.\n0" if trainer.iteration else always_right(prompt)
+
+    trainer = make_trainer(answer, num_iterations=4)
+    starts = record_starts(trainer)
+    trainer.train()
+    assert len(starts) == 1
+    assert trainer.ledger.iterations() == [0, 1, 2]
+    assert trainer.iteration == 1
+
+
+def test_patience_stops_at_the_plateau(make_trainer, problems):
+    trainer = make_trainer(solve_easy_and_hinted, num_iterations=9, patience=2, eval_dataset=problems)
+    trainer.train()
+    assert trainer.ledger.iterations() == [0, 1, 2]
+
+
+def test_patience_without_an_evaluation_set_watches_the_training_problems(make_trainer):
+    trainer = make_trainer(solve_easy_and_hinted, num_iterations=9, patience=2)
+    trainer.train()
+    assert trainer.ledger.iterations() == [0, 1, 2, 3]
+
+
+def test_the_model_is_left_as_it_was_found(make_trainer, model):
+    trainer = make_trainer(gradient_checkpointing=True, max_completion_length=4, few_shot_examples=None)
+    model.train()
+    before = (model.config.use_cache, model.is_gradient_checkpointing, model.generation_config.to_dict())
+    trainer.sample(1)
+    assert model.training
+    assert (model.config.use_cache, model.is_gradient_checkpointing, model.generation_config.to_dict()) == before

@@ -75,8 +75,9 @@ def check_samplers(samplers: list[Sampler] | None, args: STaRConfig, has_hints: 
     Raises:
         `ValueError`: If there are none, two have the same name, or several completions are to be drawn greedily.
     """
+    without_hints = samplers is None and not has_hints
     if samplers is None:
-        return [RationaleSampler(), *([RationalizationSampler()] if has_hints else [])], not has_hints
+        samplers = [RationaleSampler(), *([RationalizationSampler()] if has_hints else [])]
     names = [sampler.name for sampler in samplers]
     if not samplers or len(set(names)) < len(names):
         raise ValueError(f"`samplers` must be a list of samplers with different names, got {names}.")
@@ -88,7 +89,7 @@ def check_samplers(samplers: list[Sampler] | None, args: STaRConfig, has_hints: 
                 f"The sampler `{sampler.name}` draws {num_generations} completions per problem at temperature 0, "
                 "where all of them are the same. Set a `temperature`, or `num_generations=1`."
             )
-    return samplers, False
+    return samplers, without_hints
 
 
 def check_lengths(

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 from tqdm.auto import tqdm
@@ -93,22 +94,22 @@ def print_iterations(history: list[dict[str, Any]], samplers: list[str], console
         console ([`~rich.console.Console`], *optional*):
             Where to print.
     """
-    table = Table(title="STaR iterations")
     accuracies = list(dict.fromkeys(key for row in history for key in row if key.endswith("_accuracy")))
     columns = {
-        **{key: key.removesuffix("_accuracy") + " accuracy" for key in accuracies},
-        **{f"{name}/solved": f"solved by {name}" for name in samplers},
-        **{f"{name}/yield": f"{name} yield" for name in samplers[1:]},
-        "samples/selected": "trained on",
-        "train_loss": "train loss",
-        "seconds": "seconds",
+        **{key: f"{key.removesuffix('_accuracy')}\naccuracy" for key in accuracies},
+        **{f"{name}/solved": f"solved by\n{name}" for name in samplers},
+        "samples/selected": "trained\non",
+        "train_loss": "train\nloss",
+        "seconds": "\nseconds",
     }
-    table.add_column("iteration", justify="right")
+    table = Table(box=box.SIMPLE_HEAD)
+    table.add_column("\niteration", justify="right")
     for title in columns.values():
         table.add_column(title, justify="right")
     for row in history:
         table.add_row(str(row["iteration"]), *(_format(key, row.get(key)) for key in columns))
-    (console or Console()).print(table)
+    with tqdm.external_write_mode():  # takes the bars away while something else is printed
+        (console or Console()).print(table)
 
 
 def _format(key: str, value: float | None) -> str:

@@ -90,7 +90,7 @@ class STaRConfig(SFTConfig):
 
         reward_threshold (`float` or `list[float | None]`, *optional*):
             Reward from which a sample is kept. With one reward function it defaults to `1.0`. With several, one
-            value each must be given; `None` means that the function does not decide.
+            value each must be given; `None` (`nan` on the command line) means that the function does not decide.
         reward_weights (`list[float]`, *optional*):
             Weight of each reward function in the sample's reward. All `1.0` by default.
         max_samples_per_problem (`int`, *optional*):
@@ -212,11 +212,12 @@ class STaRConfig(SFTConfig):
     )
 
     # Parameters that control which samples are trained on
-    reward_threshold: list[float | None] | float | None = field(
+    # A float or None among the values are fine as well, but the command line's parser knows one type per field.
+    reward_threshold: list[float] | None = field(
         default=None,
         metadata={
             "help": "Reward from which a sample is kept: 1.0 with one reward function; one value each with several, "
-            "`None` for a function that does not decide."
+            "`nan` for a function that does not decide."
         },
     )
     reward_weights: list[float] | None = field(
@@ -249,6 +250,8 @@ class STaRConfig(SFTConfig):
         super().__post_init__()
         self._check_schedule()
         self._check_sampling()
+        if isinstance(self.reward_threshold, list):
+            self.reward_threshold = [None if math.isnan(value or 0.0) else value for value in self.reward_threshold]
 
     def _check_schedule(self):
         for name in ("num_iterations", "sample_iterations"):

@@ -1,0 +1,130 @@
+# Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
+"""Callbacks and trackers see one run, whose steps only grow."""
+
+from collections import Counter
+
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from transformers import EarlyStoppingCallback, TrainerCallback
+
+from conftest import solve_easy_and_hinted
+
+
+class Recorder(TrainerCallback):
+    def __init__(self):
+        self.events = []
+
+    def record(self, event, state, **details):
+        self.events.append({"event": event, "step": state.global_step, "epoch": state.epoch, **details})
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        self.record("train_begin", state)
+
+    def on_train_end(self, args, state, control, **kwargs):
+        self.record("train_end", state)
+
+    def on_epoch_begin(self, args, state, control, **kwargs):
+        self.record("epoch_begin", state)
+
+    def on_epoch_end(self, args, state, control, **kwargs):
+        self.record("epoch_end", state)
+
+    def on_step_end(self, args, state, control, **kwargs):
+        assert kwargs["optimizer"] is not None and kwargs["lr_scheduler"] is not None
+        self.record("step_end", state)
+
+    def on_evaluate(self, args, state, control, metrics=None, **kwargs):
+        self.record("evaluate", state, metrics=metrics)
+
+    def on_save(self, args, state, control, **kwargs):
+        self.record("save", state)
+
+    def on_log(self, args, state, control, logs=None, **kwargs):
+        self.record("log", state, logs=logs)
+
+
+def test_a_callback_sees_one_run(make_trainer, problems):
+    recorder = Recorder()
+    trainer = make_trainer(solve_easy_and_hinted, num_iterations=3, eval_dataset=problems, callbacks=[recorder])
+    trainer.train()
+    events = recorder.events
+    counts = Counter(event["event"] for event in events)
+    assert (counts["train_begin"], counts["train_end"]) == (1, 1)
+    assert (events[0]["event"], events[-1]["event"]) == ("train_begin", "train_end")
+    assert (counts["epoch_begin"], counts["epoch_end"], counts["save"], counts["evaluate"]) == (3, 3, 3, 4)
+    steps = [event["step"] for event in events]
+    assert steps == sorted(steps)
+    assert [event["step"] for event in events if event["event"] == "step_end"] == list(range(1, 10))
+    epochs = [event["epoch"] for event in events]
+    assert epochs == sorted(epochs) and epochs[-1] == 3
+    losses = [event for event in events if event["event"] == "log" and "loss" in event["logs"]]
+    assert [event["step"] for event in losses] == list(range(1, 10))
+    assert [entry["step"] for entry in trainer.state.log_history if "loss" in entry] == list(range(1, 10))
+
+
+def test_tensorboard_gets_one_run(make_trainer, problems, tmp_path, monkeypatch):
+    monkeypatch.setenv("TENSORBOARD_LOGGING_DIR", str(tmp_path / "tensorboard"))
+    trainer = make_trainer(solve_easy_and_hinted, num_iterations=3, eval_dataset=problems, report_to="tensorboard")
+    trainer.train()
+    (events,) = (tmp_path / "tensorboard").rglob("events.*")
+    accumulator = EventAccumulator(str(events)).Reload()
+    assert [scalar.step for scalar in accumulator.Scalars("eval/accuracy")] == [0, 3, 6, 9]
+    assert [scalar.step for scalar in accumulator.Scalars("train/loss")] == list(range(1, 10))
+    assert [scalar.step for scalar in accumulator.Scalars("train/rationale/solved")] == [0, 3, 6]
+
+
+@pytest.mark.parametrize("event", ["on_step_end", "on_evaluate"])
+def test_a_callback_can_stop_the_run(make_trainer, problems, event):
+    class Stop(TrainerCallback):
+        pass
+
+    def stop(self, args, state, control, **kwargs):
+        control.should_training_stop = state.global_step >= 2
+
+    setattr(Stop, event, stop)
+    trainer = make_trainer(solve_easy_and_hinted, num_iterations=5, eval_dataset=problems, callbacks=[Stop()])
+    trainer.train()
+    assert trainer.state.global_step == {"on_step_end": 2, "on_evaluate": 3}[event]
+    assert trainer.ledger.iterations() == [0, 1]
+
+
+def test_early_stopping_callback(make_trainer, problems):
+    trainer = make_trainer(
+        solve_easy_and_hinted,
+        num_iterations=9,
+        eval_dataset=problems,
+        load_best_model_at_end=True,
+        callbacks=[EarlyStoppingCallback(early_stopping_patience=2)],
+    )
+    trainer.train()
+    assert trainer.ledger.iterations() == [0, 1, 2]
+
+
+def test_metrics_that_a_person_follows(make_trainer, problems):
+    trainer = make_trainer(solve_easy_and_hinted, num_iterations=1, eval_dataset=problems)
+    metrics = trainer.train().metrics
+    expected = {
+        "rationale/solved": 0.5,
+        "rationalization/solved": 0.25,
+        "rationalization/yield": 0.5,
+        "train_data_used": 0.75,
+        "rationale/reward": 0.5,
+        "rationale/completion_length": 17,
+        "samples/selected": 3,
+        "samples/dropped_wrong": 3,
+        "eval_accuracy": 0.5,
+    }
+    assert {name: metrics[name] for name in expected} == expected
+    assert all(metrics[name] > 0 for name in ("seconds/sample", "seconds/fine_tune", "tokens_per_second", "seconds"))
+    logged = {name for entry in trainer.state.log_history for name in entry}
+    assert expected.keys() <= logged
+
+
+@pytest.mark.parametrize("disable_tqdm", [False, True])
+def test_the_terminal_shows_a_table(make_trainer, problems, capsys, disable_tqdm):
+    trainer = make_trainer(solve_easy_and_hinted, num_iterations=1, eval_dataset=problems, disable_tqdm=disable_tqdm)
+    trainer.train()
+    captured = capsys.readouterr()
+    last_row = captured.out.strip().splitlines()[-1].split()
+    assert last_row[:5] == ["1", "50.0%", "50.0%", "25.0%", "3"]
+    assert ("iteration 1, rationale" in captured.err) != disable_tqdm

@@ -1,0 +1,46 @@
+# Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
+
+import re
+from dataclasses import fields
+
+import pytest
+from transformers import HfArgumentParser
+from trl import SFTConfig
+
+from star_trl import STaRConfig
+
+
+def test_the_schedule_is_the_papers():
+    args = STaRConfig(use_cpu=True)
+    assert [args.inner_steps(iteration) for iteration in range(1, 9)] == [40, 48, 57, 69, 82, 99, 119, 143]
+    assert args.inner_steps(30) == 7912  # the paper's cap
+
+
+@pytest.mark.parametrize(
+    ("settings", "steps"),
+    [
+        ({"initial_steps": 300, "step_growth": 1, "step_increment": 20}, [300, 320, 340, 360]),
+        ({"max_inner_steps": 50}, [40, 48, 50, 50]),
+        ({"initial_steps": 10, "step_growth": 1.1}, [10, 11, 12, 13]),
+        ({"initial_steps": None, "max_steps": 7}, [None] * 4),
+    ],
+)
+def test_other_schedules(settings, steps):
+    args = STaRConfig(use_cpu=True, **settings)
+    assert [args.inner_steps(iteration) for iteration in range(1, 5)] == steps
+
+
+def test_every_field_is_documented():
+    own = {field.name for field in fields(STaRConfig)} - {field.name for field in fields(SFTConfig)}
+    documented = set(re.findall(r"^        (\w+) \(`", STaRConfig.__doc__, re.MULTILINE))
+    assert own == documented
+    assert all(field.metadata.get("help") for field in fields(STaRConfig) if field.name in own)
+
+
+def test_it_parses_from_the_command_line():
+    command = (
+        "--output_dir out --num_iterations 3 --temperature 0.7 --stop_strings A B --reward_threshold 1 nan --use_cpu"
+    )
+    (args,) = HfArgumentParser(STaRConfig).parse_args_into_dataclasses(command.split())
+    assert (args.num_iterations, args.temperature, args.stop_strings) == (3, 0.7, ["A", "B"])
+    assert args.reward_threshold == [1.0, None]

@@ -1,0 +1,184 @@
+# Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
+"""The ledger, and going on from it."""
+
+import json
+
+import pytest
+import torch
+
+from conftest import solve_easy_and_hinted
+from star_trl import load_ledger
+from star_trl.ledger import FEATURES, Ledger, Sample
+
+
+def sample(**changes):
+    defaults = {
+        "iteration": 1,
+        "problem_id": 0,
+        "sampler": "rationale",
+        "sample_index": 0,
+        "prompt": "Q",
+        "hint_shown": False,
+        "completion": "A \N{SNOWMAN}\n",
+        "completion_ids": [1, 2],
+        "loss_mask": [True, False],
+        "finish_reason": "eos",
+        "rewards": {"match": 1.0},
+        "reward": 1.0,
+        "kept": True,
+    }
+    return Sample(**{**defaults, **changes})
+
+
+def test_reading_gives_back_what_was_appended(tmp_path):
+    samples = [sample(problem_id=0), sample(problem_id=1, rewards={"match": None}, reward=None, kept=False)]
+    ledger = Ledger(tmp_path)
+    ledger.append(samples[:1])
+    ledger.append(samples[1:])
+    ledger.append([])
+    assert ledger.read(1) == samples
+    assert ledger.read(2) == []
+
+
+def test_shards_of_several_processes_are_one_ledger(tmp_path):
+    for process in (1, 0):
+        Ledger(tmp_path, process, 2).append([sample(problem_id=process)])
+    assert [sample.problem_id for sample in Ledger(tmp_path).read(1)] == [0, 1]
+    assert {path.name for path in tmp_path.rglob("*.jsonl")} == {
+        "samples-00000-of-00002.jsonl",
+        "samples-00001-of-00002.jsonl",
+    }
+
+
+def test_a_torn_line_is_left_out_and_cut_off(tmp_path):
+    ledger = Ledger(tmp_path)
+    ledger.append([sample()])
+    (shard,) = tmp_path.rglob("*.jsonl")
+    with open(shard, "a") as file:
+        file.write('{"iteration": 1, "problem')
+    assert ledger.read(1) == [sample()]
+    ledger.drop_torn_line(1)
+    ledger.append([sample(problem_id=5)])
+    assert [sample.problem_id for sample in ledger.read(1)] == [0, 5]
+
+
+def test_load_ledger_has_fixed_features(tmp_path):
+    """Also where a reward is null in one iteration and a number in the next."""
+    ledger = Ledger(tmp_path)
+    ledger.append([sample(rewards={"match": None, "length": 2}, reward=None, kept=False, drop_reason="unverified")])
+    ledger.append([sample(iteration=2, extra={"note": ["a"]})])
+    dataset = load_ledger(tmp_path)
+    assert dataset.features == FEATURES
+    assert dataset["iteration"][:] == [1, 2]
+    assert dataset[0]["rewards"] == [{"name": "match", "value": None}, {"name": "length", "value": 2.0}]
+    assert json.loads(dataset[1]["extra"]) == {"note": ["a"]}
+
+
+def test_load_ledger_without_samples(tmp_path):
+    with pytest.raises(FileNotFoundError, match="No samples under"):
+        load_ledger(tmp_path)
+
+
+def test_every_sample_is_in_the_ledger(make_trainer):
+    trainer = make_trainer(solve_easy_and_hinted)
+    trainer.train()
+    dataset = load_ledger(trainer.args.output_dir)
+    assert len(dataset) == 12
+    assert sum(dataset["kept"]) == 6
+    assert {row["sampler"] for row in dataset} == {"rationale", "rationalization"}
+    row = next(row for row in dataset if row["kept"] and row["sampler"] == "rationalization")
+    assert row["prompt"] == "Q: 4+5?\nA:"
+    assert row["completion"] == " Let me count.\n9"
+
+
+def test_output_directory(make_trainer, problems):
+    trainer = make_trainer(solve_easy_and_hinted, num_iterations=1, eval_dataset=problems, eval_group_column="kind")
+    trainer.train()
+    output_dir = trainer.ledger.output_dir
+    names = {str(path.relative_to(output_dir)) for path in output_dir.rglob("*") if path.is_file()}
+    assert {
+        "star_state.json",
+        "README.md",
+        "iteration-000/metrics.json",
+        "iteration-001/metrics.json",
+        "iteration-001/samples-00000-of-00001.jsonl",
+        "iteration-001/checkpoint/model.safetensors",
+    } <= names
+    metrics = json.loads((output_dir / "iteration-001" / "metrics.json").read_text())
+    assert metrics["eval_accuracy"] == 0.5
+    assert (metrics["eval_accuracy/easy"], metrics["eval_accuracy/hard"]) == (1.0, 0.0)
+
+
+def test_old_checkpoints_are_deleted(make_trainer):
+    trainer = make_trainer(solve_easy_and_hinted, num_iterations=4, save_total_limit=2)
+    trainer.train()
+    saved = sorted(path.parent.name for path in trainer.ledger.output_dir.glob("*/checkpoint"))
+    assert saved == ["iteration-001", "iteration-004"]  # the best one (the first of equals) and the last
+
+
+class Crash(Exception):
+    pass
+
+
+def test_resuming_gives_the_uninterrupted_run(make_trainer, model, tmp_path):
+    """A crash in the middle of sampling the second iteration costs the samples in flight and nothing else."""
+    original = {name: value.clone() for name, value in model.state_dict().items()}
+    uninterrupted = make_trainer(solve_easy_and_hinted, num_iterations=3, output_dir=str(tmp_path / "whole"))
+    uninterrupted.train()
+    expected = {name: value.clone() for name, value in model.state_dict().items()}
+
+    model.load_state_dict(original)
+    asked = 0
+
+    def crash(prompt):
+        nonlocal asked
+        asked += 1
+        if asked == 6 + 5:
+            raise Crash
+        return solve_easy_and_hinted(prompt)
+
+    with pytest.raises(Crash):
+        make_trainer(crash, num_iterations=3).train()
+    assert asked == 11
+
+    model.load_state_dict(original)
+    resumed = make_trainer(solve_easy_and_hinted, num_iterations=3)
+    resumed.train(resume_from_checkpoint=True)
+    assert len(resumed.engine.prompts) == 2 + 6  # the rest of iteration 2, and iteration 3
+    for iteration in (1, 2, 3):
+        assert resumed.ledger.read(iteration) == uninterrupted.ledger.read(iteration)
+    assert all(torch.equal(value, expected[name]) for name, value in model.state_dict().items())
+    assert resumed.state.global_step == uninterrupted.state.global_step == 9
+
+
+def test_resuming_another_run_is_refused(make_trainer, model):
+    make_trainer(solve_easy_and_hinted, num_iterations=1).train()
+    trainer = make_trainer(solve_easy_and_hinted, num_iterations=2, learning_rate=1e-3)
+    with pytest.raises(ValueError, match=r"`learning_rate` was 0.01 and is 0.001; .*other weights"):
+        trainer.train(resume_from_checkpoint=True)
+
+
+def test_nothing_to_resume(make_trainer):
+    with pytest.raises(FileNotFoundError, match="No run to resume"):
+        make_trainer(solve_easy_and_hinted).train(resume_from_checkpoint=True)
+
+
+def test_the_best_model_is_loaded_at_the_end(make_trainer, problems, model):
+    """Right on everything after the first iteration, wrong again after the second."""
+
+    def answer(prompt):
+        if trainer.iteration != 1 and "(" not in last(prompt):
+            return solve_easy_and_hinted(prompt)
+        a, b = last(prompt).split("?")[0].split("+")
+        return f" Sum.\n{int(a) + int(b)}"
+
+    def last(prompt):
+        return prompt.split("Q: ")[-1]
+
+    trainer = make_trainer(
+        answer, num_iterations=3, eval_dataset=problems, load_best_model_at_end=True, save_total_limit=1
+    )
+    trainer.train()
+    assert trainer.outer_run.state.best_iteration == trainer.iteration == 1
+    saved = type(model).from_pretrained(trainer.outer_run.checkpoint_dir(1))
+    assert all(torch.equal(saved.state_dict()[name], value) for name, value in model.state_dict().items())
