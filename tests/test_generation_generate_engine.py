@@ -8,6 +8,7 @@ from star_trl.generation import GenerateEngine, SamplingParams, StopStrings
 
 
 LENGTHS = [3, 30, 7, 9, 20, 4, 12]
+STOPS = ("C:", "stop", "+", ",", "w40")
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +62,7 @@ def test_greedy_is_the_most_likely_token_and_logprobs_are_the_models(model, toke
 
 def test_finish_reasons(model, tokenizer):
     requests = make_requests(LENGTHS * 3)
-    parameters = params(temperature=1.0, eos_token_ids=frozenset({1, 20, 21}), stop_strings=("C:", "stop", "+"))
+    parameters = params(temperature=1.0, eos_token_ids=frozenset({1, 24, 25, 26}), stop_strings=STOPS)
     stop = StopStrings(tokenizer, parameters.stop_strings)
     outputs = run(GenerateEngine(tokenizer, 3), model, requests, parameters)
     assert {output.finish_reason for output in outputs} == {"eos", "stop", "length"}

@@ -3,6 +3,7 @@
 
 from .engine import Engine, FinishReason, GenerationOutput, GenerationRequest, SamplingParams
 from .generate_engine import GenerateEngine
+from .prefix_engine import PrefixSharingEngine
 from .stopping import StopStrings
 
 
@@ -12,6 +13,7 @@ __all__ = [
     "GenerateEngine",
     "GenerationOutput",
     "GenerationRequest",
+    "PrefixSharingEngine",
     "SamplingParams",
     "StopStrings",
 ]

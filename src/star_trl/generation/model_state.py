@@ -28,8 +28,8 @@ def has_prompt_learning(model: nn.Module) -> bool:
 
 @contextmanager
 def evaluation_mode(model: nn.Module) -> Iterator[None]:
-    """Puts every module in evaluation mode and, afterwards, those that were training back in training mode."""
-    training = [module for module in model.modules() if module.training]
+    """Puts a training model in evaluation mode and, afterwards, those of its modules that were training back."""
+    training = [module for module in model.modules() if module.training] if model.training else []
     for module in training:
         module.training = False
     try:

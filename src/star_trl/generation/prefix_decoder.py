@@ -1,0 +1,199 @@
+# Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
+"""Decoding of all requests that begin with the same tokens."""
+
+from collections import deque
+from collections.abc import Sequence
+
+import psutil
+import torch
+from accelerate import PartialState
+from transformers import PreTrainedModel
+
+from .engine import GenerationOutput, GenerationRequest, SamplingParams
+from .prefix_cache import SharedPrefixCache
+from .prefix_forward import PrefixForward
+from .prefix_groups import PrefixGroup
+from .row_batch import RowBatch
+from .sampling import TokenSampler, sampled_logprobs
+from .stopping import StopStrings
+
+
+# Beyond this many rows a step takes longer in proportion.
+MAX_ROWS = 512
+# Share of the free memory that the rows may take.
+MEMORY_SHARE = 0.5
+# Prefills are cut so that the attention scores of a layer, and the tokens, stay below these numbers.
+MAX_SCORES = 2**23
+MAX_TOKENS = 2**13
+
+
+class PrefixDecoder:
+    """
+    Generates the completions of one [`PrefixGroup`]: prefills the prefix once, then keeps a batch of rows going, in
+    which new requests take the place of finished ones.
+
+    Args:
+        model ([`~transformers.PreTrainedModel`]):
+            Model to sample from.
+        requests (`Sequence[GenerationRequest]`):
+            All requests.
+        group ([`PrefixGroup`]):
+            Those to complete.
+        params ([`SamplingParams`]):
+            How to sample.
+        stop_strings ([`StopStrings`]):
+            Texts that end a completion.
+        batch_size (`int`, *optional*):
+            Most rows at a time. By default what half of the free memory holds.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        requests: Sequence[GenerationRequest],
+        group: PrefixGroup,
+        params: SamplingParams,
+        stop_strings: StopStrings,
+        batch_size: int | None,
+    ):
+        self.model = model
+        self.requests = requests
+        self.prefix_length = group.prefix_length
+        self.params = params
+        self.stop_strings = stop_strings
+        self.sampler = TokenSampler(params, model.device)
+        self.forward = PrefixForward(model)
+
+        # Equal prompts are neighbours, to be prefilled together; long ones come first, as they need the most memory
+        first_with: dict[tuple[int, ...], int] = {}
+        self.representative = {
+            index: first_with.setdefault(tuple(requests[index].prompt_ids), index) for index in group.indices
+        }
+        ordered = sorted(
+            group.indices, key=lambda index: (-len(requests[index].prompt_ids), self.representative[index], index)
+        )
+        self.pending = deque(ordered)
+        self.capacity = len(requests[ordered[0]].prompt_ids) - self.prefix_length - 1 + params.max_new_tokens
+
+        self.prefix, bytes_per_token = self._prefill_prefix(requests[ordered[0]].prompt_ids)
+        self.num_rows = min(batch_size or self._rows_that_fit(bytes_per_token), len(ordered))
+        self._allocate()
+
+    def _prefill_prefix(self, prompt_ids: list[int]) -> tuple[list[tuple[torch.Tensor, torch.Tensor]], int]:
+        """Keys and values of the prefix, and the memory that one token takes. That needs one token in any case."""
+        length = max(self.prefix_length, 1)
+        cache = SharedPrefixCache(num_rows=1, capacity=length)
+        self._prefill(cache, 0, [prompt_ids[:length]])
+        return (cache.as_prefix(length) if self.prefix_length else []), cache.bytes_per_token
+
+    def _rows_that_fit(self, bytes_per_token: int) -> int:
+        if self.model.device.type == "cuda":
+            unused = torch.cuda.memory_reserved(self.model.device) - torch.cuda.memory_allocated(self.model.device)
+            free = torch.cuda.mem_get_info(self.model.device)[0] + unused
+        else:
+            free = psutil.virtual_memory().available // PartialState().num_processes
+        # Sampling holds the logits in float32 and float64, and their sorted copies
+        bytes_per_row = self.capacity * bytes_per_token + 32 * self.model.config.get_text_config().vocab_size
+        return int(min(max(MEMORY_SHARE * free // bytes_per_row, 1), MAX_ROWS))
+
+    def _allocate(self) -> None:
+        self.cache = SharedPrefixCache(self.num_rows, self.capacity, self.prefix)
+        self.batch = RowBatch(self.num_rows, self.params)
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether there is anything left to generate."""
+        return bool(self.batch.size or self.pending)
+
+    def halve(self) -> None:
+        """Starts the rows in progress over in a batch of half the size. They will sample the same tokens again."""
+        self.pending.extendleft(self.batch.indices[: self.batch.size].tolist())
+        self.num_rows = max(self.num_rows // 2, 1)
+        self._allocate()
+
+    def advance(self) -> list[GenerationOutput]:
+        """
+        Generates until at least one row is finished.
+
+        Returns:
+            `list[GenerationOutput]`: the completions that ended.
+        """
+        while True:
+            # A prefill of several rows is cheaper than as many of one row
+            if self.pending and self.num_rows - self.batch.size >= max(self.num_rows // 8, 1):
+                self._admit()
+            self._step()
+            reasons = self.batch.finished(self.stop_strings)
+            if reasons:
+                break
+        outputs = [
+            GenerationOutput(
+                index=int(self.batch.indices[row]),
+                token_ids=self.batch.token_ids(row),
+                finish_reason=reason,
+                logprobs=self.batch.logprobs(row),
+            )
+            for row, reason in reasons.items()
+        ]
+        used = int(self.batch.lengths[: self.batch.size].max())
+        sources, targets = self.batch.remove(list(reasons))
+        if len(sources):
+            self.cache.copy_rows(sources, targets, used)
+        return outputs
+
+    def _step(self) -> None:
+        """One token for every active row."""
+        batch, device = self.batch, self.model.device
+        lengths = batch.lengths[: batch.size]
+        self.cache.begin_decode(lengths, device)
+        logits = self.forward(self.cache, batch.next_tokens[: batch.size, None].to(device))
+        tokens = self.sampler(logits, batch.uniforms())
+        logprobs = sampled_logprobs(logits, tokens).cpu() if self.params.logprobs else None
+        batch.append(tokens.cpu(), logprobs)
+
+    def _admit(self) -> None:
+        """Fills the free rows: different prompts are prefilled, equal ones copied."""
+        taken = [self.pending.popleft() for _ in range(min(self.num_rows - self.batch.size, len(self.pending)))]
+        leaders = list(dict.fromkeys(self.representative[index] for index in taken))
+        row_of = {leader: self.batch.size + position for position, leader in enumerate(leaders)}
+        suffixes = [self.requests[leader].prompt_ids[self.prefix_length : -1] for leader in leaders]
+        self._prefill(self.cache, self.batch.size, suffixes)
+
+        # The first request of each prompt gets the row that was prefilled, the others follow behind those rows
+        firsts = {self.representative[index]: index for index in reversed(taken)}
+        others = [index for index in taken if firsts[self.representative[index]] != index]
+        if others and len(suffixes[0]):
+            sources = torch.tensor([row_of[self.representative[index]] for index in others])
+            start = self.batch.size + len(leaders)
+            self.cache.copy_rows(sources, torch.arange(start, start + len(others)), len(suffixes[0]))
+        for index in [*(firsts[leader] for leader in leaders), *others]:
+            request = self.requests[index]
+            length = len(request.prompt_ids) - self.prefix_length - 1
+            self.batch.add(index, request.seed, length, request.prompt_ids[-1])
+
+    def _prefill(self, cache: SharedPrefixCache, first_row: int, token_rows: list[list[int]]) -> None:
+        """
+        Feeds tokens to consecutive rows that hold nothing yet.
+
+        Args:
+            cache ([`SharedPrefixCache`]):
+                Where the keys and values go.
+            first_row (`int`):
+                Row of the first of them.
+            token_rows (`list[list[int]]`):
+                What to feed, the longest first. What pads a shorter one is overwritten when the row goes on.
+        """
+        num_heads = self.model.config.get_text_config().num_attention_heads
+        done = 0
+        while done < len(token_rows) and token_rows[done]:
+            width = len(token_rows[done])
+            scores_per_token = num_heads * (cache.prefix_length + width)
+            tokens = max(min(MAX_SCORES // scores_per_token, MAX_TOKENS), 1)
+            chunk = token_rows[done : done + max(tokens // width, 1)]
+            rows = slice(first_row + done, first_row + done + len(chunk))
+            input_ids = torch.tensor([ids + [0] * (width - len(ids)) for ids in chunk], device=self.model.device)
+            for start in range(0, width, tokens):
+                piece = input_ids[:, start : start + tokens]
+                cache.begin_prefill(rows, start, piece.shape[1], self.model.device)
+                self.forward(cache, piece)
+            done += len(chunk)

@@ -1,0 +1,71 @@
+# Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
+"""Which prompts begin with the same tokens."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+# A group of its own pays for running apart from the others only with enough rows and enough tokens saved in each.
+MIN_GROUP_SIZE = 16
+MIN_TOKENS_SAVED = 32
+
+
+@dataclass(frozen=True, slots=True)
+class PrefixGroup:
+    """
+    Prompts with a common prefix.
+
+    Args:
+        indices (`list[int]`):
+            Positions of the prompts.
+        prefix_length (`int`):
+            Number of tokens that all of them begin with. At least one token of each prompt is behind it.
+    """
+
+    indices: list[int]
+    prefix_length: int
+
+
+def group_by_prefix(prompts: Sequence[list[int]]) -> list[PrefixGroup]:
+    """
+    Splits prompts into groups with a long common prefix each, such as the few-shot prompts of several difficulties.
+
+    Args:
+        prompts (`Sequence[list[int]]`):
+            Token ids of the prompts.
+
+    Returns:
+        `list[PrefixGroup]`: every prompt in exactly one group. Prompts without a long prefix in common are one group.
+    """
+    if not prompts:
+        return []
+    order = sorted(range(len(prompts)), key=lambda index: prompts[index])
+    # In sorted order, what a run of prompts shares is the least that two neighbours in it share
+    shared = [shared_length(prompts[a], prompts[b]) for a, b in zip(order, order[1:], strict=False)]
+    return _split(prompts, order, shared)
+
+
+def _split(prompts: Sequence[list[int]], order: list[int], shared: list[int]) -> list[PrefixGroup]:
+    common = min([*shared, *(len(prompts[index]) - 1 for index in order)])
+    groups, rest = [], []
+    start = 0
+    for end in range(1, len(order) + 1):
+        # A run ends where its neighbours share little more than all of them do
+        if end < len(order) and shared[end - 1] >= common + MIN_TOKENS_SAVED:
+            continue
+        if end - start == len(order):
+            return [PrefixGroup(order, common)]
+        if end - start >= MIN_GROUP_SIZE:
+            groups += _split(prompts, order[start:end], shared[start : end - 1])
+        else:
+            rest += order[start:end]
+        start = end
+    if rest:
+        groups.append(PrefixGroup(rest, common))
+    return groups
+
+
+def shared_length(first: list[int], second: list[int]) -> int:
+    """Number of tokens that two prompts begin with in common."""
+    shorter = min(len(first), len(second))
+    return next((position for position in range(shorter) if first[position] != second[position]), shorter)

@@ -1,0 +1,148 @@
+# Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
+"""Which models can share a prefix: asked of their configuration, then tried out."""
+
+import inspect
+from collections.abc import Sequence
+from weakref import WeakKeyDictionary
+
+import torch
+from transformers import PreTrainedModel
+
+from .engine import GenerationRequest, SamplingParams
+from .model_state import base_model, evaluation_mode, has_prompt_learning
+from .prefix_cache import SharedPrefixCache
+from .prefix_forward import PrefixForward
+from .sampling import WARPER_FIELDS
+
+
+# Layers whose attention is fully described by a causal mask and a window.
+EXPRESSIBLE_LAYERS = frozenset({"full_attention", "sliding_attention", "attention"})
+# Rotary embeddings that depend on the longest sequence of the batch.
+BATCH_DEPENDENT_ROPE = frozenset({"dynamic", "longrope"})
+# Fields of `generation_kwargs` that look at one step alone. The others read the tokens so far.
+STEPWISE_FIELDS = WARPER_FIELDS
+
+
+class PrefixSupport:
+    """
+    Tells what keeps a model from sharing a prefix. Each model is tried out once: a few tokens behind a short prefix
+    have to give the same logits as without sharing.
+    """
+
+    def __init__(self) -> None:
+        self._tried: WeakKeyDictionary[PreTrainedModel, str | None] = WeakKeyDictionary()
+
+    def missing(
+        self, model: PreTrainedModel, requests: Sequence[GenerationRequest], params: SamplingParams
+    ) -> str | None:
+        """
+        Args:
+            model ([`~transformers.PreTrainedModel`] or [`~peft.PeftModel`]):
+                Model to sample from.
+            requests (`Sequence[GenerationRequest]`):
+                What to complete.
+            params ([`SamplingParams`]):
+                How to sample.
+
+        Returns:
+            `str`, *optional*: why the prefix cannot be shared, or None where it can.
+        """
+        history = sorted(params.generation_kwargs.keys() - STEPWISE_FIELDS)
+        if history:
+            return f"`generation_kwargs` {history} need `generate`"
+        if has_prompt_learning(model):
+            return "the adapter puts learned vectors in front of the prompt"
+        base = base_model(model)
+        if base not in self._tried:
+            self._tried[base] = why_not_declared(base) or why_not_tried(base, requests[0].prompt_ids)
+        return self._tried[base]
+
+
+def why_not_declared(model: PreTrainedModel) -> str | None:
+    """What the model's class and configuration say against it."""
+    name = type(model).__name__
+    if model.config.is_encoder_decoder:
+        return f"{name} has an encoder"
+    if not model._can_set_attn_implementation():
+        return f"{name} does not use the attention interface of transformers"
+    missing = {"position_ids", "past_key_values", "use_cache"} - inspect.signature(model.forward).parameters.keys()
+    if missing:
+        return f"{name} takes no {sorted(missing)}"
+    settings = model.config.get_text_config().to_dict()
+    layers = sorted(set(settings.get("layer_types") or ()) - EXPRESSIBLE_LAYERS)
+    if layers:
+        return f"{name} has layers of type {layers}"
+    rope = settings.get("rope_parameters") or {}
+    # One set of parameters, or one for each type of layer
+    parameter_sets = [rope, *(nested for nested in rope.values() if isinstance(nested, dict))]
+    kinds = sorted({parameters.get("rope_type", "default") for parameters in parameter_sets} & BATCH_DEPENDENT_ROPE)
+    if kinds:
+        return f"{name} has rotary embeddings of type {kinds}"
+    return None
+
+
+def why_not_tried(model: PreTrainedModel, prompt_ids: list[int]) -> str | None:
+    """What a trial run says against it. `prompt_ids` are tokens that the model may well see."""
+    name = type(model).__name__
+    # A long and a short row behind a prefix: wrong positions, masks or rows all change the logits
+    ids = torch.tensor((prompt_ids * 12)[-12:], device=model.device)[None]
+    try:
+        long, short = trial_logits(model, ids)
+        with evaluation_mode(model):
+            expected = [model(input_ids=ids[:, :end], use_cache=False).logits[0, -1] for end in (12, 7)]
+    except TrialError as error:
+        return f"{name} {error}"
+    except Exception as error:
+        return f"{name} cannot be run with a prefix apart: {error}"
+    difference = max(relative_difference(a, b) for a, b in zip((long, short), expected, strict=True))
+    exact = all(parameter.dtype in (torch.float32, torch.float64) for parameter in model.parameters())
+    autocast = torch.is_autocast_enabled(model.device.type)
+    # Wrong attention changes the logits by about as much as they vary
+    if not difference < (1e-3 if exact and not autocast else 0.2):
+        return f"{name} gives other logits with a prefix apart (relative difference {difference:.1e})"
+    return None
+
+
+class TrialError(RuntimeError):
+    """What a trial run found."""
+
+
+class RecordingCache(SharedPrefixCache):
+    """Notes the window that each attention layer asks for."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.windows: list[int | None] = []
+
+    def masks(self, window: int | None):
+        self.windows.append(window)
+        return super().masks(window)
+
+
+def trial_logits(model: PreTrainedModel, ids: torch.Tensor) -> torch.Tensor:
+    """Logits after 12 and after 7 of the 12 tokens, the first 4 of which are the prefix. Shape `(2, vocabulary)`."""
+    forward, device = PrefixForward(model), model.device
+    cache = RecordingCache(num_rows=1, capacity=4)
+    cache.begin_prefill(slice(0, 1), 0, 4, device)
+    forward(cache, ids[:, :4])
+    config = model.config.get_text_config()
+    if len(cache.layers) != config.num_hidden_layers or len(cache.windows) != config.num_hidden_layers:
+        raise TrialError("has layers without keys and values of their own")
+    settings = config.to_dict()
+    types = settings.get("layer_types") or ["sliding_attention"] * config.num_hidden_layers
+    windowed = [kind == "sliding_attention" and bool(settings.get("sliding_window")) for kind in types]
+    if [window is not None for window in cache.windows] != windowed:
+        raise TrialError("does not tell its attention function about its sliding windows")
+
+    cache = RecordingCache(num_rows=2, capacity=8, prefix=cache.as_prefix(4))
+    cache.begin_prefill(slice(0, 2), 0, 7, device)
+    forward(cache, ids[:, 4:11].expand(2, -1))
+    lengths = torch.tensor([7, 2])
+    cache.begin_decode(lengths, device)
+    return forward(cache, ids[0, 4 + lengths][:, None])
+
+
+def relative_difference(logits: torch.Tensor, expected: torch.Tensor) -> float:
+    """Distance of two vectors of logits, relative to how far the expected ones are spread. Shape `(vocabulary,)`."""
+    logits, expected = logits.double(), expected.double()
+    return float((logits - expected).norm() / (expected - expected.mean()).norm())
