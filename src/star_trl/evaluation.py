@@ -67,7 +67,7 @@ def accuracy_metrics(
         references=[str(groups[sample.problem_id]) for sample in samples],
     )
     for name in samples[0].rewards:
-        rewards = [sample.rewards[name] for sample in samples if sample.rewards[name] is not None]
+        rewards = [reward for sample in samples if (reward := sample.rewards[name]) is not None]
         if rewards:
             metrics[f"rewards/{name}"] = sum(rewards) / len(rewards)
     metrics["completion_length"] = sum(len(sample.completion_ids) for sample in samples) / len(samples)

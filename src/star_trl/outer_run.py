@@ -61,15 +61,15 @@ class OuterRun:
         Raises:
             `FileExistsError`: If there is a run and neither resuming nor overwriting is asked for.
             `FileNotFoundError`: If there is none to resume.
-            `ValueError`: If the run there is another one, or cannot be resumed.
+            `ValueError`: If the run there is another one, or cannot be resumed, or the best metric is unknown.
         """
         trainer, args = self.trainer, self.trainer.args
+        self._check_best_metric()
         trainer.state = TrainerState(
             is_local_process_zero=trainer.is_local_process_zero(),
             is_world_process_zero=trainer.is_world_process_zero(),
             max_steps=self._planned_steps(),
             num_train_epochs=args.num_iterations,
-            logging_steps=args.logging_steps,
             train_batch_size=args.train_batch_size,
             epoch=0,
         )
@@ -77,7 +77,7 @@ class OuterRun:
         if resume_from_checkpoint:
             self._resume(resume_from_checkpoint)
         elif trainer.is_world_process_zero():
-            clear_run(args.output_dir, args.overwrite_output_dir)
+            clear_run(trainer.ledger.output_dir, args.overwrite_output_dir)
         trainer.accelerator.wait_for_everyone()
         trainer.control = trainer.callback_handler.on_train_begin(args, trainer.state, trainer.control)
         return 0 if self.state.iteration is None else self.state.iteration + 1
@@ -111,7 +111,7 @@ class OuterRun:
         state.trainer_state = asdict(trainer.state)
         if trainer.is_world_process_zero():
             write_json(trainer.ledger.iteration_dir(iteration) / "metrics.json", metrics)
-            state.save(trainer.args.output_dir)
+            state.save(trainer.ledger.output_dir)
             print_iterations(state.history, [sampler.name for sampler in trainer.samplers])
         patience = trainer.args.patience
         if patience is not None and state.best_iteration is not None and iteration - state.best_iteration >= patience:
@@ -133,7 +133,7 @@ class OuterRun:
         return self.trainer.ledger.iteration_dir(iteration) / "checkpoint"
 
     def _resume(self, resume_from_checkpoint: bool | str) -> None:
-        trainer, output_dir = self.trainer, self.trainer.args.output_dir
+        trainer, output_dir = self.trainer, str(self.trainer.args.output_dir)
         if (
             isinstance(resume_from_checkpoint, str)
             and Path(resume_from_checkpoint).resolve() != Path(output_dir).resolve()
@@ -157,27 +157,20 @@ class OuterRun:
             trainer.state = TrainerState(**found.trainer_state)
             trainer.state.max_steps, trainer.state.num_train_epochs = planned
 
-    def _note_best(self, metrics: dict[str, float]) -> bool:
-        trainer, state, args = self.trainer, self.state, self.trainer.args
-        if trainer.eval_dataset is None:
-            name, greater_is_better = "train_data_used", True
-        else:
-            name, greater_is_better = (
-                f"eval_{args.metric_for_best_model.removeprefix('eval_')}",
-                args.greater_is_better,
-            )
-        value = metrics.get(name)
+    def _note_best(self, metrics: dict[str, Any]) -> bool:
+        trainer, state = self.trainer, self.state
+        value = metrics.get(self._best_metric_name())
         if value is None:
             return False
-        is_best = state.best_metric is None or (
-            value > state.best_metric if greater_is_better else value < state.best_metric
-        )
-        if is_best:
+        greater_is_better = trainer.eval_dataset is None or trainer.args.greater_is_better
+        best = state.best_metric
+        if best is None or (value > best if greater_is_better else value < best):
             state.best_iteration, state.best_metric = metrics["iteration"], value
             trainer.state.best_metric = value
             trainer.state.best_global_step = trainer.state.global_step
-            trainer.state.best_model_checkpoint = str(self.checkpoint_dir(state.best_iteration))
-        return is_best
+            trainer.state.best_model_checkpoint = str(self.checkpoint_dir(metrics["iteration"]))
+            return True
+        return False
 
     def _save(self, is_best: bool) -> None:
         trainer, args = self.trainer, self.trainer.args
@@ -191,7 +184,7 @@ class OuterRun:
         if trainer.is_world_process_zero():
             shutil.rmtree(directory, ignore_errors=True)
             unfinished.rename(directory)
-            trainer.create_model_card(model_name=Path(args.output_dir).name)
+            trainer.create_model_card(model_name=trainer.ledger.output_dir.name)
         self.state.checkpoint_iteration = trainer.iteration
         self._prune()
         trainer.control = trainer.callback_handler.on_save(args, trainer.state, trainer.control)
@@ -215,11 +208,27 @@ class OuterRun:
             self.trainer.keep_original_weights().restore(self.trainer.model)
         self.trainer.iteration = iteration
 
+    def _best_metric_name(self) -> str:
+        if self.trainer.eval_dataset is None:
+            return "train_data_used"
+        return f"eval_{(self.trainer.args.metric_for_best_model or 'accuracy').removeprefix('eval_')}"
+
+    def _check_best_metric(self) -> None:
+        """Raises `ValueError` where the best iteration matters, but several evaluation sets leave open which one."""
+        trainer, args = self.trainer, self.trainer.args
+        needed = args.load_best_model_at_end or args.patience or args.save_strategy == SaveStrategy.BEST
+        if needed and isinstance(trainer.eval_dataset, dict):
+            names = [f"eval_{name}_" for name in trainer.eval_dataset]
+            if not self._best_metric_name().startswith(tuple(names)):
+                raise ValueError(
+                    f"`metric_for_best_model={args.metric_for_best_model!r}` is no metric of the evaluation sets "
+                    f"{sorted(trainer.eval_dataset)}. Set it to one of theirs, such as '{names[0]}accuracy'."
+                )
+
     def _planned_steps(self) -> int:
         args = self.trainer.args
-        if args.initial_steps is None:
-            return max(args.max_steps, 0) * args.num_iterations
-        return sum(args.inner_steps(iteration) for iteration in range(1, args.num_iterations + 1))
+        steps = [args.inner_steps(iteration) for iteration in range(1, args.num_iterations + 1)]
+        return sum(max(args.max_steps, 0) if number is None else number for number in steps)
 
     def _settings(self) -> dict[str, Any]:
         trainer = self.trainer

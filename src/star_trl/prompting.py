@@ -39,10 +39,9 @@ class PromptBuilder:
     ):
         self.tokenizer = tokenizer
         self.chat_template_kwargs = chat_template_kwargs or {}
-        if few_shot_examples is None or callable(few_shot_examples):
-            self._few_shot_examples = few_shot_examples
-        else:
-            self._few_shot_examples = list(few_shot_examples)
+        if few_shot_examples is not None and not callable(few_shot_examples):
+            few_shot_examples = list(few_shot_examples)  # iterating over a `Dataset` for every problem is slow
+        self._few_shot_examples = few_shot_examples
 
     def examples(self, problem: dict[str, Any]) -> Sequence[dict[str, Any]]:
         """Few-shot examples for a problem."""
@@ -95,14 +94,15 @@ class PromptBuilder:
         """
         if not problems:
             return []
-        prompts = [self.render(problem, column, few_shot) for problem in problems]
+        prompts: list[Any] = [self.render(problem, column, few_shot) for problem in problems]
         if isinstance(prompts[0], str):
             all_ids = self.tokenizer(text=prompts)["input_ids"]
             # A few tokenizers end every text with EOS, after which nothing can be continued.
             return [ids[:-1] if ids and ids[-1] == self.tokenizer.eos_token_id else ids for ids in all_ids]
-        return self.tokenizer.apply_chat_template(
+        encoded: Any = self.tokenizer.apply_chat_template(
             prompts, add_generation_prompt=True, tokenize=True, return_dict=True, **self.chat_template_kwargs
-        )["input_ids"]
+        )
+        return encoded["input_ids"]
 
     def render(self, problem: dict[str, Any], column: str, few_shot: bool) -> str | Messages:
         """The prompt of one problem as text, or as messages before the chat template."""

@@ -8,7 +8,7 @@ from itertools import islice
 from typing import Any
 
 from datasets import Dataset
-from transformers import PreTrainedConfig, PreTrainedTokenizerBase, TrainerState
+from transformers import GenerationConfig, PreTrainedTokenizerBase, TrainerState
 
 from .generation import SamplingParams
 from .generator import seed_of
@@ -16,7 +16,7 @@ from .ledger import Sample
 from .prompting import PromptBuilder, as_completion
 from .rewards.scoring import Score, Scorer
 from .samplers import Completion, Prompt, Sampler
-from .star_config import STaRConfig
+from .star_config import STaRConfig, as_dict
 
 
 # Completions are scored and recorded in groups of this size: large enough for reward functions that work on batches,
@@ -81,9 +81,7 @@ class Proposals:
             for index in range(num_generations)
         ]
 
-    def sampling_params(
-        self, sampler: Sampler, config: PreTrainedConfig | Any, greedy: bool = False
-    ) -> SamplingParams:
+    def sampling_params(self, sampler: Sampler, config: GenerationConfig, greedy: bool = False) -> SamplingParams:
         """
         How a sampler draws tokens: its own settings over those of the configuration.
 
@@ -97,17 +95,16 @@ class Proposals:
         """
         eos = config.eos_token_id
         eos_token_ids = [] if eos is None else [eos] if isinstance(eos, int) else eos
-        own = {
-            name: getattr(self.args if getattr(sampler, name) is None else sampler, name)
-            for name in ("temperature", "top_p", "top_k")
-        }
+        temperature = self.args.temperature if sampler.temperature is None else sampler.temperature
         return SamplingParams(
             max_new_tokens=self.args.max_completion_length,
             eos_token_ids=frozenset([*eos_token_ids, self.tokenizer.eos_token_id]),
+            temperature=0.0 if greedy else temperature,
+            top_p=self.args.top_p if sampler.top_p is None else sampler.top_p,
+            top_k=self.args.top_k if sampler.top_k is None else sampler.top_k,
             min_p=self.args.min_p,
             stop_strings=tuple(self.args.stop_strings or ()),
-            generation_kwargs=self.args.generation_kwargs or {},
-            **{**own, "temperature": 0.0 if greedy else own["temperature"]},
+            generation_kwargs=as_dict(self.args.generation_kwargs),
         )
 
     def scored(
@@ -143,7 +140,9 @@ class Proposals:
         self, completions: list[Completion], sampler: Sampler, iteration: int, trainer_state: TrainerState
     ) -> list[Sample]:
         rows = [completion.prompt.columns for completion in completions]
-        texts = [self.tokenizer.decode(completion.token_ids, skip_special_tokens=True) for completion in completions]
+        texts = self.tokenizer.batch_decode(
+            [completion.token_ids for completion in completions], skip_special_tokens=True
+        )
         columns = {name: [row[name] for row in rows] for name in rows[0] if name not in ("prompt", "completion")}
         if "answer" in columns or any(completion.answer is not None for completion in completions):
             columns["answer"] = [
@@ -162,42 +161,42 @@ class Proposals:
             **columns,
         )
         return [
-            self._sample(
+            _sample(
                 completions[row],
-                texts[row],
+                text,
                 scores[row],
                 sampler,
                 iteration,
                 {column: values[row] for column, values in extras.items()},
             )
-            for row in range(len(completions))
+            for row, text in enumerate(texts)
         ]
 
-    @staticmethod
-    def _sample(
-        completion: Completion, text: str, score: Score, sampler: Sampler, iteration: int, extra: dict[str, Any]
-    ) -> Sample:
-        if completion.finish_reason == "length":
-            drop_reason = "truncated"
-        elif not score.verified:
-            drop_reason = "unverified"
-        else:
-            drop_reason = None if score.passed else "wrong"
-        prompt = completion.prompt.columns["prompt"]
-        return Sample(
-            iteration=iteration,
-            problem_id=completion.prompt.problem,
-            sampler=sampler.name,
-            sample_index=completion.prompt.sample_index,
-            prompt=prompt if isinstance(prompt, str) else json.dumps(prompt, ensure_ascii=False),
-            hint_shown=completion.hint_shown,
-            completion=text,
-            completion_ids=completion.token_ids,
-            loss_mask=completion.loss_mask,
-            finish_reason=completion.finish_reason,
-            rewards=score.rewards,
-            reward=score.reward,
-            kept=drop_reason is None,
-            drop_reason=drop_reason,
-            extra=extra,
-        )
+
+def _sample(
+    completion: Completion, text: str, score: Score, sampler: Sampler, iteration: int, extra: dict[str, Any]
+) -> Sample:
+    if completion.finish_reason == "length":
+        drop_reason: str | None = "truncated"
+    elif not score.verified:
+        drop_reason = "unverified"
+    else:
+        drop_reason = None if score.passed else "wrong"
+    prompt = completion.prompt.columns["prompt"]
+    return Sample(
+        iteration=iteration,
+        problem_id=completion.prompt.problem,
+        sampler=sampler.name,
+        sample_index=completion.prompt.sample_index,
+        prompt=prompt if isinstance(prompt, str) else json.dumps(prompt, ensure_ascii=False),
+        hint_shown=completion.hint_shown,
+        completion=text,
+        completion_ids=completion.token_ids,
+        loss_mask=completion.loss_mask,
+        finish_reason=completion.finish_reason,
+        rewards=score.rewards,
+        reward=score.reward,
+        kept=drop_reason is None,
+        drop_reason=drop_reason,
+        extra=extra,
+    )

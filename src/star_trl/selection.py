@@ -30,7 +30,7 @@ def select_samples(
     per_problem: Counter[int] = Counter()
     for sample in samples:
         identity = (sample.problem_id, sample.hint_shown, tuple(sample.completion_ids))
-        if not sample.kept:
+        if sample.drop_reason is not None:
             dropped[sample.drop_reason] += 1
         elif identity in seen:
             dropped["duplicate"] += 1

@@ -212,7 +212,7 @@ class STaRConfig(SFTConfig):
     )
 
     # Parameters that control which samples are trained on
-    # A float or None among the values are fine as well, but the command line's parser knows one type per field.
+    # Typed for the command line's parser, which knows one type per field: a float, and None in the list, are fine too.
     reward_threshold: list[float] | None = field(
         default=None,
         metadata={
@@ -251,7 +251,8 @@ class STaRConfig(SFTConfig):
         self._check_schedule()
         self._check_sampling()
         if isinstance(self.reward_threshold, list):
-            self.reward_threshold = [None if math.isnan(value or 0.0) else value for value in self.reward_threshold]
+            thresholds = [None if value != value else value for value in self.reward_threshold]  # not equal: NaN
+            self.reward_threshold = thresholds  # type: ignore[assignment]
 
     def _check_schedule(self):
         for name in ("num_iterations", "sample_iterations"):
@@ -289,7 +290,7 @@ class STaRConfig(SFTConfig):
                 "STaR computes the loss on the sampled completion only. Leave `completion_only_loss` and "
                 "`assistant_only_loss` at their defaults."
             )
-        if self.dataset_kwargs is not None and self.dataset_kwargs.get("skip_prepare_dataset"):
+        if isinstance(self.dataset_kwargs, dict) and self.dataset_kwargs.get("skip_prepare_dataset"):
             raise ValueError(
                 "`dataset_kwargs={'skip_prepare_dataset': True}` has no meaning here: the training sequences are "
                 "built from the samples. Leave it out."
@@ -331,3 +332,8 @@ class STaRConfig(SFTConfig):
         steps = math.floor(self.initial_steps * Fraction(str(self.step_growth)) ** (iteration - 1))
         steps += (self.step_increment or 0) * (iteration - 1)
         return min(steps, self.max_inner_steps) if self.max_inner_steps is not None else steps
+
+
+def as_dict(field_value: dict[str, Any] | str | None) -> dict[str, Any]:
+    """Value of a field that the command line may give as JSON, which `__post_init__` has read by then."""
+    return field_value if isinstance(field_value, dict) else {}

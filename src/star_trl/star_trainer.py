@@ -26,7 +26,7 @@ from trl.models import unwrap_model_for_generation
 
 from .checks import check_lengths, check_problems, check_samplers
 from .evaluation import accuracy_metrics
-from .generation import Engine, GenerateEngine
+from .generation import Engine, PrefixSharingEngine
 from .generator import Generator, seed_of
 from .inner_run import inner_run
 from .iteration_metrics import sampling_metrics, selection_metrics
@@ -38,7 +38,7 @@ from .proposals import Proposals
 from .rewards.scoring import RewardFunc, Scorer
 from .samplers import Completion, LoopState, Sampler
 from .selection import select_samples
-from .star_config import STaRConfig
+from .star_config import STaRConfig, as_dict
 from .training_set import training_sequences
 from .weights import OriginalWeights
 
@@ -197,11 +197,13 @@ class STaRTrainer(SFTTrainer):
 
         self.problems = train_dataset
         self.iteration = 0
-        tokenizer = getattr(self.processing_class, "tokenizer", self.processing_class)
-        self.engine: Engine = GenerateEngine(tokenizer, args.generation_batch_size or 16)
-        self.prompt_builder = PromptBuilder(tokenizer, few_shot_examples, args.chat_template_kwargs)
+        tokenizer = self.processing_class
+        if isinstance(tokenizer, ProcessorMixin):
+            tokenizer = tokenizer.tokenizer
+        self.engine: Engine = PrefixSharingEngine(tokenizer, args.generation_batch_size)
+        self.prompt_builder = PromptBuilder(tokenizer, few_shot_examples, as_dict(args.chat_template_kwargs))
         self.proposals = Proposals(args, self.prompt_builder, self.scorer)
-        self.ledger = Ledger(args.output_dir, self.accelerator.process_index, self.accelerator.num_processes)
+        self.ledger = Ledger(str(args.output_dir), self.accelerator.process_index, self.accelerator.num_processes)
         self._original_weights: OriginalWeights | None = None
         self.outer_run: OuterRun | None = None
         self._check_prompts(train_dataset, "train_dataset", self.samplers)
@@ -382,22 +384,23 @@ class STaRTrainer(SFTTrainer):
             `ValueError`: If there is no evaluation set, or it does not fit.
         """
         if isinstance(eval_dataset, str):
-            return self.evaluate({eval_dataset: self.eval_dataset[eval_dataset]}, ignore_keys, metric_key_prefix)
-        if eval_dataset is None:
+            if not isinstance(self.eval_dataset, dict) or eval_dataset not in self.eval_dataset:
+                raise ValueError(f"The trainer has no evaluation set named {eval_dataset!r}. Give the dataset itself.")
+            eval_dataset = {eval_dataset: self.eval_dataset[eval_dataset]}
+        elif eval_dataset is None:
             eval_dataset = self.eval_dataset
-        else:
-            for name, dataset in _named(eval_dataset).items():
-                self._check_dataset(dataset, name, self.args, self.samplers[:1])
-                self._check_prompts(dataset, name, self.samplers[:1])
         if eval_dataset is None:
             raise ValueError("There is nothing to evaluate on. Give `eval_dataset` here or to the trainer.")
+        if not isinstance(eval_dataset, dict):
+            return self._evaluate_problems(eval_dataset, metric_key_prefix)
         metrics: dict[str, float] = {}
-        for name, dataset in eval_dataset.items() if isinstance(eval_dataset, dict) else [(None, eval_dataset)]:
-            prefix = metric_key_prefix if name is None else f"{metric_key_prefix}_{name}"
-            metrics.update(self._evaluate_one(dataset, prefix))
+        for name, dataset in eval_dataset.items():
+            metrics.update(self._evaluate_problems(dataset, f"{metric_key_prefix}_{name}"))
         return metrics
 
-    def _evaluate_one(self, dataset: Dataset, prefix: str) -> dict[str, float]:
+    def _evaluate_problems(self, dataset: Dataset, prefix: str) -> dict[str, float]:
+        self._check_dataset(dataset, "eval_dataset", self.args, self.samplers[:1])
+        self._check_prompts(dataset, "eval_dataset", self.samplers[:1])
         start_time = time.time()
         sampler, iteration = self.samplers[0], max(self.iteration, 1)
         prompts = self.proposals.prompts(sampler, dataset, self._own(range(len(dataset))), iteration, greedy=True)
@@ -428,7 +431,7 @@ class STaRTrainer(SFTTrainer):
             unwrap_model_for_generation(
                 self.model_wrapped,
                 self.accelerator,
-                gradient_checkpointing_kwargs=self.args.gradient_checkpointing_kwargs,
+                gradient_checkpointing_kwargs=as_dict(self.args.gradient_checkpointing_kwargs) or None,
             ) as model,
             torch.no_grad(),
             self.accelerator.autocast(),

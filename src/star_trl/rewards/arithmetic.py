@@ -2,12 +2,10 @@
 
 from typing import Any
 
-from .text import completion_text, normalize_spaces
+from .text import CompletionLike, completion_text, normalize_spaces
 
 
-def scratchpad_answer_reward(
-    completions: list[str] | list[list[dict[str, Any]]], answer: list[str], **kwargs: Any
-) -> list[float]:
+def scratchpad_answer_reward(completions: list[CompletionLike], answer: list[str], **kwargs: Any) -> list[float]:
     r"""
     1.0 where the text after the one `</scratch>` equals the answer, up to white space, else 0.0. It looks at nothing
     inside the scratchpad: as in the STaR paper, a rationale counts as right when its answer is.

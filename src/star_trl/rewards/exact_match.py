@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from .text import completion_text, normalize_spaces
+from .text import CompletionLike, completion_text, normalize_spaces
 
 
 def exact_match_reward(
-    completions: list[str] | list[list[dict[str, Any]]], answer: list[str | None], **kwargs: Any
+    completions: list[CompletionLike], answer: list[str | None], **kwargs: Any
 ) -> list[float | None]:
     r"""
     The indicator reward: 1.0 where the last line of the completion that is not empty equals the answer, up to white

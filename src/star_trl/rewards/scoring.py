@@ -58,11 +58,13 @@ class Scorer:
 
     def __init__(
         self,
-        reward_funcs: RewardFunc | Sequence[RewardFunc],
+        reward_funcs: RewardFunc | list[RewardFunc],
         weights: list[float] | None = None,
-        thresholds: float | list[float | None] | None = None,
+        thresholds: float | Sequence[float | None] | None = None,
     ):
-        self.reward_funcs = list(reward_funcs) if isinstance(reward_funcs, (list, tuple)) else [reward_funcs]
+        self.reward_funcs: list[RewardFunc] = (
+            [reward_funcs] if callable(reward_funcs) or isinstance(reward_funcs, str) else list(reward_funcs)
+        )
         if not self.reward_funcs:
             raise ValueError("`reward_funcs` is empty. Give at least one reward function, such as exact_match_reward.")
         for func in self.reward_funcs:
@@ -83,11 +85,10 @@ class Scorer:
                 f"({', '.join(self.names)}). Give one each."
             )
 
-    def _check_thresholds(self, thresholds: float | list[float | None] | None) -> list[float | None]:
-        if len(self.reward_funcs) == 1:
-            if not isinstance(thresholds, list):
+    def _check_thresholds(self, thresholds: float | Sequence[float | None] | None) -> Sequence[float | None]:
+        if thresholds is None or isinstance(thresholds, (int, float)):
+            if len(self.reward_funcs) == 1:
                 return [1.0 if thresholds is None else thresholds]
-        elif not isinstance(thresholds, list):
             raise ValueError(
                 f"With {len(self.reward_funcs)} reward functions ({', '.join(self.names)}), `reward_threshold` must "
                 f"be a list with one value each, got {thresholds}. `None` marks a function that only ranks and "

@@ -4,7 +4,11 @@
 from typing import Any
 
 
-def completion_text(completion: str | list[dict[str, Any]]) -> str:
+# A completion as reward functions get it: text, or a list of messages.
+CompletionLike = str | list[dict[str, Any]]
+
+
+def completion_text(completion: CompletionLike) -> str:
     """Text of a completion that is text, or the content of its last message."""
     return completion if isinstance(completion, str) else completion[-1]["content"]
 

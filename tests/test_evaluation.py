@@ -1,0 +1,72 @@
+# Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
+"""Evaluation by generating."""
+
+import pytest
+from datasets import Dataset
+
+from conftest import PROBLEMS, solve_easy_and_hinted
+from star_trl import RationaleSampler
+
+
+def test_accuracy_by_group(make_trainer, problems):
+    trainer = make_trainer(solve_easy_and_hinted, eval_dataset=problems, eval_group_column="kind")
+    metrics = trainer.evaluate()
+    assert (metrics["eval_accuracy"], metrics["eval_accuracy/easy"], metrics["eval_accuracy/hard"]) == (0.5, 1.0, 0.0)
+    assert metrics["eval_rewards/exact_match_reward"] == 0.5
+    assert metrics["eval_completion_length"] == 17 and metrics["eval_clipped_ratio"] == 0
+    assert metrics["eval_runtime"] >= 0
+
+
+def test_prefix_and_several_sets(make_trainer, problems):
+    sets = {"easy": problems.select([0, 1]), "hard": problems.select([2, 3])}
+    trainer = make_trainer(solve_easy_and_hinted, eval_dataset=sets)
+    metrics = trainer.evaluate(metric_key_prefix="test")
+    assert (metrics["test_easy_accuracy"], metrics["test_hard_accuracy"]) == (1.0, 0.0)
+    assert trainer.evaluate("hard")["eval_hard_accuracy"] == 0.0
+    assert trainer.evaluate(problems)["eval_accuracy"] == 0.5
+    with pytest.raises(ValueError, match="no evaluation set named 'other'"):
+        trainer.evaluate("other")
+
+
+def test_nothing_to_evaluate_on(make_trainer):
+    with pytest.raises(ValueError, match="nothing to evaluate on"):
+        make_trainer().evaluate()
+
+
+def test_the_best_metric_of_several_sets_must_be_named(make_trainer, problems):
+    trainer = make_trainer(solve_easy_and_hinted, eval_dataset={"dev": problems}, patience=1)
+    with pytest.raises(ValueError, match="such as 'eval_dev_accuracy'"):
+        trainer.train()
+
+
+def test_evaluation_is_greedy_and_sees_no_hint(make_trainer, problems):
+    """With the few-shot examples that the sampling of that iteration has."""
+    trainer = make_trainer(
+        solve_easy_and_hinted,
+        eval_dataset=problems,
+        samplers=[RationaleSampler(num_generations=3, temperature=1.0)],
+        few_shot_iterations=1,
+    )
+    params = []
+    generate = trainer.engine.generate
+    trainer.engine.generate = lambda model, requests, given: params.append(given) or generate(model, requests, given)
+    trainer.evaluate()
+    assert len(trainer.engine.prompts) == 4 and params[0].temperature == 0
+    assert all("1+1" in prompt and "(" not in prompt for prompt in trainer.engine.prompts)
+    trainer.iteration = 2
+    trainer.engine.prompts.clear()
+    trainer.evaluate()
+    assert not any("1+1" in prompt for prompt in trainer.engine.prompts)
+
+
+def test_a_conversational_evaluation_set(make_trainer):
+    problems = Dataset.from_list(
+        [{"prompt": [{"role": "user", "content": row["prompt"]}], "answer": row["answer"]} for row in PROBLEMS]
+    )
+    trainer = make_trainer(
+        lambda prompt: solve_easy_and_hinted(prompt.replace("<eos><assistant>", "")),
+        train_dataset=problems,
+        eval_dataset=problems,
+        few_shot_examples=None,
+    )
+    assert trainer.evaluate()["eval_accuracy"] == 0.5
