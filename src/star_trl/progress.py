@@ -102,7 +102,7 @@ def print_iterations(history: list[dict[str, Any]], samplers: list[str], console
         "train_loss": "train\nloss",
         "seconds": "\nseconds",
     }
-    table = Table(box=box.SIMPLE_HEAD)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     table.add_column("\niteration", justify="right")
     for title in columns.values():
         table.add_column(title, justify="right")
