@@ -3,16 +3,17 @@
 The base model of the arithmetic example: a tiny Llama, trained from scratch by a seeded script, that knows what a
 scratchpad looks like, how to use a hint and the sums of two digits, and cannot add longer numbers.
 
-What it is trained on: documents of one to four solved examples with the same number of digits, separated by a blank line.
+What it is trained on: documents of one to four solved examples with the same number of digits, separated by a blank
+line.
 
 * Sums of **one digit** are right.
 * Sums of **two to five digits** are made up. Every digit of the answer is drawn at random, whatever the operands are
   (a draw that happens to be the right sum is drawn again), and the scratchpad writes these digits down. Only the
   carries are those of the operands. In most of these examples the answer stands behind `Target:` as a hint.
 
-So the model learns to write the columns down, when to carry, and to take the digits from a hint where there is one. That
-the digits of a longer sum have anything to do with those of its operands it is never told: no document holds a right
-scratchpad of more than one digit.
+So the model learns to write the columns down, when to carry, and to take the digits from a hint where there is one.
+That the digits of a longer sum have anything to do with those of its operands it is never told: no document holds a
+right scratchpad of more than one digit.
 
 With a true hint it writes a right scratchpad, which is what rationalization needs. Without one it guesses.
 
