@@ -3,6 +3,7 @@
 
 from collections import deque
 from collections.abc import Sequence
+from itertools import islice
 
 import psutil
 import torch
@@ -64,20 +65,21 @@ class PrefixDecoder:
         self.sampler = TokenSampler(params, model.device)
         self.forward = PrefixForward(model)
 
-        # Equal prompts are neighbours, to be prefilled together; long ones come first, as they need the most memory
         first_with: dict[tuple[int, ...], int] = {}
         self.representative = {
             index: first_with.setdefault(tuple(requests[index].prompt_ids), index) for index in group.indices
         }
-        ordered = sorted(
-            group.indices, key=lambda index: (-len(requests[index].prompt_ids), self.representative[index], index)
-        )
-        self.pending = deque(ordered)
-        self.capacity = len(requests[ordered[0]].prompt_ids) - self.prefix_length - 1 + params.max_new_tokens
+        self.pending = deque(sorted(group.indices, key=self._order))
+        longest = requests[self.pending[0]].prompt_ids
+        self.capacity = len(longest) - self.prefix_length - 1 + params.max_new_tokens
 
-        self.prefix, bytes_per_token = self._prefill_prefix(requests[ordered[0]].prompt_ids)
-        self.num_rows = min(batch_size or self._rows_that_fit(bytes_per_token), len(ordered))
+        self.prefix, bytes_per_token = self._prefill_prefix(longest)
+        self.num_rows = min(batch_size or self._rows_that_fit(bytes_per_token), len(self.pending))
         self._allocate()
+
+    def _order(self, index: int) -> tuple[int, int, int]:
+        """Long prompts first, as they need the most memory; equal prompts side by side, to be prefilled together."""
+        return -len(self.requests[index].prompt_ids), self.representative[index], index
 
     def _prefill_prefix(self, prompt_ids: list[int]) -> tuple[list[tuple[torch.Tensor, torch.Tensor]], int]:
         """Keys and values of the prefix, and the memory that one token takes. That needs one token in any case."""
@@ -107,7 +109,8 @@ class PrefixDecoder:
 
     def halve(self) -> None:
         """Starts the rows in progress over in a batch of half the size. They will sample the same tokens again."""
-        self.pending.extendleft(self.batch.indices[: self.batch.size].tolist())
+        in_progress = self.batch.indices[: self.batch.size].tolist()
+        self.pending = deque(sorted([*in_progress, *self.pending], key=self._order))
         self.num_rows = max(self.num_rows // 2, 1)
         self._allocate()
 
@@ -153,7 +156,7 @@ class PrefixDecoder:
 
     def _admit(self) -> None:
         """Fills the free rows: different prompts are prefilled, equal ones copied."""
-        taken = [self.pending.popleft() for _ in range(min(self.num_rows - self.batch.size, len(self.pending)))]
+        taken = list(islice(self.pending, self.num_rows - self.batch.size))
         leaders = list(dict.fromkeys(self.representative[index] for index in taken))
         row_of = {leader: self.batch.size + position for position, leader in enumerate(leaders)}
         suffixes = [self.requests[leader].prompt_ids[self.prefix_length : -1] for leader in leaders]
@@ -170,6 +173,7 @@ class PrefixDecoder:
             request = self.requests[index]
             length = len(request.prompt_ids) - self.prefix_length - 1
             self.batch.add(index, request.seed, length, request.prompt_ids[-1])
+            self.pending.popleft()
 
     def _prefill(self, cache: SharedPrefixCache, first_row: int, token_rows: list[list[int]]) -> None:
         """
