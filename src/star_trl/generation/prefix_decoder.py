@@ -5,12 +5,11 @@ from collections import deque
 from collections.abc import Sequence
 from itertools import islice
 
-import psutil
 import torch
-from accelerate import PartialState
 from transformers import PreTrainedModel
 
 from .engine import GenerationOutput, GenerationRequest, SamplingParams
+from .memory import memory_to_use
 from .prefix_cache import SharedPrefixCache
 from .prefix_forward import PrefixForward
 from .prefix_groups import PrefixGroup
@@ -21,8 +20,6 @@ from .stopping import StopStrings
 
 # Beyond this many rows a step takes longer in proportion.
 MAX_ROWS = 512
-# Share of the free memory that the rows may take.
-MEMORY_SHARE = 0.5
 # Prefills are cut so that the attention scores of a layer, and the tokens, stay below these numbers.
 MAX_SCORES = 2**23
 MAX_TOKENS = 2**13
@@ -89,14 +86,9 @@ class PrefixDecoder:
         return (cache.as_prefix(length) if self.prefix_length else []), cache.bytes_per_token
 
     def _rows_that_fit(self, bytes_per_token: int) -> int:
-        if self.model.device.type == "cuda":
-            unused = torch.cuda.memory_reserved(self.model.device) - torch.cuda.memory_allocated(self.model.device)
-            free = torch.cuda.mem_get_info(self.model.device)[0] + unused
-        else:
-            free = psutil.virtual_memory().available // PartialState().num_processes
         # Sampling holds the logits in float32 and float64, and their sorted copies
         bytes_per_row = self.capacity * bytes_per_token + 32 * self.model.config.get_text_config().vocab_size
-        return int(min(max(MEMORY_SHARE * free // bytes_per_row, 1), MAX_ROWS))
+        return min(max(memory_to_use(self.model.device) // bytes_per_row, 1), MAX_ROWS)
 
     def _allocate(self) -> None:
         self.cache = SharedPrefixCache(self.num_rows, self.capacity, self.prefix)
