@@ -33,6 +33,7 @@ from transformers import (
 from transformers.utils import logging
 
 from star_trl.generation import GenerationRequest, PrefixSharingEngine, SamplingParams
+from star_trl.generation.prefix_groups import shared_length
 
 
 MAX_NEW_TOKENS = 64
@@ -186,9 +187,7 @@ def agreement(work: Workload, completions: list[list[int]], reference: list[list
         if ours == theirs:
             equal += 1
             continue
-        same = next(
-            (i for i, (a, b) in enumerate(zip(ours, theirs, strict=False)) if a != b), min(len(ours), len(theirs))
-        )
+        same = shared_length(ours, theirs)
         input_ids = torch.tensor([prompt + theirs[:same]], device=work.model.device)
         first, second = work.model(input_ids, logits_to_keep=1).logits[0, -1].topk(2).values.tolist()
         ties += first - second < 1e-4
@@ -255,7 +254,7 @@ def compare(runs: int) -> dict:
 
     lengths = [len(completion) for completion in completions["engine"]]
     print(
-        f"{NUM_QUESTIONS} completions of {min(lengths)} to {max(lengths)} tokens, {statistics.mean(lengths):.1f} on average"
+        f"{NUM_QUESTIONS} completions of {min(lengths)} to {max(lengths)} tokens, {statistics.mean(lengths):.1f} each"
     )
     results: dict = {
         "speedup_vs_generate": median_ratio(times["generate"], times["engine"]),
@@ -328,9 +327,8 @@ def main() -> None:
         growth()
     if torch.cuda.is_available():
         results |= compare_on_gpu(args.runs)
-    print(
-        json.dumps({name: round(value, 3) if isinstance(value, float) else value for name, value in results.items()})
-    )
+    rounded = {name: round(value, 3) if isinstance(value, float) else value for name, value in results.items()}
+    print(json.dumps(rounded))
 
 
 if __name__ == "__main__":
