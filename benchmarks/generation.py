@@ -14,11 +14,12 @@ weights; the EOS tokens are chosen such that completions end at different length
 import argparse
 import json
 import multiprocessing
-import resource
+import re
 import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from tokenizers import Tokenizer
@@ -175,9 +176,15 @@ def added_memory(function: Callable, prefix_length: int) -> float:
     work = make_workload(small_model(), NUM_QUESTIONS, prefix_length)
     # The libraries take what they need once
     function(make_workload(work.model, 2, 8))
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = peak_resident_memory()
     function(work)
-    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    return peak_resident_memory() - before
+
+
+def peak_resident_memory() -> float:
+    """MiB, of this process alone: `getrusage` would begin with those of the process that started it."""
+    status = Path("/proc/self/status").read_text()
+    return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) / 1024
 
 
 def agreement(work: Workload, completions: list[list[int]], reference: list[list[int]]) -> tuple[int, int]:

@@ -6,7 +6,7 @@ from transformers import BitsAndBytesConfig, GPTJConfig, LlamaConfig, LlamaForCa
 from trl.trainer.utils import add_fused_lm_head
 
 from generation_models import TINY, make_model, make_requests, word_level_tokenizer
-from star_trl.generation import GenerateEngine, GenerationRequest, PrefixSharingEngine, SamplingParams
+from star_trl.generation import GenerateEngine, GenerationRequest, PrefixSharingEngine, SamplingParams, prefix_groups
 from star_trl.generation.prefix_groups import group_by_prefix
 from star_trl.generation.prefix_support import PrefixSupport
 
@@ -103,10 +103,19 @@ def test_completions_are_handed_out_as_they_finish(model, tokenizer):
 
 
 def test_groups_share_a_prefix_each():
-    a, b = list(range(100)), list(range(100, 200))
+    a, b = list(range(600)), list(range(600, 1200))
     prompts = [[1, *a, i] for i in range(20)] + [[1, *b, i, i] for i in range(20)] + [[1, 2, 3], [1, 5]]
     groups = sorted((group.prefix_length, sorted(group.indices)) for group in group_by_prefix(prompts))
-    assert groups == [(1, [40, 41]), (101, list(range(20))), (101, list(range(20, 40)))]
+    assert groups == [(1, [40, 41]), (601, list(range(20))), (601, list(range(20, 40)))]
+
+
+def test_what_saves_little_stays_in_one_batch():
+    equal = [[1, *range(500), i] for i in range(10) for _ in range(40)]
+    few = [[1, *range(600, 1100), i] for i in range(10)]
+    (group,) = group_by_prefix([*few, [1, 2, 3], *[[1, *range(700, 1200)]] * 40])
+    assert group.prefix_length == 1
+    (group,) = group_by_prefix(equal)
+    assert group.prefix_length == 501
 
 
 def test_a_prefix_leaves_every_prompt_a_token():
@@ -116,7 +125,8 @@ def test_a_prefix_leaves_every_prompt_a_token():
     assert group_by_prefix([[1]])[0].prefix_length == 0
 
 
-def test_groups_do_not_change_the_completions(model, tokenizer):
+def test_groups_do_not_change_the_completions(model, tokenizer, monkeypatch):
+    monkeypatch.setattr(prefix_groups, "MIN_TOKENS_SAVED", 100)
     other = PREFIX[::-1]
     requests = make_requests(LENGTHS * 2, PREFIX) + make_requests(LENGTHS * 2, other) + make_requests([4])
     assert len(group_by_prefix([request.prompt_ids for request in requests])) == 3

@@ -20,9 +20,10 @@ from .stopping import StopStrings
 
 # Beyond this many rows a step takes longer in proportion.
 MAX_ROWS = 512
-# Prefills are cut so that the attention scores of a layer, and the tokens, stay below these numbers.
-MAX_SCORES = 2**23
-MAX_TOKENS = 2**13
+# Prefills are cut so that a layer has at most so many attention scores.
+MAX_SCORES = {"cpu": 2**23, "cuda": 2**26}
+# A piece has at least and at most so many tokens.
+MIN_TOKENS, MAX_TOKENS = 32, 2**13
 
 
 class PrefixDecoder:
@@ -184,7 +185,8 @@ class PrefixDecoder:
         while done < len(token_rows) and token_rows[done]:
             width = len(token_rows[done])
             scores_per_token = num_heads * (cache.prefix_length + width)
-            tokens = max(min(MAX_SCORES // scores_per_token, MAX_TOKENS), 1)
+            max_scores = MAX_SCORES.get(self.model.device.type, MAX_SCORES["cpu"])
+            tokens = min(max(max_scores // scores_per_token, MIN_TOKENS), MAX_TOKENS)
             chunk = token_rows[done : done + max(tokens // width, 1)]
             rows = slice(first_row + done, first_row + done + len(chunk))
             input_ids = torch.tensor([ids + [0] * (width - len(ids)) for ids in chunk], device=self.model.device)

@@ -67,9 +67,14 @@ class PrefixSharingEngine:
             return
         stop_strings = StopStrings(self.tokenizer, params.stop_strings)
         for group in group_by_prefix([request.prompt_ids for request in requests]):
-            decoder = PrefixDecoder(base_model(model), requests, group, params, stop_strings, self.batch_size)
-            while decoder.unfinished:
-                yield from self._advance(decoder)
+            # In a call of its own, so that one group's keys and values are gone before the next one's are allocated
+            yield from self._complete(
+                PrefixDecoder(base_model(model), requests, group, params, stop_strings, self.batch_size)
+            )
+
+    def _complete(self, decoder: PrefixDecoder) -> Iterator[GenerationOutput]:
+        while decoder.unfinished:
+            yield from self._advance(decoder)
 
     def _advance(self, decoder: PrefixDecoder) -> list[GenerationOutput]:
         """The completions that end next; none where the memory did not suffice and the batch was halved."""

@@ -3,6 +3,7 @@
 
 from bisect import bisect_left
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import cast
 
 import torch
@@ -55,7 +56,7 @@ class StopStrings:
         if not self.strings:
             return [False] * (size + 1)
         last_characters = {string[-1] for string in self.strings} | {"\ufffd"}
-        texts = self.tokenizer.batch_decode([[i, i] for i in range(size)], clean_up_tokenization_spaces=False)
+        texts = doubled_texts(self.tokenizer, size)
         return [not last_characters.isdisjoint(text) for text in texts] + [False]
 
     def may_complete(self, token_ids: torch.Tensor) -> torch.Tensor:
@@ -140,3 +141,9 @@ class StopStrings:
     def _decode(self, token_ids: Sequence[int]) -> str:
         # Special tokens stay: a stop string may name one. Cleaning up would move spaces around punctuation.
         return cast(str, self.tokenizer.decode(list(token_ids), clean_up_tokenization_spaces=False))
+
+
+@lru_cache(maxsize=2)
+def doubled_texts(tokenizer: PreTrainedTokenizerBase, size: int) -> list[str]:
+    """The text of every token twice in a row. Kept, as a large vocabulary takes seconds; `size` is its size."""
+    return tokenizer.batch_decode([[i, i] for i in range(size)], clean_up_tokenization_spaces=False)
