@@ -134,6 +134,13 @@ def test_groups_do_not_change_the_completions(model, tokenizer, monkeypatch):
     assert token_ids(run(PrefixSharingEngine(tokenizer, 8), model, requests, params())) == token_ids(expected)
 
 
+def test_an_empty_prompt_raises(model, tokenizer):
+    requests = [*make_requests([3]), GenerationRequest(prompt_ids=[], seed=0)]
+    for engine in (PrefixSharingEngine(tokenizer), GenerateEngine(tokenizer)):
+        with pytest.raises(ValueError, match=r"Requests \[1\] have no prompt tokens"):
+            list(engine.generate(model, requests, params()))
+
+
 def test_no_requests(model, tokenizer):
     assert list(PrefixSharingEngine(tokenizer).generate(model, [], params())) == []
 

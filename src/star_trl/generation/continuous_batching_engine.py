@@ -7,7 +7,7 @@ import torch
 from transformers import ContinuousBatchingConfig, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from .engine import GenerationOutput, GenerationRequest, SamplingParams
-from .generate_engine import check_generation_kwargs
+from .generate_engine import check_arguments
 from .memory import memory_to_use
 from .model_state import base_model, evaluation_mode
 from .sampling import check_logprobs_are_raw
@@ -54,7 +54,7 @@ class ContinuousBatchingEngine:
         Raises:
             `RuntimeError`: a completion failed, or is missing because the background thread of transformers died.
         """
-        check_generation_kwargs(params)
+        check_arguments(requests, params)
         if params.logprobs:
             check_logprobs_are_raw(params)
         stop_strings = StopStrings(self.tokenizer, params.stop_strings)

@@ -22,7 +22,7 @@ from .stopping import StopStrings
 MAX_ROWS = 512
 # Prefills are cut so that a layer has at most so many attention scores.
 MAX_SCORES = {"cpu": 2**23, "cuda": 2**26}
-# A piece has at least and at most so many tokens.
+# A piece has at least so many tokens, as fewer do not make use of the weights that they read, and at most so many.
 MIN_TOKENS, MAX_TOKENS = 32, 2**13
 
 
@@ -131,10 +131,11 @@ class PrefixDecoder:
             )
             for row, reason in reasons.items()
         ]
-        used = int(self.batch.lengths[: self.batch.size].max())
-        sources, targets = self.batch.remove(list(reasons))
+        # The bookkeeping last: should the copies run out of memory, the finished rows are still in the batch
+        sources, targets = self.batch.moves_without(list(reasons))
         if len(sources):
-            self.cache.copy_rows(sources, targets, used)
+            self.cache.copy_rows(sources, targets, int(self.batch.lengths[sources].max()))
+        self.batch.remove(len(reasons), sources, targets)
         return outputs
 
     def _step(self) -> None:

@@ -9,7 +9,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging
 
 from .engine import GenerationOutput, GenerationRequest, SamplingParams
-from .generate_engine import GenerateEngine, check_generation_kwargs
+from .generate_engine import GenerateEngine, check_arguments
 from .model_state import base_model
 from .prefix_decoder import PrefixDecoder
 from .prefix_groups import group_by_prefix
@@ -57,7 +57,7 @@ class PrefixSharingEngine:
         Yields:
             [`GenerationOutput`]: each completion when it is finished.
         """
-        check_generation_kwargs(params)
+        check_arguments(requests, params)
         if not requests:
             return
         reason = self._support.missing(model, requests, params)

@@ -24,6 +24,8 @@ class VLLMEngine:
 
     All processes have to call the engine together, with any number of requests each.
 
+    It is tested against TRL's `VLLMGeneration` with vLLM itself replaced, and has not been run on vLLM yet.
+
     Args:
         tokenizer ([`~transformers.PreTrainedTokenizerBase`]):
             Tokenizer of the model.
