@@ -64,7 +64,7 @@ class GenerateEngine:
         Yields:
             [`GenerationOutput`]: the completions of a batch, when the batch is finished.
         """
-        check_generation_kwargs(params)
+        check_arguments(requests, params)
         stop_strings = StopStrings(self.tokenizer, params.stop_strings)
         # Longest first: if memory does not suffice, the first batch shows it
         order = sorted(range(len(requests)), key=lambda index: -len(requests[index].prompt_ids))
@@ -196,8 +196,13 @@ class CompletionEnds(StoppingCriteria):
         return torch.tensor(self._done, device=input_ids.device)
 
 
-def check_generation_kwargs(params: SamplingParams) -> None:
-    """Raises `ValueError` for `generation_kwargs` that would be ignored or break one completion per request."""
+def check_arguments(requests: Sequence[GenerationRequest], params: SamplingParams) -> None:
+    """Raises `ValueError` for empty prompts, and for `generation_kwargs` that the engines would ignore."""
+    empty = [index for index, request in enumerate(requests) if not request.prompt_ids]
+    if empty:
+        raise ValueError(
+            f"Requests {empty} have no prompt tokens. Begin them with a BOS token."
+        )
     reserved = sorted(RESERVED_FIELDS & params.generation_kwargs.keys())
     if reserved:
         raise ValueError(

@@ -3,13 +3,13 @@
 
 from collections import deque
 from collections.abc import Sequence
+from itertools import islice
 
-import psutil
 import torch
-from accelerate import PartialState
 from transformers import PreTrainedModel
 
 from .engine import GenerationOutput, GenerationRequest, SamplingParams
+from .memory import memory_to_use
 from .prefix_cache import SharedPrefixCache
 from .prefix_forward import PrefixForward
 from .prefix_groups import PrefixGroup
@@ -20,11 +20,10 @@ from .stopping import StopStrings
 
 # Beyond this many rows a step takes longer in proportion.
 MAX_ROWS = 512
-# Share of the free memory that the rows may take.
-MEMORY_SHARE = 0.5
-# Prefills are cut so that the attention scores of a layer, and the tokens, stay below these numbers.
-MAX_SCORES = 2**23
-MAX_TOKENS = 2**13
+# Prefills are cut so that a layer has at most so many attention scores.
+MAX_SCORES = {"cpu": 2**23, "cuda": 2**26}
+# A piece has at least so many tokens, as fewer do not make use of the weights that they read, and at most so many.
+MIN_TOKENS, MAX_TOKENS = 32, 2**13
 
 
 class PrefixDecoder:
@@ -64,20 +63,21 @@ class PrefixDecoder:
         self.sampler = TokenSampler(params, model.device)
         self.forward = PrefixForward(model)
 
-        # Equal prompts are neighbours, to be prefilled together; long ones come first, as they need the most memory
         first_with: dict[tuple[int, ...], int] = {}
         self.representative = {
             index: first_with.setdefault(tuple(requests[index].prompt_ids), index) for index in group.indices
         }
-        ordered = sorted(
-            group.indices, key=lambda index: (-len(requests[index].prompt_ids), self.representative[index], index)
-        )
-        self.pending = deque(ordered)
-        self.capacity = len(requests[ordered[0]].prompt_ids) - self.prefix_length - 1 + params.max_new_tokens
+        self.pending = deque(sorted(group.indices, key=self._order))
+        longest = requests[self.pending[0]].prompt_ids
+        self.capacity = len(longest) - self.prefix_length - 1 + params.max_new_tokens
 
-        self.prefix, bytes_per_token = self._prefill_prefix(requests[ordered[0]].prompt_ids)
-        self.num_rows = min(batch_size or self._rows_that_fit(bytes_per_token), len(ordered))
+        self.prefix, bytes_per_token = self._prefill_prefix(longest)
+        self.num_rows = min(batch_size or self._rows_that_fit(bytes_per_token), len(self.pending))
         self._allocate()
+
+    def _order(self, index: int) -> tuple[int, int, int]:
+        """Long prompts first, as they need the most memory; equal prompts side by side, to be prefilled together."""
+        return -len(self.requests[index].prompt_ids), self.representative[index], index
 
     def _prefill_prefix(self, prompt_ids: list[int]) -> tuple[list[tuple[torch.Tensor, torch.Tensor]], int]:
         """Keys and values of the prefix, and the memory that one token takes. That needs one token in any case."""
@@ -87,14 +87,9 @@ class PrefixDecoder:
         return (cache.as_prefix(length) if self.prefix_length else []), cache.bytes_per_token
 
     def _rows_that_fit(self, bytes_per_token: int) -> int:
-        if self.model.device.type == "cuda":
-            unused = torch.cuda.memory_reserved(self.model.device) - torch.cuda.memory_allocated(self.model.device)
-            free = torch.cuda.mem_get_info(self.model.device)[0] + unused
-        else:
-            free = psutil.virtual_memory().available // PartialState().num_processes
         # Sampling holds the logits in float32 and float64, and their sorted copies
         bytes_per_row = self.capacity * bytes_per_token + 32 * self.model.config.get_text_config().vocab_size
-        return int(min(max(MEMORY_SHARE * free // bytes_per_row, 1), MAX_ROWS))
+        return min(max(memory_to_use(self.model.device) // bytes_per_row, 1), MAX_ROWS)
 
     def _allocate(self) -> None:
         self.cache = SharedPrefixCache(self.num_rows, self.capacity, self.prefix)
@@ -107,7 +102,8 @@ class PrefixDecoder:
 
     def halve(self) -> None:
         """Starts the rows in progress over in a batch of half the size. They will sample the same tokens again."""
-        self.pending.extendleft(self.batch.indices[: self.batch.size].tolist())
+        in_progress = self.batch.indices[: self.batch.size].tolist()
+        self.pending = deque(sorted([*in_progress, *self.pending], key=self._order))
         self.num_rows = max(self.num_rows // 2, 1)
         self._allocate()
 
@@ -135,10 +131,11 @@ class PrefixDecoder:
             )
             for row, reason in reasons.items()
         ]
-        used = int(self.batch.lengths[: self.batch.size].max())
-        sources, targets = self.batch.remove(list(reasons))
+        # The bookkeeping last: should the copies run out of memory, the finished rows are still in the batch
+        sources, targets = self.batch.moves_without(list(reasons))
         if len(sources):
-            self.cache.copy_rows(sources, targets, used)
+            self.cache.copy_rows(sources, targets, int(self.batch.lengths[sources].max()))
+        self.batch.remove(len(reasons), sources, targets)
         return outputs
 
     def _step(self) -> None:
@@ -153,7 +150,7 @@ class PrefixDecoder:
 
     def _admit(self) -> None:
         """Fills the free rows: different prompts are prefilled, equal ones copied."""
-        taken = [self.pending.popleft() for _ in range(min(self.num_rows - self.batch.size, len(self.pending)))]
+        taken = list(islice(self.pending, self.num_rows - self.batch.size))
         leaders = list(dict.fromkeys(self.representative[index] for index in taken))
         row_of = {leader: self.batch.size + position for position, leader in enumerate(leaders)}
         suffixes = [self.requests[leader].prompt_ids[self.prefix_length : -1] for leader in leaders]
@@ -170,6 +167,7 @@ class PrefixDecoder:
             request = self.requests[index]
             length = len(request.prompt_ids) - self.prefix_length - 1
             self.batch.add(index, request.seed, length, request.prompt_ids[-1])
+            self.pending.popleft()
 
     def _prefill(self, cache: SharedPrefixCache, first_row: int, token_rows: list[list[int]]) -> None:
         """
@@ -188,7 +186,8 @@ class PrefixDecoder:
         while done < len(token_rows) and token_rows[done]:
             width = len(token_rows[done])
             scores_per_token = num_heads * (cache.prefix_length + width)
-            tokens = max(min(MAX_SCORES // scores_per_token, MAX_TOKENS), 1)
+            max_scores = MAX_SCORES.get(self.model.device.type, MAX_SCORES["cpu"])
+            tokens = min(max(max_scores // scores_per_token, MIN_TOKENS), MAX_TOKENS)
             chunk = token_rows[done : done + max(tokens // width, 1)]
             rows = slice(first_row + done, first_row + done + len(chunk))
             input_ids = torch.tensor([ids + [0] * (width - len(ids)) for ids in chunk], device=self.model.device)

@@ -9,7 +9,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging
 
 from .engine import GenerationOutput, GenerationRequest, SamplingParams
-from .generate_engine import GenerateEngine, check_generation_kwargs
+from .generate_engine import GenerateEngine, check_arguments
 from .model_state import base_model
 from .prefix_decoder import PrefixDecoder
 from .prefix_groups import group_by_prefix
@@ -57,7 +57,7 @@ class PrefixSharingEngine:
         Yields:
             [`GenerationOutput`]: each completion when it is finished.
         """
-        check_generation_kwargs(params)
+        check_arguments(requests, params)
         if not requests:
             return
         reason = self._support.missing(model, requests, params)
@@ -67,9 +67,14 @@ class PrefixSharingEngine:
             return
         stop_strings = StopStrings(self.tokenizer, params.stop_strings)
         for group in group_by_prefix([request.prompt_ids for request in requests]):
-            decoder = PrefixDecoder(base_model(model), requests, group, params, stop_strings, self.batch_size)
-            while decoder.unfinished:
-                yield from self._advance(decoder)
+            # In a call of its own, so that one group's keys and values are gone before the next one's are allocated
+            yield from self._complete(
+                PrefixDecoder(base_model(model), requests, group, params, stop_strings, self.batch_size)
+            )
+
+    def _complete(self, decoder: PrefixDecoder) -> Iterator[GenerationOutput]:
+        while decoder.unfinished:
+            yield from self._advance(decoder)
 
     def _advance(self, decoder: PrefixDecoder) -> list[GenerationOutput]:
         """The completions that end next; none where the memory did not suffice and the batch was halved."""

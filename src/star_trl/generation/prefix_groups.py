@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 
-# A group of its own pays for running apart from the others only with enough rows and enough tokens saved in each.
-MIN_GROUP_SIZE = 16
-MIN_TOKENS_SAVED = 32
+# A group of its own pays if it saves this many tokens of prefill: its rows are not batched with those of the others.
+MIN_TOKENS_SAVED = 8192
+# Neighbours in sorted order stay together if they share this many tokens more than all prompts do.
+MIN_TOKENS_MORE = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,15 +51,17 @@ def _split(prompts: Sequence[list[int]], order: list[int], shared: list[int]) ->
     groups, rest = [], []
     start = 0
     for end in range(1, len(order) + 1):
-        # A run ends where its neighbours share little more than all of them do
-        if end < len(order) and shared[end - 1] >= common + MIN_TOKENS_SAVED:
+        if end < len(order) and shared[end - 1] >= common + MIN_TOKENS_MORE:
             continue
-        if end - start == len(order):
+        run, within = order[start:end], shared[start : end - 1]
+        if len(run) == len(order):
             return [PrefixGroup(order, common)]
-        if end - start >= MIN_GROUP_SIZE:
-            groups += _split(prompts, order[start:end], shared[start : end - 1])
+        # Equal prompts are prefilled once in any case
+        different = sum(prompts[a] != prompts[b] for a, b in zip(run, run[1:], strict=False))
+        if within and different * (min(within) - common) >= MIN_TOKENS_SAVED:
+            groups += _split(prompts, run, within)
         else:
-            rest += order[start:end]
+            rest += run
         start = end
     if rest:
         groups.append(PrefixGroup(rest, common))

@@ -88,12 +88,13 @@ class RowBatch:
         is_full = self.counts[: self.size] == self.params.max_new_tokens
         suspects = is_eos | is_full | stop_strings.may_complete(newest)
         reasons: dict[int, FinishReason] = {}
-        for row in suspects.nonzero()[:, 0].tolist():
-            if is_eos[row]:
+        rows = suspects.nonzero()[:, 0]
+        for row, eos, full in zip(rows.tolist(), is_eos[rows].tolist(), is_full[rows].tolist(), strict=True):
+            if eos:
                 reasons[row] = "eos"
             elif stop_strings.found(self.token_ids(row)):
                 reasons[row] = "stop"
-            elif is_full[row]:
+            elif full:
                 reasons[row] = "length"
         return reasons
 
@@ -105,20 +106,17 @@ class RowBatch:
         """Their log-probabilities, where asked for."""
         return self._logprobs[row, : self.counts[row]].tolist() if self.params.logprobs else None
 
-    def remove(self, rows: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
-        """
-        Takes rows out and closes the gaps with the last ones.
-
-        Returns:
-            `tuple[torch.Tensor, torch.Tensor]`: the rows that moved, and where to.
-        """
+    def moves_without(self, rows: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
+        """The rows that have to move to leave no gaps when the given ones are taken out, and where to."""
         kept = torch.ones(self.size, dtype=torch.bool)
         kept[rows] = False
-        self.size -= len(rows)
-        targets = (~kept[: self.size]).nonzero()[:, 0]
-        sources = kept[self.size :].nonzero()[:, 0] + self.size
-        if len(targets):
+        size = self.size - len(rows)
+        return kept[size:].nonzero()[:, 0] + size, (~kept[:size]).nonzero()[:, 0]
+
+    def remove(self, number: int, sources: torch.Tensor, targets: torch.Tensor) -> None:
+        """Takes that many rows out, with the moves that `moves_without` found."""
+        self.size -= number
+        if len(sources):
             states = (self.indices, self.lengths, self.counts, self.next_tokens)
             for state in (*states, self._tokens, self._uniforms, self._logprobs):
                 state[targets] = state[sources]
-        return sources, targets

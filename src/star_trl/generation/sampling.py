@@ -113,3 +113,16 @@ def sampled_logprobs(logits: torch.Tensor, token_ids: torch.Tensor) -> torch.Ten
     """
     logits = logits.float()
     return logits.gather(-1, token_ids[:, None]).squeeze(-1) - logits.logsumexp(dim=-1)
+
+
+def check_logprobs_are_raw(params: SamplingParams) -> None:
+    """
+    For engines that return log-probabilities of what they sampled from: raises `ValueError` where that is not the
+    model's own distribution.
+    """
+    truncated = params.top_p < 1.0 or params.top_k or params.min_p
+    if params.generation_kwargs or params.temperature not in (0.0, 1.0) or (params.temperature and truncated):
+        raise ValueError(
+            "This engine returns log-probabilities after temperature, truncation and `generation_kwargs`. For those "
+            f"of the model, sample at temperature 1 without truncation, or use another engine. Got {params}."
+        )

@@ -1,11 +1,15 @@
 # Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
 """Stop strings, decided on the decoded text of what was generated."""
 
+from bisect import bisect_left
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import cast
 
 import torch
 from transformers import PreTrainedTokenizerBase
+
+from .engine import FinishReason, GenerationOutput, SamplingParams
 
 
 class StopStrings:
@@ -52,7 +56,7 @@ class StopStrings:
         if not self.strings:
             return [False] * (size + 1)
         last_characters = {string[-1] for string in self.strings} | {"\ufffd"}
-        texts = self.tokenizer.batch_decode([[i, i] for i in range(size)], clean_up_tokenization_spaces=False)
+        texts = doubled_texts(self.tokenizer, size)
         return [not last_characters.isdisjoint(text) for text in texts] + [False]
 
     def may_complete(self, token_ids: torch.Tensor) -> torch.Tensor:
@@ -80,6 +84,32 @@ class StopStrings:
         text = self._decode(token_ids)
         return any(string in text for string in self.strings)
 
+    def cut(
+        self, index: int, token_ids: list[int], logprobs: list[float] | None, params: SamplingParams
+    ) -> GenerationOutput:
+        """
+        The completion of an engine that does not stop at stop strings, or says not what it stopped at.
+
+        Args:
+            index (`int`):
+                The request.
+            token_ids (`list[int]`):
+                Tokens generated.
+            logprobs (`list[float]`, *optional*):
+                Their log-probabilities.
+            params ([`SamplingParams`]):
+                How they were sampled.
+        """
+        reason: FinishReason = "length"
+        if self.found(token_ids):
+            # Once a stop string is there, it stays: the fewest tokens with one, by bisection
+            end = bisect_left(range(len(token_ids)), True, key=lambda last: self.found(token_ids[: last + 1])) + 1
+            token_ids, reason = token_ids[:end], "stop"
+        if token_ids and token_ids[-1] in params.eos_token_ids:
+            reason = "eos"
+        logprobs = logprobs[: len(token_ids)] if logprobs is not None else None
+        return GenerationOutput(index=index, token_ids=token_ids, finish_reason=reason, logprobs=logprobs)
+
     def trim(self, token_ids: Sequence[int]) -> list[int]:
         """
         The token ids of a completion without its stop string: those that lie wholly inside the earliest occurrence,
@@ -96,14 +126,9 @@ class StopStrings:
             return token_ids
         before = text[: min(starts)]
 
-        # Bisection for the fewest ids whose text covers `before`
-        fewest, most = 0, len(token_ids)
-        while fewest < most:
-            middle = (fewest + most) // 2
-            if self._decode(token_ids[:middle]).startswith(before):
-                most = middle
-            else:
-                fewest = middle + 1
+        # The fewest ids whose text covers `before`, by bisection
+        counts = range(len(token_ids) + 1)
+        fewest = bisect_left(counts, True, key=lambda count: self._decode(token_ids[:count]).startswith(before))
         if fewest and before == self._decode(token_ids[: fewest - 1]) + " " and self._is_word(token_ids[fewest - 1]):
             fewest -= 1
         return token_ids[:fewest]
@@ -116,3 +141,9 @@ class StopStrings:
     def _decode(self, token_ids: Sequence[int]) -> str:
         # Special tokens stay: a stop string may name one. Cleaning up would move spaces around punctuation.
         return cast(str, self.tokenizer.decode(list(token_ids), clean_up_tokenization_spaces=False))
+
+
+@lru_cache(maxsize=2)
+def doubled_texts(tokenizer: PreTrainedTokenizerBase, size: int) -> list[str]:
+    """The text of every token twice in a row. Kept, as a large vocabulary takes seconds; `size` is its size."""
+    return tokenizer.batch_decode([[i, i] for i in range(size)], clean_up_tokenization_spaces=False)

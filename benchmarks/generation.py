@@ -1,0 +1,342 @@
+# Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
+"""
+Generation behind a few-shot prefix, side by side: `generate` as TRL's trainers call it (left padded, 16 at a time),
+transformers' continuous batching (`generate_batch`), and the prefix-sharing engine.
+
+    python benchmarks/generation.py                 # about fifteen minutes on two cores
+    python benchmarks/generation.py --runs 1        # a first look
+
+All decode greedily and have to agree on the tokens. The contestants of a run follow each other directly, and the
+speedups are medians of the runs' ratios, so that other work on the machine weighs on all of them. The model has random
+weights; the EOS tokens are chosen such that completions end at different lengths. Ends in one line of JSON.
+"""
+
+import argparse
+import json
+import multiprocessing
+import re
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from transformers import (
+    ContinuousBatchingConfig,
+    GenerationConfig,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+)
+from transformers.utils import logging
+
+from star_trl.generation import GenerationRequest, PrefixSharingEngine, SamplingParams
+from star_trl.generation.prefix_groups import shared_length
+
+
+MAX_NEW_TOKENS = 64
+NUM_QUESTIONS = 64
+PREFIX_LENGTH = 900
+QUESTION_LENGTHS = (30, 80)
+BASELINE_BATCH_SIZE = 16
+
+
+@dataclass
+class Workload:
+    """A model, the prompts to complete and the tokens that end a completion."""
+
+    model: LlamaForCausalLM
+    tokenizer: PreTrainedTokenizerFast
+    prompts: list[list[int]]
+    eos_token_ids: list[int]
+
+
+def make_model(shape: dict, dtype: torch.dtype = torch.float32, device: str = "cpu") -> LlamaForCausalLM:
+    torch.manual_seed(0)
+    config = LlamaConfig(**shape, max_position_embeddings=4096, bos_token_id=0, eos_token_id=None, pad_token_id=0)
+    with torch.device(device):
+        model = LlamaForCausalLM._from_config(config, dtype=dtype).eval()
+    # Weights large enough that the next token depends on the question
+    for parameter in model.parameters():
+        if parameter.dim() > 1:
+            torch.nn.init.normal_(parameter, std=0.06)
+    return model
+
+
+def small_model() -> LlamaForCausalLM:
+    """13 million parameters."""
+    return make_model(
+        {
+            **{"vocab_size": 4096, "hidden_size": 384, "intermediate_size": 1024},
+            **{"num_hidden_layers": 6, "num_attention_heads": 6, "num_key_value_heads": 6},
+        }
+    )
+
+
+def large_model() -> LlamaForCausalLM:
+    """The shape of Llama 3.2 1B, in bfloat16, on the GPU."""
+    shape = {
+        **{"vocab_size": 128256, "hidden_size": 2048, "intermediate_size": 8192, "tie_word_embeddings": True},
+        **{"num_hidden_layers": 16, "num_attention_heads": 32, "num_key_value_heads": 8, "head_dim": 64},
+    }
+    return make_model(shape, torch.bfloat16, "cuda")
+
+
+def make_workload(model: LlamaForCausalLM, num_questions: int, prefix_length: int, shared: bool = True) -> Workload:
+    """Questions of 30 to 80 tokens, behind one prefix or (`shared=False`) behind as many tokens of their own each."""
+    generator = torch.Generator().manual_seed(0)
+    vocab_size = model.config.vocab_size
+
+    def random_tokens(length: int) -> list[int]:
+        return torch.randint(1, vocab_size, (length,), generator=generator).tolist()
+
+    low, high = QUESTION_LENGTHS
+    prefix = random_tokens(prefix_length)
+    prompts = []
+    for _ in range(num_questions):
+        length = int(torch.randint(low, high + 1, (1,), generator=generator))
+        prompts.append((prefix if shared else random_tokens(prefix_length)) + random_tokens(length))
+    # One token in fifty ends a completion: about a quarter of them reach the limit
+    eos_token_ids = sorted(set(random_tokens(vocab_size // 50)))
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(WordLevel({"<pad>": 0})), pad_token="<pad>")
+    return Workload(model, tokenizer, prompts, eos_token_ids)
+
+
+def generation_config(work: Workload) -> GenerationConfig:
+    return GenerationConfig(
+        max_new_tokens=MAX_NEW_TOKENS, eos_token_id=work.eos_token_ids, pad_token_id=0, do_sample=False
+    )
+
+
+def by_generate(work: Workload, batch_size: int = BASELINE_BATCH_SIZE) -> list[list[int]]:
+    completions = []
+    for start in range(0, len(work.prompts), batch_size):
+        prompts = work.prompts[start : start + batch_size]
+        width = max(map(len, prompts))
+        input_ids = torch.tensor([[0] * (width - len(prompt)) + prompt for prompt in prompts])
+        lengths = torch.tensor([len(prompt) for prompt in prompts])
+        mask = (torch.arange(width) >= width - lengths[:, None]).long()
+        output = work.model.generate(
+            input_ids=input_ids.to(work.model.device),
+            attention_mask=mask.to(work.model.device),
+            generation_config=generation_config(work),
+            disable_compile=True,
+        )
+        completions += [up_to_end(row, work.eos_token_ids) for row in output[:, width:].tolist()]
+    return completions
+
+
+def by_generate_batch(work: Workload) -> list[list[int]]:
+    page_size = 256
+    pages = sum(-(-(len(prompt) + MAX_NEW_TOKENS) // page_size) for prompt in work.prompts)
+    outputs = work.model.generate_batch(
+        work.prompts,
+        generation_config=generation_config(work),
+        # Without a number of blocks it takes most of the machine's memory
+        continuous_batching_config=ContinuousBatchingConfig(page_size=page_size, num_blocks=pages),
+    )
+    return [output.generated_tokens for output in outputs.values()]
+
+
+def by_engine(work: Workload, batch_size: int | None = None) -> list[list[int]]:
+    requests = [GenerationRequest(prompt_ids=prompt, seed=0) for prompt in work.prompts]
+    params = SamplingParams(max_new_tokens=MAX_NEW_TOKENS, eos_token_ids=frozenset(work.eos_token_ids))
+    completions: list[list[int]] = [[] for _ in requests]
+    for output in PrefixSharingEngine(work.tokenizer, batch_size).generate(work.model, requests, params):
+        completions[output.index] = output.token_ids
+    return completions
+
+
+def up_to_end(tokens: list[int], eos_token_ids: list[int]) -> list[int]:
+    ends = set(eos_token_ids)
+    end = next((position for position, token in enumerate(tokens) if token in ends), len(tokens) - 1)
+    return tokens[: end + 1]
+
+
+def timed(function: Callable, *args) -> tuple[float, list[list[int]]]:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    start = time.perf_counter()
+    completions = function(*args)
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter() - start, completions
+
+
+def peak_memory(function: Callable, prefix_length: int) -> float:
+    """MiB that a contestant adds to its process, in a process of its own."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(added_memory, (function, prefix_length))
+
+
+def added_memory(function: Callable, prefix_length: int) -> float:
+    work = make_workload(small_model(), NUM_QUESTIONS, prefix_length)
+    # The libraries take what they need once
+    function(make_workload(work.model, 2, 8))
+    before = peak_resident_memory()
+    function(work)
+    return peak_resident_memory() - before
+
+
+def peak_resident_memory() -> float:
+    """MiB, of this process alone: `getrusage` would begin with those of the process that started it."""
+    status = Path("/proc/self/status").read_text()
+    return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) / 1024
+
+
+def agreement(work: Workload, completions: list[list[int]], reference: list[list[int]]) -> tuple[int, int]:
+    """Completions equal to the reference, and those that part from it where the two best logits lie within 1e-4."""
+    equal = ties = 0
+    for prompt, ours, theirs in zip(work.prompts, completions, reference, strict=True):
+        if ours == theirs:
+            equal += 1
+            continue
+        same = shared_length(ours, theirs)
+        input_ids = torch.tensor([prompt + theirs[:same]], device=work.model.device)
+        first, second = work.model(input_ids, logits_to_keep=1).logits[0, -1].topk(2).values.tolist()
+        ties += first - second < 1e-4
+    return equal, ties
+
+
+def hardware_limits() -> tuple[float, float]:
+    """Operations and bytes per second that a matrix product and a copy reach here and now."""
+    a, b = torch.randn(1024, 1024), torch.randn(1024, 1024)
+    source, target = torch.randn(2**24), torch.empty(2**24)
+    products = min(timed(torch.mm, a, b)[0] for _ in range(20))
+    copies = min(timed(target.copy_, source)[0] for _ in range(10))
+    return 2 * 1024**3 / products, 2 * source.numel() * 4 / copies
+
+
+def least_time(work: Workload, completions: list[list[int]], limits: tuple[float, float]) -> float:
+    """
+    Seconds that the hardware needs at least: the operations and bytes of one pass over the prefix, one over all
+    questions, and as many steps as the longest completion has, with all unfinished rows in each.
+    """
+    config, (operations_per_second, bytes_per_second) = work.model.config, limits
+    head = config.vocab_size * config.hidden_size
+    # The embedding is looked up, not multiplied
+    body = sum(parameter.numel() for parameter in work.model.parameters()) - 2 * head
+    width = config.num_attention_heads * config.head_dim * config.num_hidden_layers
+    prefix = PREFIX_LENGTH
+    questions = [len(prompt) - prefix for prompt in work.prompts]
+
+    def seconds(tokens: int, seen: float, sampled: int, held: float) -> float:
+        """A pass over so many tokens, which see and hold so many keys, and sample so many times."""
+        operations = 2 * tokens * body + 2 * sampled * head + 4 * seen * width
+        moved = 4 * (body + (head if sampled else 0) + 2 * held * width)
+        return max(operations / operations_per_second, moved / bytes_per_second)
+
+    total = seconds(prefix, prefix**2 / 2, 0, prefix)
+    total += seconds(sum(questions), sum(q * (prefix + q / 2) for q in questions), 0, prefix + sum(questions))
+    for step in range(MAX_NEW_TOKENS):
+        own = [q + step for q, completion in zip(questions, completions, strict=True) if len(completion) > step]
+        if own:
+            total += seconds(len(own), sum(prefix + keys for keys in own), len(own), prefix + sum(own))
+    return total
+
+
+def median_ratio(slow: list[float], fast: list[float]) -> float:
+    return statistics.median(a / b for a, b in zip(slow, fast, strict=True))
+
+
+def compare(runs: int) -> dict:
+    """The comparison on the CPU."""
+    work = make_workload(small_model(), NUM_QUESTIONS, PREFIX_LENGTH)
+    contestants = {"generate": by_generate, "generate_batch": by_generate_batch, "engine": by_engine}
+    times: dict[str, list[float]] = {name: [] for name in contestants}
+    shares = []
+    warm_up = make_workload(work.model, 2, 8)
+    for function in contestants.values():
+        function(warm_up)
+    for run in range(runs):
+        completions = {}
+        for name, function in contestants.items():
+            seconds, completions[name] = timed(function, work)
+            times[name].append(seconds)
+        shares.append(least_time(work, completions["engine"], hardware_limits()) / times["engine"][-1])
+        print(f"run {run + 1}: " + ", ".join(f"{name} {times[name][-1]:.1f} s" for name in contestants), flush=True)
+
+    lengths = [len(completion) for completion in completions["engine"]]
+    print(
+        f"{NUM_QUESTIONS} completions of {min(lengths)} to {max(lengths)} tokens, {statistics.mean(lengths):.1f} each"
+    )
+    results: dict = {
+        "speedup_vs_generate": median_ratio(times["generate"], times["engine"]),
+        "speedup_vs_generate_batch": median_ratio(times["generate_batch"], times["engine"]),
+    }
+    equal, ties = agreement(work, completions["engine"], completions["generate"])
+    print(f"engine and generate: {equal} of {NUM_QUESTIONS} completions equal, {ties} part at a near-tie")
+    equal_batch, ties_batch = agreement(work, completions["generate_batch"], completions["generate"])
+    print(f"generate_batch and generate: {equal_batch} of {NUM_QUESTIONS} equal, {ties_batch} part at a near-tie")
+    results["identical"] = equal + ties == NUM_QUESTIONS
+    results["near_ties"] = ties
+    results["share_of_limit"] = statistics.median(shares)
+
+    for name, length in (("no prefix, short prompts", 0), ("no prefix, long prompts", PREFIX_LENGTH)):
+        apart = make_workload(work.model, NUM_QUESTIONS, length, shared=False)
+        pairs = [(timed(by_generate, apart)[0], timed(by_engine, apart)[0]) for _ in range(min(runs, 3))]
+        ratio = statistics.median(slow / fast for slow, fast in pairs)
+        print(f"{name}: generate {pairs[-1][0]:.1f} s, engine {pairs[-1][1]:.1f} s, {ratio:.2f} times", flush=True)
+        results["speedup_no_prefix"] = min(results.get("speedup_no_prefix", ratio), ratio)
+
+    memory = {name: peak_memory(function, PREFIX_LENGTH) for name, function in contestants.items()}
+    print("peak memory above the model's: " + ", ".join(f"{name} {mib:.0f} MiB" for name, mib in memory.items()))
+    results["peak_memory_ratio"] = memory["engine"] / memory["generate"]
+    return results
+
+
+def growth() -> None:
+    """How the engine's time grows with one thing at a time."""
+    model = small_model()
+    settings = [
+        *(("prefix", length, NUM_QUESTIONS, None) for length in (0, 450, 900, 1800)),
+        *(("batch", PREFIX_LENGTH, NUM_QUESTIONS, size) for size in (4, 16, 64)),
+        *(("problems", PREFIX_LENGTH, number, None) for number in (32, 64, 128, 256)),
+    ]
+    print("grows with   prefix  problems  batch  seconds")
+    for what, prefix_length, number, batch_size in settings:
+        work = make_workload(model, number, prefix_length)
+        seconds = min(timed(by_engine, work, batch_size)[0] for _ in range(2))
+        print(f"{what:10} {prefix_length:8} {number:9} {batch_size or 'auto':>6} {seconds:8.2f}", flush=True)
+
+
+def compare_on_gpu(runs: int) -> dict:
+    """The same on a GPU: a 1B-parameter Llama shape in bfloat16, 1,500 tokens of prefix, 256 questions."""
+    work = make_workload(large_model(), 256, 1500)
+    times: dict[str, list[float]] = {"generate": [], "engine": []}
+    peaks = {}
+    for _ in range(runs + 1):
+        for name, function in (("generate", by_generate), ("engine", by_engine)):
+            torch.cuda.reset_peak_memory_stats()
+            times[name].append(timed(function, work)[0])
+            peaks[name] = torch.cuda.max_memory_allocated() / 2**30
+    # The first run compiles kernels
+    pairs = {name: seconds[1:] for name, seconds in times.items()}
+    for name, seconds in pairs.items():
+        print(f"GPU, {name}: {statistics.median(seconds):.1f} s, {peaks[name]:.1f} GiB at the peak")
+    return {"gpu_speedup_vs_generate": median_ratio(pairs["generate"], pairs["engine"])}
+
+
+@torch.no_grad()
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=int, default=5, help="number of paired runs")
+    parser.add_argument("--threads", type=int, default=2, help="CPU threads")
+    parser.add_argument("--no-growth", action="store_true", help="leave out how the time grows")
+    args = parser.parse_args()
+    logging.set_verbosity_error()
+    torch.set_num_threads(args.threads)
+    results = compare(args.runs)
+    if not args.no_growth:
+        growth()
+    if torch.cuda.is_available():
+        results |= compare_on_gpu(args.runs)
+    rounded = {name: round(value, 3) if isinstance(value, float) else value for name, value in results.items()}
+    print(json.dumps(rounded))
+
+
+if __name__ == "__main__":
+    main()
