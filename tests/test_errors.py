@@ -100,6 +100,12 @@ def test_messages_without_a_chat_template(make_trainer, tokenizer):
         make_trainer(train_dataset=problems, few_shot_examples=None, processing_class=plain)
 
 
+def test_vllm_that_is_not_installed(make_trainer, monkeypatch):
+    monkeypatch.setattr("star_trl.generator.is_vllm_available", lambda: False)
+    with pytest.raises(ImportError, match="pip install vllm"):
+        make_trainer(use_vllm=True)
+
+
 def test_wrong_number_of_rewards(make_trainer):
     trainer = make_trainer(solve_easy_and_hinted, reward_funcs=lambda completions, **kwargs: [1.0])
     with pytest.raises(ValueError, match="returned 1 rewards for 4 completions"):

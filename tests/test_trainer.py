@@ -338,3 +338,32 @@ def test_the_model_is_left_as_it_was_found(make_trainer, model):
     trainer.sample(1)
     assert model.training
     assert (model.config.use_cache, model.is_gradient_checkpointing, model.generation_config.to_dict()) == before
+
+
+@pytest.mark.parametrize(
+    ("settings", "engine"),
+    [
+        ({}, "PrefixSharingEngine"),
+        ({"use_transformers_continuous_batching": True}, "ContinuousBatchingEngine"),
+        ({"use_vllm": True, "vllm_mode": "server"}, "VLLMEngine"),
+    ],
+)
+def test_the_configuration_chooses_the_engine(make_trainer, monkeypatch, settings, engine):
+    monkeypatch.setattr("star_trl.generator.is_vllm_available", lambda: True)
+    assert type(make_trainer(**settings).engine).__name__ == engine
+
+
+def test_engines_give_the_same_greedy_samples(make_trainer, tmp_path):
+    """Through the whole loop, with a model whose samples are kept whatever they are."""
+
+    def run(name, **settings):
+        trainer = make_trainer(
+            output_dir=str(tmp_path / name),
+            num_iterations=1,
+            max_completion_length=16,
+            reward_funcs=lambda completions, **kwargs: [1.0] * len(completions),
+            **settings,
+        )
+        return [(sample.problem_id, sample.completion_ids) for sample in trainer.sample(1)]
+
+    assert run("prefix") == run("continuous", use_transformers_continuous_batching=True)

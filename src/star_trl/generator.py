@@ -6,10 +6,22 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
+from accelerate import Accelerator
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from trl.import_utils import is_vllm_available
 
-from .generation import Engine, GenerationOutput, GenerationRequest, SamplingParams, StopStrings
+from .generation import (
+    ContinuousBatchingEngine,
+    Engine,
+    GenerationOutput,
+    GenerationRequest,
+    PrefixSharingEngine,
+    SamplingParams,
+    StopStrings,
+    VLLMEngine,
+)
 from .samplers import Completion, Prompt
+from .star_config import STaRConfig
 
 
 class Generator:
@@ -72,6 +84,36 @@ class Generator:
         token_ids = stop_strings.trim(output.token_ids)
         ended = bool(token_ids) and token_ids[-1] == self.tokenizer.eos_token_id
         return token_ids if ended else [*token_ids, self.tokenizer.eos_token_id]
+
+
+def make_engine(args: STaRConfig, tokenizer: PreTrainedTokenizerBase, accelerator: Accelerator) -> Engine:
+    """The engine that the configuration asks for."""
+    if args.use_vllm:
+        if not is_vllm_available():
+            raise ImportError(
+                "`use_vllm=True` needs vLLM, which is not installed. Install it with `pip install vllm`."
+            )
+        return VLLMEngine(
+            tokenizer,
+            accelerator,
+            args.generation_batch_size or 256,
+            mode=args.vllm_mode,
+            model_impl=args.vllm_model_impl,
+            enable_sleep_mode=args.vllm_enable_sleep_mode,
+            structured_outputs_regex=args.vllm_structured_outputs_regex,
+            server_base_url=args.vllm_server_base_url,
+            server_host=args.vllm_server_host,
+            server_port=args.vllm_server_port,
+            server_timeout=args.vllm_server_timeout,
+            group_port=args.vllm_group_port,
+            gpu_memory_utilization=args.vllm_gpu_memory_utilization,
+            max_model_length=args.vllm_max_model_length,
+            tensor_parallel_size=args.vllm_tensor_parallel_size,
+            trust_remote_code=args.trust_remote_code,
+        )
+    if args.use_transformers_continuous_batching:
+        return ContinuousBatchingEngine(tokenizer, args.generation_batch_size or 256)
+    return PrefixSharingEngine(tokenizer, args.generation_batch_size)
 
 
 def seed_of(*parts: object) -> int:

@@ -86,6 +86,36 @@ class STaRConfig(SFTConfig):
         chat_template_kwargs (`dict[str, Any]`, *optional*):
             Keyword arguments for `apply_chat_template`, for example `{"enable_thinking": False}`.
 
+        use_transformers_continuous_batching (`bool`, *optional*, defaults to `False`):
+            Whether to generate with transformers' continuous batching instead of the prefix-sharing engine.
+        use_vllm (`bool`, *optional*, defaults to `False`):
+            Whether to generate with vLLM, through TRL. Requires `vllm`. It draws from its own random streams, so with
+            a temperature the samples depend on the batch.
+        vllm_mode (`str`, *optional*, defaults to `"colocate"`):
+            `"colocate"` (vLLM shares the training GPUs) or `"server"` (a server started with `trl vllm-serve`).
+        vllm_model_impl (`str`, *optional*, defaults to `"vllm"`):
+            Model implementation of vLLM: `"vllm"` or `"transformers"`.
+        vllm_enable_sleep_mode (`bool`, *optional*, defaults to `False`):
+            Whether vLLM gives its memory back while the model is fine-tuned.
+        vllm_structured_outputs_regex (`str`, *optional*):
+            Regular expression that completions follow.
+        vllm_server_base_url (`str`, *optional*):
+            Address of the server; replaces host and port.
+        vllm_server_host (`str`, *optional*, defaults to `"0.0.0.0"`):
+            Host of the server.
+        vllm_server_port (`int`, *optional*, defaults to `8000`):
+            Port of the server.
+        vllm_server_timeout (`float`, *optional*, defaults to `240.0`):
+            Seconds to wait for the server to be up.
+        vllm_group_port (`int`, *optional*, defaults to `51216`):
+            Port over which the weights are sent to the server.
+        vllm_gpu_memory_utilization (`float`, *optional*, defaults to `0.3`):
+            Share of the GPU memory that a colocated vLLM takes.
+        vllm_max_model_length (`int`, *optional*):
+            Context of vLLM, prompt and completion; the model's by default.
+        vllm_tensor_parallel_size (`int`, *optional*, defaults to `1`):
+            Number of GPUs that a colocated vLLM splits the model over.
+
         > Parameters that control which samples are trained on
 
         reward_threshold (`float` or `list[float | None]`, *optional*):
@@ -211,6 +241,64 @@ class STaRConfig(SFTConfig):
         metadata={"help": "Keyword arguments for `apply_chat_template`."},
     )
 
+    # Parameters that control other engines, with the names that they have in GRPOConfig
+    use_transformers_continuous_batching: bool = field(
+        default=False,
+        metadata={"help": "Whether to generate with transformers' continuous batching."},
+    )
+    use_vllm: bool = field(
+        default=False,
+        metadata={"help": "Whether to generate with vLLM, through TRL. Requires `vllm`."},
+    )
+    vllm_mode: str = field(
+        default="colocate",
+        metadata={"help": "Where vLLM runs: on the training GPUs or on a server.", "choices": ["colocate", "server"]},
+    )
+    vllm_model_impl: str = field(
+        default="vllm",
+        metadata={"help": "Model implementation of vLLM.", "choices": ["vllm", "transformers"]},
+    )
+    vllm_enable_sleep_mode: bool = field(
+        default=False,
+        metadata={"help": "Whether vLLM gives its memory back while the model is fine-tuned."},
+    )
+    vllm_structured_outputs_regex: str | None = field(
+        default=None,
+        metadata={"help": "Regular expression that completions follow."},
+    )
+    vllm_server_base_url: str | None = field(
+        default=None,
+        metadata={"help": "Address of the vLLM server; replaces host and port."},
+    )
+    vllm_server_host: str = field(
+        default="0.0.0.0",
+        metadata={"help": "Host of the vLLM server."},
+    )
+    vllm_server_port: int = field(
+        default=8000,
+        metadata={"help": "Port of the vLLM server."},
+    )
+    vllm_server_timeout: float = field(
+        default=240.0,
+        metadata={"help": "Seconds to wait for the vLLM server to be up."},
+    )
+    vllm_group_port: int = field(
+        default=51216,
+        metadata={"help": "Port over which the weights are sent to the vLLM server."},
+    )
+    vllm_gpu_memory_utilization: float = field(
+        default=0.3,
+        metadata={"help": "Share of the GPU memory that a colocated vLLM takes."},
+    )
+    vllm_max_model_length: int | None = field(
+        default=None,
+        metadata={"help": "Context of vLLM, prompt and completion; the model's by default."},
+    )
+    vllm_tensor_parallel_size: int = field(
+        default=1,
+        metadata={"help": "Number of GPUs that a colocated vLLM splits the model over."},
+    )
+
     # Parameters that control which samples are trained on
     # Typed for the command line's parser, which knows one type per field: a float, and None in the list, are fine too.
     reward_threshold: list[float] | None = field(
@@ -307,6 +395,8 @@ class STaRConfig(SFTConfig):
             raise ValueError(f"`top_p` must be above 0 and at most 1, got {self.top_p}.")
         if self.few_shot_iterations is not None and self.few_shot_iterations < 0:
             raise ValueError(f"`few_shot_iterations` must be 0 or more, got {self.few_shot_iterations}.")
+        if self.use_vllm and self.use_transformers_continuous_batching:
+            raise ValueError("`use_vllm` and `use_transformers_continuous_batching` exclude each other. Set one.")
         if isinstance(self.stop_strings, str):
             self.stop_strings = [self.stop_strings]
         if self.stop_strings is not None and not all(self.stop_strings):

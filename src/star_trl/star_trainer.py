@@ -26,8 +26,7 @@ from trl.models import unwrap_model_for_generation
 
 from .checks import check_lengths, check_problems, check_samplers
 from .evaluation import accuracy_metrics
-from .generation import Engine, PrefixSharingEngine
-from .generator import Generator, seed_of
+from .generator import Generator, make_engine, seed_of
 from .inner_run import inner_run
 from .iteration_metrics import sampling_metrics, selection_metrics
 from .ledger import Ledger, Sample
@@ -200,7 +199,7 @@ class STaRTrainer(SFTTrainer):
         tokenizer = self.processing_class
         if isinstance(tokenizer, ProcessorMixin):
             tokenizer = tokenizer.tokenizer
-        self.engine: Engine = PrefixSharingEngine(tokenizer, args.generation_batch_size)
+        self.engine = make_engine(args, tokenizer, self.accelerator)
         self.prompt_builder = PromptBuilder(tokenizer, few_shot_examples, as_dict(args.chat_template_kwargs))
         self.proposals = Proposals(args, self.prompt_builder, self.scorer)
         self.ledger = Ledger(str(args.output_dir), self.accelerator.process_index, self.accelerator.num_processes)
