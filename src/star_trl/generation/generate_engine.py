@@ -200,9 +200,7 @@ def check_arguments(requests: Sequence[GenerationRequest], params: SamplingParam
     """Raises `ValueError` for empty prompts, and for `generation_kwargs` that the engines would ignore."""
     empty = [index for index, request in enumerate(requests) if not request.prompt_ids]
     if empty:
-        raise ValueError(
-            f"Requests {empty} have no prompt tokens. Begin them with a BOS token."
-        )
+        raise ValueError(f"Requests {empty} have no prompt tokens. Begin them with a BOS token.")
     reserved = sorted(RESERVED_FIELDS & params.generation_kwargs.keys())
     if reserved:
         raise ValueError(
