@@ -131,7 +131,8 @@ def by_generate(work: Workload, batch_size: int = BASELINE_BATCH_SIZE) -> list[l
 
 def by_generate_batch(work: Workload) -> list[list[int]]:
     page_size = 256
-    pages = sum(-(-(len(prompt) + MAX_NEW_TOKENS) // page_size) for prompt in work.prompts)
+    # On a CPU its attention runs over all of the cache: 4 requests at a time are about twice as fast as 12
+    pages = 4 * -(-(max(map(len, work.prompts)) + MAX_NEW_TOKENS) // page_size)
     outputs = work.model.generate_batch(
         work.prompts,
         generation_config=generation_config(work),

@@ -15,6 +15,8 @@ from .stopping import StopStrings
 
 
 PAGE_SIZE = 256
+# On a CPU every token's attention runs over all of the cache, so that few requests at a time are faster than many.
+REQUESTS_AT_A_TIME_ON_CPU = 4
 
 
 class ContinuousBatchingEngine:
@@ -122,4 +124,6 @@ def num_blocks(model: PreTrainedModel, prompts: list[list[int]], max_new_tokens:
     kv_heads = settings.get("num_key_value_heads") or config.num_attention_heads
     bytes_per_token = 2 * config.num_hidden_layers * kv_heads * head_dim * model.dtype.itemsize
     blocks = [-(-(len(prompt) + max_new_tokens) // PAGE_SIZE) for prompt in prompts]
+    if model.device.type == "cpu":
+        blocks = sorted(blocks)[-REQUESTS_AT_A_TIME_ON_CPU:]
     return max(min(sum(blocks), memory_to_use(model.device) // (bytes_per_token * PAGE_SIZE)), max(blocks))
