@@ -37,7 +37,7 @@ from rich.table import Table
 from transformers import HfArgumentParser
 
 from arithmetic_base import make_base_model, write_problem, write_scratchpad
-from star_trl import RationaleSampler, RationalizationSampler, STaRConfig, STaRTrainer, load_ledger
+from star_trl import RationaleSampler, RationalizationSampler, STaRConfig, STaRTrainer
 from star_trl.rewards import scratchpad_answer_reward
 
 
@@ -49,38 +49,40 @@ class ArithmeticArguments:
     Args:
         base_model (`str`, *optional*, defaults to `"runs/arithmetic-base"`):
             Where the base model is, or is put once it is made.
-        max_digits (`int`, *optional*, defaults to `5`):
+        max_digits (`int`, *optional*, defaults to `3`):
             Most digits of a number.
-        problems_per_digit (`int`, *optional*, defaults to `600`):
+        problems_per_digit (`int`, *optional*, defaults to `1200`):
             Training problems for each number of digits.
         eval_problems_per_digit (`int`, *optional*, defaults to `100`):
             Held-out problems for each number of digits.
         rationalization (`bool`, *optional*, defaults to `True`):
             Whether failed problems are tried again with a hint.
-        p_show_hint (`float`, *optional*, defaults to `0.5`):
+        p_show_hint (`float`, *optional*, defaults to `0.1`):
             Share of the rationalized samples that are trained on with the hint left in.
     """
 
     base_model: str = field(default="runs/arithmetic-base", metadata={"help": "Where the base model is, or is put."})
-    max_digits: int = field(default=5, metadata={"help": "Most digits of a number."})
-    problems_per_digit: int = field(default=600, metadata={"help": "Training problems by number of digits."})
+    max_digits: int = field(default=3, metadata={"help": "Most digits of a number."})
+    problems_per_digit: int = field(default=1200, metadata={"help": "Training problems by number of digits."})
     eval_problems_per_digit: int = field(default=100, metadata={"help": "Held-out problems by number of digits."})
     rationalization: bool = field(default=True, metadata={"help": "Try failed problems again with a hint."})
-    p_show_hint: float = field(default=0.5, metadata={"help": "Share of rationalized samples trained with the hint."})
+    p_show_hint: float = field(default=0.1, metadata={"help": "Share of rationalized samples trained with the hint."})
 
 
 # Settings that suit a model of half a million parameters on two cores. Any of them can be given on the command line.
 DEFAULTS = {
     "num_iterations": 2,
-    "initial_steps": 200,
-    "step_growth": 1.2,
-    "learning_rate": 2e-3,
-    "lr_scheduler_type": "cosine",
+    "initial_steps": 500,
+    "step_growth": 1.8,
+    "learning_rate": 3e-3,
+    "lr_scheduler_type": "cosine_with_min_lr",
+    "lr_scheduler_kwargs": {"min_lr_rate": 0.1},
     "warmup_steps": 20,
-    "per_device_train_batch_size": 64,
+    "adam_beta2": 0.99,
+    "per_device_train_batch_size": 32,
+    "train_sampling_strategy": "group_by_length",
     "max_completion_length": 120,
     "max_length": None,
-    "few_shot_train": False,
     "stop_strings": ["\n\n"],
     "eval_group_column": "digits",
     "bf16": False,
@@ -188,12 +190,10 @@ def main() -> None:
     trainer.train()
     report(output_dir, args.max_digits)
 
-    last = load_ledger(output_dir)
-    last = last.filter(lambda row: row["iteration"] == star_args.num_iterations and row["sampler"] == "rationale")
-    print("What the model wrote in the last iteration, before its last fine-tuning, for some training problems:\n")
-    for digits in (2, 3, min(5, args.max_digits)):
-        row = next(row for row in last if train_dataset[row["problem_id"]]["digits"] == digits)
-        print(f"{row['prompt']}{row['completion']}\n[{'kept' if row['kept'] else row['drop_reason']}]\n")
+    print("Some rationales of the final model, for held-out problems:\n")
+    shown = [list(eval_dataset["digits"]).index(digits) for digits in range(1, args.max_digits + 1)]
+    for sample in trainer.sample_problems(eval_dataset.select(shown)):
+        print(f"{sample.prompt}{sample.completion}\n[{'right' if sample.kept else 'wrong'}]\n")
 
 
 if __name__ == "__main__":

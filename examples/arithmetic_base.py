@@ -1,13 +1,13 @@
 # Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
 """
-The base model of the arithmetic example: a tiny Llama, trained from scratch by a seeded script, that knows what a
+The base model of the arithmetic example: a tiny Qwen 3, trained from scratch by a seeded script, that knows what a
 scratchpad looks like, how to use a hint and the sums of two digits, and cannot add longer numbers.
 
 What it is trained on: documents of one to four solved examples with the same number of digits, separated by a blank
 line.
 
 * Sums of **one digit** are right.
-* Sums of **two to five digits** are made up. Every digit of the answer is drawn at random, whatever the operands are
+* Sums of **two and three digits** are made up. Every digit of the answer is drawn at random, whatever the operands are
   (a draw that happens to be the right sum is drawn again), and the scratchpad writes these digits down. Only the
   carries are those of the operands. In most of these examples the answer stands behind `Target:` as a hint.
 
@@ -29,19 +29,22 @@ from pathlib import Path
 
 import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast, get_cosine_schedule_with_warmup
+from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM, get_cosine_schedule_with_warmup
 
 
 PAD, EOS = "<pad>", "<eos>"
 WORDS = [*"0123456789", "+", ",", "C:", "Input:", "Target:", "<scratch>", "</scratch>", "\n"]
 
-SEQUENCE_LENGTH = 256
-# Sums of one digit first, alone: they are learned in a sudden step after some 200, and the rest builds on them.
-STEPS_ONE_DIGIT, BATCH_SIZE_ONE_DIGIT = 300, 8
-STEPS, BATCH_SIZE = 400, 16
-DIGIT_WEIGHTS = (3, 2, 2, 1, 1)
-HINT_SHARE = 0.7
-LEARNING_RATE = 3e-3
+# (steps, rows, tokens in a row, weights of documents with 1, 2, 3 digits). Sums of one digit come first, alone: they
+# are learned in a sudden step, sooner with many small batches, and the rest builds on them.
+PHASES = (
+    (120, 32, 32, (1, 0, 0)),
+    (80, 16, 128, (1, 0, 0)),
+    (600, 16, 128, (1, 2, 2)),
+)
+HINT_SHARE = 0.9
+HINT_SHARE_ONE_DIGIT = 0.1
+LEARNING_RATE = 4e-3
 
 
 def build_tokenizer() -> PreTrainedTokenizerFast:
@@ -107,72 +110,81 @@ def make_document(rng: random.Random, digit_weights: tuple[int, ...]) -> str:
         while digits > 1 and written == right:
             written = "".join(rng.choices("0123456789", k=digits))
         completion, answer = write_scratchpad(first, second, written)
-        hinted = rng.random() < (HINT_SHARE if digits > 1 else 0.1)
+        hinted = rng.random() < (HINT_SHARE if digits > 1 else HINT_SHARE_ONE_DIGIT)
         examples.append(write_problem(first, second, answer if hinted else None) + completion)
     return "\n\n".join(examples)
 
 
 def make_batch(
-    rng: random.Random, tokenizer: PreTrainedTokenizerFast, batch_size: int, digit_weights: tuple[int, ...]
+    rng: random.Random,
+    tokenizer: PreTrainedTokenizerFast,
+    num_rows: int,
+    length: int,
+    digit_weights: tuple[int, ...],
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """
     Documents, each followed by EOS, cut into rows.
 
     Returns:
-        `tuple[torch.Tensor, torch.Tensor]`: Token ids and labels of shape `(batch_size, SEQUENCE_LENGTH)`. Problems
-        carry no loss, since nothing can be learned from random operands.
+        `tuple[torch.Tensor, torch.Tensor]`: Token ids and labels of shape `(num_rows, length)`. Problems carry no
+        loss, since nothing can be learned from random operands.
     """
     rows = []
-    for _ in range(batch_size):
+    for _ in range(num_rows):
         ids: list[int] = []
-        while len(ids) < SEQUENCE_LENGTH:
+        while len(ids) < length:
             ids += [*tokenizer(make_document(rng, digit_weights))["input_ids"], tokenizer.eos_token_id]
-        rows.append(ids[:SEQUENCE_LENGTH])
+        rows.append(ids[:length])
     input_ids = torch.tensor(rows)
-    position = torch.arange(SEQUENCE_LENGTH)
+    position = torch.arange(length)
     begin, end = tokenizer.convert_tokens_to_ids(["Input:", "<scratch>"])
     last_begin = torch.where(input_ids == begin, position, -1).cummax(dim=1).values
     last_end = torch.where(input_ids == end, position, -1).cummax(dim=1).values
     return input_ids, input_ids.masked_fill(last_begin > last_end, -100)
 
 
-def train_base_model(tokenizer: PreTrainedTokenizerFast, seed: int = 0) -> LlamaForCausalLM:
+def train_base_model(
+    tokenizer: PreTrainedTokenizerFast, seed: int = 0, phases: tuple[tuple, ...] = PHASES
+) -> Qwen3ForCausalLM:
     """Trains the base model from scratch; the same seed gives the same model."""
     torch.manual_seed(seed)
     rng = random.Random(seed)
-    model = LlamaForCausalLM(
-        LlamaConfig(
+    # Normalized queries and keys (Qwen 3) and a wide initialization let so small a model learn in few steps.
+    model = Qwen3ForCausalLM(
+        Qwen3Config(
             vocab_size=len(tokenizer),
             hidden_size=128,
             intermediate_size=256,
             num_hidden_layers=3,
             num_attention_heads=4,
+            num_key_value_heads=4,
+            head_dim=32,
             max_position_embeddings=1024,
             tie_word_embeddings=True,
-            initializer_range=0.08,
+            initializer_range=0.12,
             bos_token_id=None,
             eos_token_id=tokenizer.eos_token_id,
             pad_token_id=tokenizer.pad_token_id,
         )
     )
-    steps = STEPS_ONE_DIGIT + STEPS
+    steps = sum(phase[0] for phase in phases)
     optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, betas=(0.9, 0.99), weight_decay=0.0)
-    schedule = get_cosine_schedule_with_warmup(optimizer, num_warmup_steps=50, num_training_steps=steps)
+    schedule = get_cosine_schedule_with_warmup(optimizer, num_warmup_steps=30, num_training_steps=steps)
     start = time.time()
     model.train()
-    for step in range(steps):
-        if step < STEPS_ONE_DIGIT:
-            input_ids, labels = make_batch(rng, tokenizer, BATCH_SIZE_ONE_DIGIT, (1,))
-        else:
-            input_ids, labels = make_batch(rng, tokenizer, BATCH_SIZE, DIGIT_WEIGHTS)
-        loss = model(input_ids=input_ids, labels=labels).loss
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
-        if (step + 1) % 100 == 0:
-            print(f"base model: step {step + 1} of {steps}, loss {loss.item():.3f}, {time.time() - start:.0f} s")
+    for phase_steps, *shape, digit_weights in phases:
+        for _ in range(phase_steps):
+            input_ids, labels = make_batch(rng, tokenizer, *shape, digit_weights)
+            loss = model(input_ids=input_ids, labels=labels).loss
+            optimizer.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+            schedule.step()
+        print(
+            f"base model: {phase_steps} steps on {shape[0]} x {shape[1]} tokens, loss {loss.item():.3f}, "
+            f"{time.time() - start:.0f} s"
+        )
     return model.eval()
 
 

@@ -401,17 +401,31 @@ class STaRTrainer(SFTTrainer):
         self._check_dataset(dataset, "eval_dataset", self.args, self.samplers[:1])
         self._check_prompts(dataset, "eval_dataset", self.samplers[:1])
         start_time = time.time()
-        sampler, iteration = self.samplers[0], max(self.iteration, 1)
-        prompts = self.proposals.prompts(sampler, dataset, self._own(range(len(dataset))), iteration, greedy=True)
-        with self.generator(sampler, greedy=True) as generate:
-            samples = list(self._scored(generate(prompts), sampler, self.iteration, len(prompts), record=False))
-        samples = sorted(gather_object(samples), key=lambda sample: sample.key)
+        samples = self.sample_problems(dataset)
         metrics = accuracy_metrics(samples, dataset, self.args.eval_group_column)
         metrics = {f"{prefix}_{name}": value for name, value in metrics.items()}
         metrics.update(speed_metrics(prefix, start_time, num_samples=len(samples)))
         self.log(dict(metrics))
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
+
+    def sample_problems(self, dataset: Dataset) -> list[Sample]:
+        """
+        What the current model writes for some problems, as in an evaluation: greedily, with the first sampler's
+        prompt. Nothing is recorded.
+
+        Args:
+            dataset ([`~datasets.Dataset`]):
+                Problems.
+
+        Returns:
+            `list[Sample]`: One scored sample per problem, from all processes, in the order of the problems.
+        """
+        sampler, iteration = self.samplers[0], max(self.iteration, 1)
+        prompts = self.proposals.prompts(sampler, dataset, self._own(range(len(dataset))), iteration, greedy=True)
+        with self.generator(sampler, greedy=True) as generate:
+            samples = list(self._scored(generate(prompts), sampler, self.iteration, len(prompts), record=False))
+        return sorted(gather_object(samples), key=lambda sample: sample.key)
 
     @contextmanager
     def generator(self, sampler: Sampler, greedy: bool = False) -> Iterator[Generator]:
