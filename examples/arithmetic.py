@@ -37,7 +37,7 @@ from rich.table import Table
 from transformers import HfArgumentParser
 
 from arithmetic_base import make_base_model, write_problem, write_scratchpad
-from star_trl import RationaleSampler, RationalizationSampler, STaRConfig, STaRTrainer, load_ledger
+from star_trl import RationaleSampler, RationalizationSampler, STaRConfig, STaRTrainer
 from star_trl.rewards import scratchpad_answer_reward
 
 
@@ -165,6 +165,18 @@ def report(output_dir: Path, max_digits: int) -> None:
     print(f"Figure: {output_dir / 'accuracy.png'}\n")
 
 
+def print_rationale(trainer: STaRTrainer, problem: dict, examples: list[dict]) -> None:
+    """Prints a problem and what the trained model writes for it, behind the few-shot examples."""
+    shown = [example["prompt"] + example["completion"] for example in examples]
+    tokenizer, model = trainer.processing_class, trainer.model.eval()
+    inputs = tokenizer("\n\n".join([*shown, problem["prompt"]]), return_tensors="pt").to(model.device)
+    prompt_length = inputs["input_ids"].shape[1]
+    output = model.generate(**inputs, do_sample=False, max_new_tokens=trainer.args.max_completion_length)
+    completion = tokenizer.decode(output[0, prompt_length:], skip_special_tokens=True).split("\n\n")[0]
+    (reward,) = scratchpad_answer_reward([completion], answer=[problem["answer"]])
+    print(f"{problem['prompt']}{completion}\n[{'right' if reward else 'wrong'}]\n")
+
+
 def main() -> None:
     parser = HfArgumentParser([ArithmeticArguments, STaRConfig])
     parser.set_defaults(**DEFAULTS)
@@ -188,12 +200,10 @@ def main() -> None:
     trainer.train()
     report(output_dir, args.max_digits)
 
-    last = load_ledger(output_dir)
-    last = last.filter(lambda row: row["iteration"] == star_args.num_iterations and row["sampler"] == "rationale")
-    print("What the model wrote in the last iteration, before its last fine-tuning, for some training problems:\n")
-    for digits in (2, 3, min(5, args.max_digits)):
-        row = next(row for row in last if train_dataset[row["problem_id"]]["digits"] == digits)
-        print(f"{row['prompt']}{row['completion']}\n[{'kept' if row['kept'] else row['drop_reason']}]\n")
+    print("What the model writes now for some held-out problems:\n")
+    for digits in range(2, args.max_digits + 1):
+        problem = next(row for row in eval_dataset if row["digits"] == digits)
+        print_rationale(trainer, problem, examples[digits])
 
 
 if __name__ == "__main__":
