@@ -62,7 +62,11 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
         ]
     )
     return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token=PAD, eos_token=EOS, clean_up_tokenization_spaces=False
+        tokenizer_object=tokenizer,
+        pad_token=PAD,
+        eos_token=EOS,
+        clean_up_tokenization_spaces=False,
+        model_input_names=["input_ids", "attention_mask"],
     )
 
 
@@ -156,9 +160,9 @@ def train_base_model(
             hidden_size=128,
             intermediate_size=256,
             num_hidden_layers=3,
-            num_attention_heads=4,
-            num_key_value_heads=4,
-            head_dim=32,
+            num_attention_heads=8,
+            num_key_value_heads=8,
+            head_dim=16,
             max_position_embeddings=1024,
             tie_word_embeddings=True,
             initializer_range=0.12,
