@@ -120,6 +120,15 @@ def test_without_reset_training_continues(make_trainer):
     assert all(not torch.equal(first[name], second[name]) for name in first)
 
 
+def test_training_again_starts_over(make_trainer):
+    trainer = make_trainer(solve_easy_and_hinted, num_iterations=1, overwrite_output_dir=True)
+    trainer.train()
+    first = weights(trainer.model)
+    trainer.train()
+    assert all(torch.equal(value, first[name]) for name, value in weights(trainer.model).items())
+    assert trainer.state.global_step == 3
+
+
 def test_a_run_is_a_function_of_its_seed(make_trainer, model, tmp_path):
     """With sampling, dropout-free training and a model whose samples are kept whatever they are."""
     original = weights(model)

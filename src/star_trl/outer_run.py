@@ -76,8 +76,10 @@ class OuterRun:
         trainer.control.should_training_stop = False
         if resume_from_checkpoint:
             self._resume(resume_from_checkpoint)
-        elif trainer.is_world_process_zero():
-            clear_run(trainer.ledger.output_dir, args.overwrite_output_dir)
+        else:
+            if trainer.is_world_process_zero():
+                clear_run(trainer.ledger.output_dir, args.overwrite_output_dir)
+            self._load(0)  # a trainer that was trained before starts over, too
         trainer.accelerator.wait_for_everyone()
         trainer.control = trainer.callback_handler.on_train_begin(args, trainer.state, trainer.control)
         return 0 if self.state.iteration is None else self.state.iteration + 1
