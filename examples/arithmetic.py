@@ -72,7 +72,7 @@ class ArithmeticArguments:
 # Settings that suit a model of half a million parameters on two cores. Any of them can be given on the command line.
 DEFAULTS = {
     "num_iterations": 2,
-    "initial_steps": 500,
+    "initial_steps": 550,
     "step_growth": 1.8,
     "learning_rate": 3e-3,
     "lr_scheduler_type": "cosine_with_min_lr",
