@@ -1,0 +1,37 @@
+# Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
+"""The Python blocks of the README and of the docs run."""
+
+import re
+from pathlib import Path
+
+import pytest
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from conftest import solve_easy_and_hinted
+from star_trl import STaRTrainer
+
+
+ROOT = Path(__file__).parent.parent
+PAGES = ["README.md", *(f"docs/{name}.md" for name in ("trainer", "samplers", "rewards"))]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_code_blocks(page, model, tokenizer, make_trainer, tmp_path, monkeypatch):
+    # What the blocks refer to: a model of some id, loaded as from the hub, and the output of a run in `out`.
+    config = LlamaConfig(**{**model.config.to_dict(), "max_position_embeddings": 1024})
+    LlamaForCausalLM(config).save_pretrained(tmp_path / "model")
+    tokenizer.save_pretrained(tmp_path / "model")
+    make_trainer(solve_easy_and_hinted, num_iterations=1).train()
+    monkeypatch.chdir(tmp_path)
+    # The made-up problems of the README are too few for a model with random weights to solve one.
+    trained = []
+    monkeypatch.setattr(STaRTrainer, "train", lambda self, **kwargs: trained.append(self))
+
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
+    assert blocks
+    for block in blocks:
+        block = block.replace("Qwen/Qwen3-0.6B-Base", "model").replace(
+            'output_dir="out"', 'output_dir="new", use_cpu=True'
+        )
+        exec(compile(block, page, "exec"), {})
+    assert bool(trained) == (page == "README.md")
