@@ -1,6 +1,8 @@
 # Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
 """Whole runs in which the model itself generates, under the settings that change how it is run."""
 
+import string
+
 import pytest
 import torch
 from peft import LoraConfig
@@ -27,11 +29,12 @@ from peft import LoraConfig
     ids=["bf16", "lora", "packing", "sampling"],
 )
 def test_whole_run(make_trainer, problems, settings):
-    """Every completion that ends counts as right, since a model with random weights solves nothing."""
+    """Every completion that ends counts as right, and any letter ends it, since the model has random weights."""
     trainer = make_trainer(
         eval_dataset=problems,
         reward_funcs=lambda completions, **kwargs: [1.0] * len(completions),
         max_completion_length=100,
+        stop_strings=list(string.ascii_letters),
         **settings,
     )
     before = {name: value.clone() for name, value in trainer.model.named_parameters() if value.requires_grad}
