@@ -5,7 +5,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedModel, PreTrainedTokenizerFast
 
-from star_trl.generation import GenerationRequest
+from star_trl.generation import GenerationOutput, GenerationRequest, SamplingParams
 
 
 CORPUS = [
@@ -93,3 +93,17 @@ def word_level_tokenizer(words=None) -> PreTrainedTokenizerFast:
     tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="<pad>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Split(" ", "removed")
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", eos_token="<eos>", bos_token="<bos>")
+
+
+# Texts that the word-level tokenizer's model with random weights comes upon soon.
+STOPS = ("C:", "stop", "+", ",", "w40")
+
+
+def params(**kwargs) -> SamplingParams:
+    """Sampling parameters with what every test needs."""
+    return SamplingParams(**{"max_new_tokens": 16, "eos_token_ids": frozenset({1}), **kwargs})
+
+
+def run(engine, model, requests, parameters) -> list[GenerationOutput]:
+    """The completions in the order of the requests."""
+    return sorted(engine.generate(model, requests, parameters), key=lambda output: output.index)

@@ -3,12 +3,11 @@ import pytest
 import torch
 from transformers import GenerationConfig
 
-from generation_models import make_model, make_requests, word_level_tokenizer
-from star_trl.generation import GenerateEngine, SamplingParams, StopStrings
+from generation_models import STOPS, make_model, make_requests, params, run, word_level_tokenizer
+from star_trl.generation import GenerateEngine, StopStrings
 
 
 LENGTHS = [3, 30, 7, 9, 20, 4, 12]
-STOPS = ("C:", "stop", "+", ",", "w40")
 
 
 @pytest.fixture(scope="module")
@@ -19,14 +18,6 @@ def tokenizer():
 @pytest.fixture(scope="module")
 def model():
     return make_model()
-
-
-def params(**kwargs):
-    return SamplingParams(**{"max_new_tokens": 16, "eos_token_ids": frozenset({1}), **kwargs})
-
-
-def run(engine, model, requests, parameters):
-    return sorted(engine.generate(model, requests, parameters), key=lambda output: output.index)
 
 
 @pytest.mark.parametrize(

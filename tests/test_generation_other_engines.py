@@ -2,19 +2,20 @@
 """Continuous batching, and vLLM as far as it goes without vLLM: against TRL's own class, with vLLM's calls faked."""
 
 import inspect
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
 from accelerate import Accelerator
 from trl.generation import vllm_generation
 
-from generation_models import make_model, make_requests, word_level_tokenizer
-from star_trl.generation import ContinuousBatchingEngine, GenerateEngine, SamplingParams, VLLMEngine
+from generation_models import STOPS, make_model, make_requests, params, run, word_level_tokenizer
+from star_trl.generation import ContinuousBatchingEngine, GenerateEngine, VLLMEngine
 from star_trl.generation.vllm_engine import VLLMGeneration
 
 
 LENGTHS = [3, 30, 7, 9, 20]
-STOPS = ("C:", "stop", "+", ",", "w40")
+params = partial(params, max_new_tokens=12)
 
 
 @pytest.fixture(scope="module")
@@ -25,14 +26,6 @@ def tokenizer():
 @pytest.fixture(scope="module")
 def model():
     return make_model()
-
-
-def params(**kwargs):
-    return SamplingParams(**{"max_new_tokens": 12, "eos_token_ids": frozenset({1}), **kwargs})
-
-
-def run(engine, model, requests, parameters):
-    return sorted(engine.generate(model, requests, parameters), key=lambda output: output.index)
 
 
 @pytest.mark.parametrize("kwargs", [{}, {"stop_strings": STOPS, "eos_token_ids": frozenset({1, 24, 25, 26, 43, 56})}])

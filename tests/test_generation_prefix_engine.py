@@ -5,15 +5,14 @@ from peft import PromptTuningConfig, TaskType, get_peft_model
 from transformers import BitsAndBytesConfig, GPTJConfig, LlamaConfig, LlamaForCausalLM
 from trl.trainer.utils import add_fused_lm_head
 
-from generation_models import TINY, make_model, make_requests, word_level_tokenizer
-from star_trl.generation import GenerateEngine, GenerationRequest, PrefixSharingEngine, SamplingParams, prefix_groups
+from generation_models import STOPS, TINY, make_model, make_requests, params, run, word_level_tokenizer
+from star_trl.generation import GenerateEngine, GenerationRequest, PrefixSharingEngine, prefix_groups
 from star_trl.generation.prefix_groups import group_by_prefix
 from star_trl.generation.prefix_support import PrefixSupport
 
 
 LENGTHS = [3, 30, 7, 9, 20, 4, 12, 5, 5, 17, 2]
 PREFIX = list(range(10, 50))
-STOPS = ("C:", "stop", "+", ",", "w40")
 
 
 @pytest.fixture(scope="module")
@@ -24,14 +23,6 @@ def tokenizer():
 @pytest.fixture(scope="module")
 def model():
     return make_model()
-
-
-def params(**kwargs):
-    return SamplingParams(**{"max_new_tokens": 16, "eos_token_ids": frozenset({1}), **kwargs})
-
-
-def run(engine, model, requests, parameters):
-    return sorted(engine.generate(model, requests, parameters), key=lambda output: output.index)
 
 
 def token_ids(outputs):

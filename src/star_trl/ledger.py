@@ -4,7 +4,7 @@
 import json
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -116,15 +116,15 @@ class Ledger:
     def iteration_dir(self, iteration: int) -> Path:
         return self.output_dir / f"iteration-{iteration:03d}"
 
-    def append(self, samples: Iterable[Sample]) -> None:
+    def append(self, samples: Sequence[Sample]) -> None:
         """Appends samples of one iteration to this process's shard; they are on disk when it returns."""
-        lines = [(sample.iteration, json.dumps(asdict(sample), ensure_ascii=False, default=str)) for sample in samples]
-        if not lines:
+        if not samples:
             return
-        path = self.iteration_dir(lines[0][0]) / self._shard_name
+        path = self.iteration_dir(samples[0].iteration) / self._shard_name
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(path, "a", encoding="utf-8") as shard:
-            shard.writelines(line + "\n" for _, line in lines)
+            for sample in samples:
+                shard.write(json.dumps(asdict(sample), ensure_ascii=False, default=str) + "\n")
             shard.flush()
             os.fsync(shard.fileno())
 

@@ -387,7 +387,11 @@ class STaRTrainer(SFTTrainer):
                 raise ValueError(f"The trainer has no evaluation set named {eval_dataset!r}. Give the dataset itself.")
             eval_dataset = {eval_dataset: self.eval_dataset[eval_dataset]}
         elif eval_dataset is None:
-            eval_dataset = self.eval_dataset
+            eval_dataset = self.eval_dataset  # checked when the trainer was made
+        else:
+            for name, dataset in _named(eval_dataset).items():
+                self._check_dataset(dataset, name, self.args, self.samplers[:1])
+                self._check_prompts(dataset, name, self.samplers[:1])
         if eval_dataset is None:
             raise ValueError("There is nothing to evaluate on. Give `eval_dataset` here or to the trainer.")
         if not isinstance(eval_dataset, dict):
@@ -398,8 +402,6 @@ class STaRTrainer(SFTTrainer):
         return metrics
 
     def _evaluate_problems(self, dataset: Dataset, prefix: str) -> dict[str, float]:
-        self._check_dataset(dataset, "eval_dataset", self.args, self.samplers[:1])
-        self._check_prompts(dataset, "eval_dataset", self.samplers[:1])
         start_time = time.time()
         samples = self.sample_problems(dataset)
         metrics = accuracy_metrics(samples, dataset, self.args.eval_group_column)
