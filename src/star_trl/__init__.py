@@ -2,7 +2,15 @@
 """STaR, the Self-Taught Reasoner, as a trainer for Hugging Face TRL."""
 
 from .ledger import Sample, load_ledger
-from .samplers import Completion, LoopState, Prompt, RationaleSampler, RationalizationSampler, Sampler
+from .samplers import (
+    Completion,
+    LoopState,
+    MajorityVoteSampler,
+    Prompt,
+    RationaleSampler,
+    RationalizationSampler,
+    Sampler,
+)
 from .star_config import STaRConfig
 from .star_trainer import STaRTrainer
 
@@ -12,6 +20,7 @@ __version__ = "0.1.0.dev0"
 __all__ = [
     "Completion",
     "LoopState",
+    "MajorityVoteSampler",
     "Prompt",
     "RationaleSampler",
     "RationalizationSampler",

@@ -108,7 +108,12 @@ class Proposals:
         )
 
     def scored(
-        self, completions: Iterable[Completion], sampler: Sampler, iteration: int, trainer_state: TrainerState
+        self,
+        completions: Iterable[Completion],
+        sampler: Sampler,
+        iteration: int,
+        trainer_state: TrainerState,
+        supplied_answers: bool = False,
     ) -> Iterator[list[Sample]]:
         """
         Scores completions in groups as they come.
@@ -122,13 +127,15 @@ class Proposals:
                 Outer iteration.
             trainer_state ([`~transformers.TrainerState`]):
                 Passed to the reward functions.
+            supplied_answers (`bool`, *optional*, defaults to `False`):
+                Whether to score against the answers of the completions and not those of the problems.
 
         Returns:
             `Iterator[list[Sample]]`: One list per group.
         """
         completions = iter(completions)
         while group := list(islice(completions, SCORING_BATCH_SIZE)):
-            yield self._score(group, sampler, iteration, trainer_state)
+            yield self._score(group, sampler, iteration, trainer_state, supplied_answers)
 
     def pop_metrics(self) -> dict[str, float]:
         """Means of what reward functions gave to `log_metric` since the last call."""
@@ -137,18 +144,21 @@ class Proposals:
         return metrics
 
     def _score(
-        self, completions: list[Completion], sampler: Sampler, iteration: int, trainer_state: TrainerState
+        self,
+        completions: list[Completion],
+        sampler: Sampler,
+        iteration: int,
+        trainer_state: TrainerState,
+        supplied_answers: bool,
     ) -> list[Sample]:
         rows = [completion.prompt.columns for completion in completions]
         texts = self.tokenizer.batch_decode(
             [completion.token_ids for completion in completions], skip_special_tokens=True
         )
         columns = {name: [row[name] for row in rows] for name in rows[0] if name not in ("prompt", "completion")}
-        if "answer" in columns or any(completion.answer is not None for completion in completions):
-            columns["answer"] = [
-                row.get("answer") if completion.answer is None else completion.answer
-                for row, completion in zip(rows, completions, strict=True)
-            ]
+        if supplied_answers:
+            columns["answer"] = [completion.answer for completion in completions]
+        if "answer" in columns:
             columns.setdefault("solution", columns["answer"])
         extras: dict[str, list] = {}
         scores = self.scorer(

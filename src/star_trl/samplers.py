@@ -2,7 +2,8 @@
 """Proposal distributions: which problems to sample for, conditioned on what, and how."""
 
 import random
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -58,7 +59,7 @@ class Completion:
         hint_shown (`bool`, *optional*, defaults to `False`):
             Whether the sampler wants the hint to stay in the training prompt.
         answer (`Any`, *optional*):
-            What to score against in place of the problem's `answer`, such as a majority vote.
+            What to score against, from a sampler with `supplies_answer`. `None` where it has none to offer.
     """
 
     prompt: Prompt
@@ -123,6 +124,9 @@ class Sampler:
         prompt_column (`str`, defaults to `"prompt"`):
             Column of the problems, and of the few-shot examples, that the model is conditioned on. What it is
             *trained* on is always `"prompt"`.
+        supplies_answer (`bool`, defaults to `False`):
+            Whether samples are scored against the `answer` of the completion in place of the problem's, which then
+            need not exist. An evaluation always uses the problem's.
         num_generations (`int`, *optional*), temperature (`float`, *optional*), top_p (`float`, *optional*),
         top_k (`int`, *optional*):
             Replace the values of [`STaRConfig`] where they are set.
@@ -130,6 +134,7 @@ class Sampler:
 
     name: str
     prompt_column: str = "prompt"
+    supplies_answer: bool = False
     num_generations: int | None = None
     temperature: float | None = None
     top_p: float | None = None
@@ -232,3 +237,58 @@ class RationalizationSampler(RationaleSampler):
             # Keyed by the sample, so that it does not depend on the order in which completions finish.
             show_hint = random.Random(f"{completion.prompt.seed} show hint").random() < self.p_show_hint
             yield replace(completion, hint_shown=show_hint)
+
+
+class MajorityVoteSampler(RationaleSampler):
+    """
+    Bootstrapping without ground truth: several rationales for every problem, scored against the answer that most of
+    them end with (section 5 of the STaR paper; self-consistency, Wang et al. 2022, as pseudo-labels).
+
+    Args:
+        extract_answer (`Callable[[str], str | None]`):
+            Finds the answer in the text of a completion; `None` where there is none, which casts no vote. Completions
+            cut by the length limit cast none either. Of answers with as many votes, the one whose first sample has
+            the lowest index wins.
+        num_generations (`int`, *optional*, defaults to `8`):
+            Completions per problem: the number of votes.
+        temperature (`float`, *optional*, defaults to `0.7`):
+            Sampling temperature.
+        top_p (`float`, *optional*):
+            Cumulative probability of the most likely tokens to keep. As in [`STaRConfig`] by default.
+        top_k (`int`, *optional*):
+            Number of most likely tokens to keep. As in [`STaRConfig`] by default.
+    """
+
+    name = "majority_vote"
+    supplies_answer = True
+
+    def __init__(
+        self,
+        extract_answer: Callable[[str], str | None],
+        num_generations: int = 8,
+        temperature: float = 0.7,
+        top_p: float | None = None,
+        top_k: int | None = None,
+    ):
+        super().__init__(num_generations=num_generations, temperature=temperature, top_p=top_p, top_k=top_k)
+        self.extract_answer = extract_answer
+
+    def sample(self, prompts: Sequence[Prompt], generate: Generate) -> Iterable[Completion]:
+        missing = Counter(prompt.problem for prompt in prompts)
+        completions: dict[int, list[Completion]] = defaultdict(list)
+        for completion in generate(prompts):
+            problem = completion.prompt.problem
+            completions[problem].append(completion)
+            missing[problem] -= 1
+            if not missing[problem]:
+                voters = completions.pop(problem)
+                answer = self._vote(voters, generate.tokenizer)
+                yield from (replace(voter, answer=answer) for voter in voters)
+
+    def _vote(self, voters: list[Completion], tokenizer: PreTrainedTokenizerBase) -> str | None:
+        # In the order of the samples, not of their end, so that ties are the same in every run.
+        whole = [voter for voter in voters if voter.finish_reason != "length"]
+        whole.sort(key=lambda voter: voter.prompt.sample_index)
+        texts = tokenizer.batch_decode([voter.token_ids for voter in whole], skip_special_tokens=True)
+        votes = Counter(answer for answer in map(self.extract_answer, texts) if answer is not None)
+        return votes.most_common(1)[0][0] if votes else None

@@ -270,12 +270,16 @@ class STaRTrainer(SFTTrainer):
             )
             own = self._own(sampler.select(state))
             prompts = self.proposals.prompts(sampler, self.problems, own, iteration)
-            prompts = [
-                prompt for prompt in prompts if (sampler.name, prompt.problem, prompt.sample_index) not in recorded
-            ]
+            # All samples of a problem together, for samplers that compare them.
+            open_problems = {
+                prompt.problem
+                for prompt in prompts
+                if (sampler.name, prompt.problem, prompt.sample_index) not in recorded
+            }
+            prompts = [prompt for prompt in prompts if prompt.problem in open_problems]
             with self.generator(sampler) as generate:
                 completions = sampler.sample(prompts, generate)
-                for sample in self._scored(completions, sampler, iteration, len(prompts), record=True):
+                for sample in self._scored(completions, sampler, iteration, len(prompts), recorded):
                     num_new_tokens += len(sample.completion_ids)
             self.accelerator.wait_for_everyone()
             samples = self.ledger.read(iteration)
@@ -426,7 +430,7 @@ class STaRTrainer(SFTTrainer):
         sampler, iteration = self.samplers[0], max(self.iteration, 1)
         prompts = self.proposals.prompts(sampler, dataset, self._own(range(len(dataset))), iteration, greedy=True)
         with self.generator(sampler, greedy=True) as generate:
-            samples = list(self._scored(generate(prompts), sampler, self.iteration, len(prompts), record=False))
+            samples = list(self._scored(generate(prompts), sampler, self.iteration, len(prompts)))
         return sorted(gather_object(samples), key=lambda sample: sample.key)
 
     @contextmanager
@@ -459,15 +463,23 @@ class STaRTrainer(SFTTrainer):
                 model.train(was_training)
 
     def _scored(
-        self, completions: Iterable[Completion], sampler: Sampler, iteration: int, total: int, record: bool
+        self,
+        completions: Iterable[Completion],
+        sampler: Sampler,
+        iteration: int,
+        total: int,
+        recorded: set[tuple] | None = None,
     ) -> Iterator[Sample]:
-        groups = self.proposals.scored(completions, sampler, iteration, self.state)
+        """Scores as completions come, and records what is not among `recorded`; in an evaluation (None) nothing."""
+        evaluation = recorded is None
+        supplied_answers = sampler.supplies_answer and not evaluation
+        groups = self.proposals.scored(completions, sampler, iteration, self.state, supplied_answers)
         disable = self.args.disable_tqdm or not self.is_world_process_zero()
-        name = sampler.name if record else "evaluation"
+        name = "evaluation" if evaluation else sampler.name
         with generation_bar(total, f"iteration {iteration}, {name}", disable) as show:
             for group in groups:
-                if record:
-                    self.ledger.append(group)
+                if recorded is not None:
+                    self.ledger.append([sample for sample in group if sample.key not in recorded])
                 show(group)
                 yield from group
 
@@ -494,7 +506,8 @@ class STaRTrainer(SFTTrainer):
 
     def _check_dataset(self, dataset: Any, name: str, args: STaRConfig, samplers: Sequence[Sampler]) -> None:
         check_problems(dataset, name, ["prompt", *(sampler.prompt_column for sampler in samplers)])
-        self.scorer.check_columns(dataset.column_names)
+        supplied = name == "train_dataset" and all(sampler.supplies_answer for sampler in samplers)
+        self.scorer.check_columns([*dataset.column_names, *(["answer"] if supplied else [])])
         if name != "train_dataset" and args.eval_group_column is not None:
             check_problems(dataset, name, [args.eval_group_column])
 

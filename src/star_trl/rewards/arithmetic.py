@@ -5,7 +5,9 @@ from typing import Any
 from .text import CompletionLike, completion_text, normalize_spaces
 
 
-def scratchpad_answer_reward(completions: list[CompletionLike], answer: list[str], **kwargs: Any) -> list[float]:
+def scratchpad_answer_reward(
+    completions: list[CompletionLike], answer: list[str | None], **kwargs: Any
+) -> list[float | None]:
     r"""
     1.0 where the text after the one `</scratch>` equals the answer, up to white space, else 0.0. It looks at nothing
     inside the scratchpad: as in the STaR paper, a rationale counts as right when its answer is.
@@ -13,13 +15,13 @@ def scratchpad_answer_reward(completions: list[CompletionLike], answer: list[str
     Args:
         completions (`list[str]` or `list[list[dict]]`):
             Completions to score, as text or as messages.
-        answer (`list[str]`):
-            The right answers, such as `"8 8 3"`.
+        answer (`list[str | None]`):
+            The right answers, such as `"8 8 3"`. `None` means that the function does not apply.
         **kwargs:
             Other columns, not used.
 
     Returns:
-        `list[float]`: One reward per completion.
+        `list[float | None]`: One reward per completion.
 
     Example:
     ```python
@@ -29,8 +31,11 @@ def scratchpad_answer_reward(completions: list[CompletionLike], answer: list[str
     [1.0, 0.0]
     ```
     """
-    rewards = []
+    rewards: list[float | None] = []
     for completion, right_answer in zip(completions, answer, strict=True):
+        if right_answer is None:
+            rewards.append(None)
+            continue
         _, *after = completion_text(completion).split("</scratch>")
         rewards.append(float(len(after) == 1 and normalize_spaces(after[0]) == normalize_spaces(right_answer)))
     return rewards
