@@ -29,8 +29,7 @@ CHAT_TEMPLATE = (
 )
 
 
-@pytest.fixture(scope="session")
-def tokenizer() -> PreTrainedTokenizerFast:
+def build_tokenizer() -> PreTrainedTokenizerFast:
     special = ["<pad>", "<eos>", "<system>", "<user>", "<assistant>"]
     vocab = {token: index for index, token in enumerate([*special, *string.printable])}
     tokenizer = Tokenizer(models.WordLevel(vocab, unk_token="<pad>"))
@@ -42,8 +41,7 @@ def tokenizer() -> PreTrainedTokenizerFast:
     )
 
 
-@pytest.fixture
-def model(tokenizer) -> LlamaForCausalLM:
+def build_model(tokenizer) -> LlamaForCausalLM:
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=len(tokenizer),
@@ -57,6 +55,16 @@ def model(tokenizer) -> LlamaForCausalLM:
         pad_token_id=tokenizer.pad_token_id,
     )
     return LlamaForCausalLM(config)
+
+
+@pytest.fixture(scope="session")
+def tokenizer() -> PreTrainedTokenizerFast:
+    return build_tokenizer()
+
+
+@pytest.fixture
+def model(tokenizer) -> LlamaForCausalLM:
+    return build_model(tokenizer)
 
 
 class ScriptedEngine:

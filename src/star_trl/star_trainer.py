@@ -22,7 +22,6 @@ from transformers import (
 from transformers.trainer import DEFAULT_PROGRESS_CALLBACK
 from transformers.trainer_utils import TrainOutput, speed_metrics
 from trl import SFTTrainer
-from trl.models import unwrap_model_for_generation
 
 from .checks import check_lengths, check_problems, check_samplers
 from .evaluation import accuracy_metrics
@@ -31,6 +30,7 @@ from .inner_run import inner_run
 from .iteration_metrics import sampling_metrics, selection_metrics
 from .ledger import Ledger, Sample
 from .outer_run import OuterRun
+from .policy import policy
 from .progress import STaRProgressCallback, generation_bar
 from .prompting import FewShotExamples, PromptBuilder
 from .proposals import Proposals
@@ -354,6 +354,9 @@ class STaRTrainer(SFTTrainer):
         if self.args.reset_model:
             original_weights.restore(self.model)
         self.optimizer = self.lr_scheduler = None
+        if self.is_deepspeed_enabled:
+            # Training anew takes the last run's DeepSpeed engine apart, so that it must not be wrapped again.
+            self.model_wrapped = self.model
         set_seed(self.args.seed)
         with inner_run(self, prepared, self.args.inner_steps(iteration)):
             output = super().train()
@@ -436,8 +439,7 @@ class STaRTrainer(SFTTrainer):
     @contextmanager
     def generator(self, sampler: Sampler, greedy: bool = False) -> Iterator[Generator]:
         """
-        What a sampler generates with, while the context is open: the current model, in evaluation mode and unwrapped,
-        under the precision that it is trained with.
+        What a sampler generates with, while the context is open.
 
         Args:
             sampler ([`Sampler`]):
@@ -445,22 +447,9 @@ class STaRTrainer(SFTTrainer):
             greedy (`bool`, *optional*, defaults to `False`):
                 Whether to decode greedily whatever the settings.
         """
-        was_training = self.model.training
-        with (
-            unwrap_model_for_generation(
-                self.model_wrapped,
-                self.accelerator,
-                gradient_checkpointing_kwargs=as_dict(self.args.gradient_checkpointing_kwargs) or None,
-            ) as model,
-            torch.no_grad(),
-            self.accelerator.autocast(),
-        ):
-            model.eval()
+        with policy(self) as model:
             params = self.proposals.sampling_params(sampler, model.generation_config, greedy)
-            try:
-                yield Generator(self.engine, model, self.prompt_builder.tokenizer, params)
-            finally:
-                model.train(was_training)
+            yield Generator(self.engine, model, self.prompt_builder.tokenizer, params)
 
     def _scored(
         self,

@@ -1,0 +1,125 @@
+# Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
+"""What `test_distributed.py` starts in several processes: `torchrun distributed_run.py BACKEND OUTPUT_DIR`."""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import torch
+from datasets import Dataset
+from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor import DTensor
+from transformers import LlamaForCausalLM
+
+from conftest import EXAMPLES, PROBLEMS, build_model, build_tokenizer
+from star_trl import RationaleSampler, STaRConfig, STaRTrainer
+from star_trl.generation import GenerationRequest, PrefixSharingEngine, SamplingParams
+from star_trl.policy import whole_parameters
+from star_trl.weights import OriginalWeights
+
+
+def survives(completions, **kwargs):
+    return [1.0] * len(completions)
+
+
+def train(backend: str, output_dir: Path) -> None:
+    """Two outer iterations of a model that really generates, and how its weights were at the start of each."""
+    # Completions end at the first of these letters, so that they are short and of different lengths.
+    stop_strings = list("abcdefghijklmnopqrstuvwxyz0123456789")
+    settings = {}
+    if backend.startswith("zero"):
+        settings["deepspeed"] = {
+            "zero_optimization": {"stage": int(backend[-1])},
+            "zero_allow_untested_optimizer": True,
+            "train_micro_batch_size_per_gpu": "auto",
+            "gradient_accumulation_steps": "auto",
+        }
+    tokenizer = build_tokenizer()
+    trainer = STaRTrainer(
+        model=build_model(tokenizer),
+        args=STaRConfig(
+            output_dir=str(output_dir),
+            num_iterations=2,
+            initial_steps=2,
+            step_growth=1.0,
+            learning_rate=1e-2,
+            per_device_train_batch_size=2,
+            max_completion_length=100,
+            max_length=None,
+            stop_strings=stop_strings,
+            bf16=False,
+            gradient_checkpointing=True,
+            use_cpu=True,
+            report_to="none",
+            disable_tqdm=True,
+            **settings,
+        ),
+        reward_funcs=survives,
+        samplers=[RationaleSampler(num_generations=3, temperature=1.0)],
+        few_shot_examples=EXAMPLES,
+        # Five problems do not divide evenly.
+        train_dataset=Dataset.from_list([*PROBLEMS, {**PROBLEMS[0], "prompt": "Q: 3+3?\nA:"}]),
+        eval_dataset=Dataset.from_list(PROBLEMS),
+        processing_class=tokenizer,
+    )
+    original = OriginalWeights(trainer.model).digest()
+    trainer.train()
+    trained = OriginalWeights(trainer.model).digest()
+    trainer.keep_original_weights().restore(trainer.model)
+    restored = OriginalWeights(trainer.model).digest()
+    assert trained != original and restored == original
+    assert trainer.model.is_gradient_checkpointing
+    if trainer.is_world_process_zero():
+        (output_dir / "done.json").write_text(json.dumps({"backend": str(trainer.accelerator.distributed_type)}))
+
+
+def fsdp2(output_dir: Path) -> None:
+    """The engine on a model that FSDP 2 shards: each process generates another number of completions."""
+    torch.distributed.init_process_group("gloo")
+    rank = torch.distributed.get_rank()
+    tokenizer = build_tokenizer()
+    whole, sharded = build_model(tokenizer).eval(), build_model(tokenizer)
+    for layer in sharded.model.layers:
+        fully_shard(layer)
+    fully_shard(sharded)
+    original = OriginalWeights(sharded)
+    assert original.digest() == OriginalWeights(whole).digest()
+
+    prompts = [tokenizer(f"Q: {number}+{number}?\nA:")["input_ids"] for number in range(1 if rank else 7)]
+    requests = [GenerationRequest(prompt_ids=prompt, seed=number) for number, prompt in enumerate(prompts)]
+    params = SamplingParams(max_new_tokens=5 + 10 * rank, eos_token_ids=frozenset(), temperature=1.0)
+
+    def complete(model: LlamaForCausalLM) -> list[list[int]]:
+        outputs = PrefixSharingEngine(tokenizer, batch_size=2).generate(model, requests, params)
+        return [output.token_ids for output in sorted(outputs, key=lambda output: output.index)]
+
+    for _ in range(2):
+        sharded.eval()
+        with whole_parameters(sharded):
+            completions = complete(sharded)
+        assert completions == complete(whole)
+        assert all(isinstance(parameter, DTensor) for parameter in sharded.parameters())
+        # It still trains, and the reset brings the original weights back to every shard.
+        sharded.train()
+        optimizer = torch.optim.SGD(sharded.parameters(), lr=1.0)
+        ids = torch.tensor([prompts[0]])
+        sharded(input_ids=ids, labels=ids).loss.backward()
+        optimizer.step()
+        assert OriginalWeights(sharded).digest() != original.digest()
+        original.restore(sharded)
+        assert OriginalWeights(sharded).digest() == original.digest()
+    if rank == 0:
+        output_dir.mkdir()
+        (output_dir / "done.json").write_text("{}")
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("DS_ACCELERATOR", "cpu")
+    backend, output_dir = sys.argv[1], Path(sys.argv[2])
+    if backend == "fsdp2":
+        fsdp2(output_dir)
+    else:
+        train(backend, output_dir)
+    # Left open, its threads sometimes abort the process at its end.
+    torch.distributed.destroy_process_group()
