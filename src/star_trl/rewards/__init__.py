@@ -3,6 +3,7 @@
 
 from .arithmetic import scratchpad_answer_reward
 from .exact_match import exact_match_reward
+from .numeric import numeric_reward, strict_numeric_reward
 
 
-__all__ = ["exact_match_reward", "scratchpad_answer_reward"]
+__all__ = ["exact_match_reward", "numeric_reward", "scratchpad_answer_reward", "strict_numeric_reward"]
