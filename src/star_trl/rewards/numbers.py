@@ -15,9 +15,7 @@ MAX_EXPONENT = 100
 _CURRENCY = "[$€£¥₹]"
 # Digits of all scripts, superscripts and `½`: they belong to the run, but only 0-9 are read.
 _DIGIT = r"[\d²³¹¼-¾⁰⁴-⁹₀-₉⅐-⅟]"
-_PIECE = (
-    rf"[+-]?{_CURRENCY}?[+-]?\.?{_DIGIT}(?:[.,:/'’_^]{{0,3}}{_DIGIT})*(?:[eE][+-]?{_DIGIT}+)?(?:[ \t]?%)?"
-)
+_PIECE = rf"[+-]?{_CURRENCY}?[+-]?\.?{_DIGIT}(?:[.,:/'’_^]{{0,3}}{_DIGIT})*(?:[eE][+-]?{_DIGIT}+)?(?:[ \t]?%)?"
 _JOINED = r"(?:[ \t]{0,3}[-+*/^÷×xX~][ \t]{0,3}|[ \t]{1,3}(?:or|to|and)[ \t]{1,3}|[ \t](?=[0-9]+/[0-9]))"
 # What may be a number, with all that belongs to it, so that no part of a date, a range, a sum, a list or a name is
 # taken for one: `2024-01-02`, `3-5`, `48 + 24`, `3 or 4`, `5:30`, `2nd`, `0x1F`, `5 million`.
@@ -47,7 +45,10 @@ _LATEX = (
     (re.compile(r"\\(?:times|cdot)(?![A-Za-z])|[·⋅]"), "×"),
     (re.compile(r"\^\{\s*([+-]?[0-9]+)\s*\}"), r"^\1"),
     (re.compile(r"(?<=[0-9])\s{0,3}(?=\\[dtc]?frac)"), " "),
-    (re.compile(r"\\[dtc]?frac\s{0,3}\{\s{0,3}(-?)([0-9.,]+)\s{0,3}\}\s{0,3}\{\s{0,3}([0-9.,]+)\s{0,3}\}"), r"\1\2/\3"),
+    (
+        re.compile(r"\\[dtc]?frac\s{0,3}\{\s{0,3}(-?)([0-9.,]+)\s{0,3}\}\s{0,3}\{\s{0,3}([0-9.,]+)\s{0,3}\}"),
+        r"\1\2/\3",
+    ),
     (re.compile(r"\\[dtc]?frac\s{0,3}([0-9])\s{0,3}([0-9])(?![0-9])"), r"\1/\2"),
 )
 

@@ -112,9 +112,11 @@ def gold_number(answer: Any) -> Fraction:
 
 
 def _strict(text: str) -> Fraction | None:
-    lines = text.strip().splitlines()
-    in_form = lines and text.count("####") == 1 and (match := _HASHES.fullmatch(lines[-1].strip()))
-    value = parse_number(match[1]) if in_form else None
+    *_, last = text.strip().splitlines() or [""]
+    match = _HASHES.fullmatch(last.strip())
+    if match is None or text.count("####") != 1:
+        return None
+    value = parse_number(match[1])
     return value if value == _flexible(text) else None  # so that the strict variant never accepts more
 
 
@@ -132,9 +134,13 @@ def _flexible(text: str) -> Fraction | None:
 def _values_of_marks(text: str) -> list[Fraction | None]:
     hashed = [said for said in _HASHES.findall(text) if _ANSWER_AFTER_HASHES.match(plain_numbers(said))]
     # `#### \boxed{72}` is one mark.
-    return [parse_number(said) for said in [*(said for said in hashed if "\\boxed" not in said), *marked_answers(text)]]
+    return [
+        parse_number(said) for said in [*(said for said in hashed if "\\boxed" not in said), *marked_answers(text)]
+    ]
 
 
 def _values_in_statement(said: str) -> list[Fraction | None]:
     """Values of `48 + 24 = 72 clips`: what follows the last `=`, unless several things are said to be equal."""
+    if said.lower().startswith("not "):
+        return []
     return [value for value, _, _ in find_numbers(said if _SEVERAL.search(said) else said.rpartition("=")[2])]

@@ -14,7 +14,7 @@ CompletionLike = str | list[dict[str, Any]]
 # `the answer (to the question) is 72`, `Answer: 72`, `the correct choice is (b)`. What is said stands in a lookahead,
 # so that a second statement on the same line is found too. A question's own `Answer Choices:` is none.
 _STATEMENT = re.compile(
-    r"\b(?:answer(?!\s+(?:choice|option))|correct\s+(?:choice|option))\b[^\n.:=?!]{0,80}?"
+    r"\b(?:answer(?!\s+(?:choice|option|must|should|could|can|may|might|has|needs))|correct\s+(?:choice|option))\b[^\n.:=?!]{0,80}?"
     r"(?:\b(?:is|was|will\s+be|would\s+be|equals)\b|[:=])[\s:=]{0,20}(?=(?P<said>[^\n]{0,300}))",
     re.IGNORECASE,
 )
@@ -79,5 +79,4 @@ def marked_answers(text: str) -> list[str]:
 
 def answer_statements(text: str) -> list[str]:
     """What is said of the answer, to the end of the sentence, in every `the answer is ...` and `Answer: ...`."""
-    said = [_SENTENCE_END.split(match["said"], maxsplit=1)[0].strip() for match in _STATEMENT.finditer(text)]
-    return [sentence for sentence in said if not sentence.lower().startswith("not ")]
+    return [_SENTENCE_END.split(match["said"], maxsplit=1)[0].strip() for match in _STATEMENT.finditer(text)]
