@@ -133,7 +133,7 @@ class _Worker:
         )
         self.pid = os.getpid()
         if not self._exchange(""):
-            raise RuntimeError(f"The process of math-verify does not start: {' '.join(map(str, self.process.args))}")
+            raise RuntimeError(f"The process of math-verify does not start: {sys.executable} -P {script}")
 
     def _exchange(self, line: str) -> str:
         process = self.process

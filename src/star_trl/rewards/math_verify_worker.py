@@ -41,15 +41,16 @@ def main(memory_limit: int) -> None:
     for line in sys.stdin:
         request = json.loads(line)
         faulthandler.dump_traceback_later(request["timeout"], exit=True, file=devnull)
-        reply = {"right": False, "error": None}
+        right: bool | None = False
+        failure = None
         try:
             gold = parse(request["gold"], targets, parsing_timeout=None, raise_on_error=True)
             said = parse(request["said"], targets, parsing_timeout=None, raise_on_error=True)
-            reply["right"] = None if not gold else verify(gold, said, timeout_seconds=None)
+            right = None if not gold else verify(gold, said, timeout_seconds=None)
         except Exception as error:  # SymPy raises whatever it comes across
-            reply["error"] = type(error).__name__
+            failure = type(error).__name__
         faulthandler.cancel_dump_traceback_later()
-        print(json.dumps(reply), file=replies, flush=True)
+        print(json.dumps({"right": right, "error": failure}), file=replies, flush=True)
 
 
 if __name__ == "__main__":

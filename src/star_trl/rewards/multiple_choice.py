@@ -114,16 +114,20 @@ class _Question:
     """Labels and texts of the choices, and which of them a piece of text names."""
 
     def __init__(self, choices: Choices | None):
+        self.has_texts = choices is not None
+        labelled: dict[str, str] = {}
         if choices is None:
-            labels, texts = list(DEFAULT_LABELS), []
+            labelled = dict.fromkeys(DEFAULT_LABELS, "")
         elif isinstance(choices, dict):
-            labels, texts = list(choices["label"]), list(choices["text"])
-        elif all(isinstance(choice, str) for choice in choices):
-            labels, texts = [chr(ord("A") + index) for index in range(len(choices))], list(choices)
+            labelled = dict(zip(choices["label"], choices["text"], strict=True))
         else:
-            labels, texts = [choice["label"] for choice in choices], [choice["text"] for choice in choices]
-        self.labels = [str(label).upper() for label in labels]
-        self.texts = [_plain(text) for text in texts]
+            for index, choice in enumerate(choices):
+                if isinstance(choice, dict):
+                    labelled[choice["label"]] = choice["text"]
+                else:
+                    labelled[chr(ord("A") + index)] = choice
+        self.labels = [str(label).upper() for label in labelled]
+        self.texts = [_plain(text) for text in labelled.values()]
         label = "(?:" + "|".join(map(re.escape, self.labels)) + ")"
         # `(b)`, but not the plural in `cat(s)`; `option B`
         self._anywhere = re.compile(
@@ -148,7 +152,7 @@ class _Question:
             return labels
         raise ValueError(
             f"The right answer {answer!r} is none of the choices: the labels are {self.labels}"
-            + (f", the texts {self.texts}." if self.texts else ". Texts need a column `choices`.")
+            + (f", the texts {self.texts}." if self.has_texts else ". Texts need a column `choices`.")
         )
 
     def named(self, said: str, *, in_sentence: bool = True) -> set[str] | None:
@@ -161,7 +165,7 @@ class _Question:
             return labels
         text = self._anywhere.sub(" ", said)
         # `not bank (a)` says nothing of the answer, but `not hungry` is a choice of CommonsenseQA.
-        negated = said.lower().startswith("not ") if self.texts else self._negated.match(said)
+        negated = said.lower().startswith("not ") if self.has_texts else self._negated.match(said)
         if negated and not self._with_text(text):
             return None
         if self._several.match(said):
@@ -178,7 +182,7 @@ class _Question:
         said = _plain(said)
         # `ground` and `the ground` are two choices of one question of CommonsenseQA.
         for same in (str.__eq__, lambda said, text: _ARTICLE.sub("", said) == _ARTICLE.sub("", text)):
-            labels = {label for label, text in zip(self.labels, self.texts, strict=False) if said and same(said, text)}
+            labels = {label for label, text in zip(self.labels, self.texts, strict=True) if said and same(said, text)}
             if labels:
                 return labels
         return set()

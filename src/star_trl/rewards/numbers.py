@@ -22,7 +22,7 @@ _JOINED = r"(?:[ \t]{0,3}[-+*/^÷×xX~][ \t]{0,3}|[ \t]{1,3}(?:or|to|and)[ \t]{1
 _RUN = re.compile(
     r"(?P<name>(?:\\[A-Za-z]+|[A-Za-z_][A-Za-z0-9_^]*(?:-[0-9][A-Za-z0-9]*)*)\(?)"
     rf"|(?P<run>(?P<inside>[{{^]?){_PIECE}(?:{_JOINED}{_PIECE})*"
-    rf"(?:[A-Za-z]+{_DIGIT}[A-Za-z0-9]*|(?:st|nd|rd|th|[kKMB])(?![A-Za-z])"
+    rf"(?:[A-Za-z]+{_DIGIT}[A-Za-z0-9]*|(?:st|[nr]d|th|[kKMB])(?![A-Za-z])"
     r"|[ \t-]{0,3}(?:hundred|thousand|million|billion|trillion|dozen)s?(?![A-Za-z]))?)"
 )
 _UNSIGNED = r"(?:(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)(?:\.[0-9]*)?|\.[0-9]+)"
