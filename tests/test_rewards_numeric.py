@@ -9,7 +9,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from star_trl.rewards import numeric_reward, strict_numeric_reward
+from star_trl.rewards import extract_number, numeric_reward, strict_numeric_reward
 from star_trl.rewards.numbers import parse_number
 
 
@@ -197,6 +197,11 @@ def test_verdicts(completion, answer, flexible, strict):
 )
 def test_right_answers(answer):
     assert numeric_reward(["72", "73"], [answer] * 2) == [1.0, 0.0]
+
+
+def test_extracted_numbers_of_one_value_are_equal():
+    texts = ["#### 1,080", "<think>5</think>\\boxed{1080.0}", "so 2160/2", "#### 1 or 2", "none"]
+    assert [extract_number(text) for text in texts] == ["1080", "1080", "1080", None, None]
 
 
 @pytest.mark.parametrize("answer", ["", "many", "3-5", "#### 1\n#### 2", "nan", float("inf"), True, "1e999999999"])

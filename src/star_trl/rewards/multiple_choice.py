@@ -18,7 +18,7 @@ from .text import (
 
 
 # The choices of a question: their texts, or texts and labels as in the hub's commonsense_qa and in its original files.
-Choices = Sequence[str] | dict[str, Sequence[str]] | Sequence[dict[str, str]]
+Choices = Sequence[str | dict[str, str]] | dict[str, Sequence[str]]
 
 # Without choices, MMLU-Pro's ten labels.
 DEFAULT_LABELS = "ABCDEFGHIJ"
@@ -122,10 +122,10 @@ class _Question:
             labelled = dict(zip(choices["label"], choices["text"], strict=True))
         else:
             for index, choice in enumerate(choices):
-                if isinstance(choice, dict):
-                    labelled[choice["label"]] = choice["text"]
-                else:
+                if isinstance(choice, str):
                     labelled[chr(ord("A") + index)] = choice
+                else:
+                    labelled[choice["label"]] = choice["text"]
         self.labels = [str(label).upper() for label in labelled]
         self.texts = [_plain(text) for text in labelled.values()]
         label = "(?:" + "|".join(map(re.escape, self.labels)) + ")"

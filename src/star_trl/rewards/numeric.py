@@ -98,6 +98,29 @@ def strict_numeric_reward(completions: list[CompletionLike], answer: list[Any], 
     ]
 
 
+def extract_number(text: str) -> str | None:
+    r"""
+    The number that [`numeric_reward`] takes for the answer of a text, such as for [`~star_trl.MajorityVoteSampler`].
+
+    Args:
+        text (`str`):
+            Text of a completion.
+
+    Returns:
+        `str` or `None`: The number, in one form for all of the same value; `None` if there is not exactly one answer.
+
+    Example:
+    ```python
+    >>> from star_trl.rewards import extract_number
+
+    >>> [extract_number(text) for text in ("#### $1,080.00", r"\boxed{6/8}", "#### 3 or 4")]
+    ['1080', '3/4', None]
+    ```
+    """
+    value = _flexible(after_thinking(text))
+    return None if value is None else str(value)
+
+
 def gold_number(answer: Any) -> Fraction:
     """Value of a right answer; raises `ValueError` if there is none."""
     text = str(answer)
