@@ -234,7 +234,7 @@ def test_no_right_answer_means_that_it_does_not_apply():
 )
 def test_long_texts_take_linear_time(unit):
     start = time.process_time()
-    for text in (unit * 5_000, "The answer is " + unit * 5_000, unit * 5_000 + "!"):
+    for text in (unit * 3_000, "The answer is " + unit * 3_000, unit * 3_000 + "!"):
         multiple_choice_reward([text], ["B"], [CHOICES])
         strict_multiple_choice_reward([text], ["B"], [CHOICES])
     assert time.process_time() - start < 2

@@ -9,6 +9,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
+from conftest import last_question
 from star_trl.rewards import extract_number, numeric_reward, strict_numeric_reward
 from star_trl.rewards.numbers import parse_number
 
@@ -226,11 +227,26 @@ def test_no_right_answer_means_that_it_does_not_apply():
 )
 def test_long_texts_take_linear_time(unit):
     start = time.process_time()
-    for text in (unit * 5_000, "#### 1" + unit * 5_000, "{" * 5_000 + unit * 5_000 + "!"):
+    for text in (unit * 3_000, "#### 1" + unit * 3_000, "{" * 3_000 + unit * 3_000 + "!"):
         numeric_reward([text], [72])
         strict_numeric_reward([text], [72])
         parse_number(text)
     assert time.process_time() - start < 2
+
+
+def test_the_strict_variant_decides_and_the_flexible_one_is_reported(make_trainer, problems):
+    def answer(prompt):
+        return {"1+2?\nA:": "#### 3", "2+3?\nA:": "#### 6"}.get(last_question(prompt), "It is 9 or so: 9")
+
+    trainer = make_trainer(
+        answer,
+        reward_funcs=[strict_numeric_reward, numeric_reward],
+        reward_threshold=[1.0, None],
+        eval_dataset=problems,
+    )
+    metrics = trainer.evaluate()
+    assert metrics["eval_accuracy"] == metrics["eval_rewards/strict_numeric_reward"] == 0.25
+    assert metrics["eval_rewards/numeric_reward"] == 0.5
 
 
 @pytest.mark.parametrize("split", ["train", "test"])
