@@ -9,6 +9,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 import string
+from pathlib import Path
 
 import pytest
 import torch
@@ -99,6 +100,15 @@ PROBLEMS = [
     for a, b, kind in [(1, 2, "easy"), (2, 3, "easy"), (4, 5, "hard"), (7, 1, "hard")]
 ]
 EXAMPLES = [{"prompt": "Q: 1+1?\nA:", "hinted_prompt": "Q: 1+1? (2)\nA:", "completion": " One more than 1.\n2"}]
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The public data sets, which are not in the repository but in `shared/data` next to it."""
+    data = Path(__file__).parents[2] / "shared" / "data"
+    if not data.is_dir():
+        pytest.skip(f"The data sets are not in {data}")
+    return data
 
 
 @pytest.fixture

@@ -3,6 +3,18 @@
 
 from .arithmetic import scratchpad_answer_reward
 from .exact_match import exact_match_reward
+from .math_verify import math_verify_reward
+from .multiple_choice import multiple_choice_reward, strict_multiple_choice_reward
+from .numeric import extract_number, numeric_reward, strict_numeric_reward
 
 
-__all__ = ["exact_match_reward", "scratchpad_answer_reward"]
+__all__ = [
+    "exact_match_reward",
+    "extract_number",
+    "math_verify_reward",
+    "multiple_choice_reward",
+    "numeric_reward",
+    "scratchpad_answer_reward",
+    "strict_multiple_choice_reward",
+    "strict_numeric_reward",
+]

@@ -1,0 +1,159 @@
+# Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
+"""Rewards for mathematical expressions, by the math-verify library in a process of its own."""
+
+import atexit
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from .text import CompletionLike, after_thinking, before_next_question, completion_text, marked_answers
+
+
+MEMORY_LIMIT = 2 * 1024**3  # bytes of address space; math-verify itself takes a tenth of it
+TIMEOUT_EXIT_CODE = 1  # of faulthandler's watchdog
+
+
+def math_verify_reward(
+    completions: list[CompletionLike],
+    answer: list[Any],
+    log_extra: Callable[[str, list], None] | None = None,
+    log_metric: Callable[[str, float], None] | None = None,
+    timeout: float = 5.0,
+    **kwargs: Any,
+) -> list[float | None]:
+    r"""
+    1.0 where the expression that a completion gives as its answer equals the right one by the `math-verify` library,
+    else 0.0: `\frac{1}{2}` and `0.5`, `(x+1)^2` and `x^2+2x+1`, `\{1, 2\}` and `2, 1`. If there is a `\boxed{...}`, it
+    is the answer, and if there are several, all of them must be right.
+
+    math-verify evaluates what a model wrote, so it runs in a process of its own, with limits on time and memory; a
+    completion that exceeds them gets 0.0, with the reason in the ledger (`math_verify_error`) and their share in the
+    metric `math_verify/failed`. Note that for math-verify `5\%` equals both 5 and 0.05.
+
+    Args:
+        completions (`list[str]` or `list[list[dict]]`):
+            Completions to score, as text or as messages. What stands before `</think>` does not count.
+        answer (`list[str | int | float | None]`):
+            The right answers: an expression in LaTeX or plain text, or a solution that marks it by `####`, `\boxed` or
+            `$`. Where it is `None` or math-verify cannot read it, the function does not apply.
+        log_extra (`Callable`, *optional*):
+            Given by the trainer.
+        log_metric (`Callable`, *optional*):
+            Given by the trainer.
+        timeout (`float`, *optional*, defaults to `5.0`):
+            Seconds for one expression. `functools.partial(math_verify_reward, timeout=1.0)` changes it.
+        **kwargs:
+            Other columns, not used.
+
+    Returns:
+        `list[float | None]`: One reward per completion.
+
+    Raises:
+        `ImportError`: If math-verify is not installed.
+
+    Example:
+    ```python
+    >>> from star_trl.rewards import math_verify_reward
+
+    >>> completions = [r"So it is \boxed{\frac{2}{4}}.", "The answer is $0.5$", r"\boxed{1}, or \boxed{\frac12}"]
+    >>> math_verify_reward(completions, answer=[r"\frac{1}{2}"] * 3)
+    [1.0, 1.0, 0.0]
+    ```
+    """
+    if find_spec("math_verify") is None:
+        raise ImportError("math_verify_reward needs the math-verify library: pip install 'star-trl[math]'")
+    rewards: list[float | None] = []
+    errors: list[str | None] = []
+    for completion, right in zip(completions, answer, strict=True):
+        reward, error = None, None
+        if right is not None:
+            reward, error = _score(before_next_question(after_thinking(completion_text(completion))), right, timeout)
+        rewards.append(reward)
+        errors.append(error)
+    if log_extra is not None:
+        log_extra("math_verify_error", errors)
+    if log_metric is not None and errors:
+        log_metric("math_verify/failed", sum(error is not None for error in errors) / len(errors))
+    return rewards
+
+
+def _score(text: str, right: Any, timeout: float) -> tuple[float | None, str | None]:
+    gold = str(right).rpartition("####")[2].strip()
+    if not any(mark in gold for mark in ("$", r"\(", r"\[", r"\boxed")):
+        gold = f"${gold}$"  # math-verify finds LaTeX between marks only
+    for said in dict.fromkeys(rf"\boxed{{{box}}}" for box in marked_answers(text)) or [text]:
+        verdict, error = _worker.ask(gold, said, timeout)
+        if not verdict:
+            return (0.0 if error or verdict is False else None), error
+    return 1.0, None
+
+
+class _Worker:
+    """
+    Runs `math_verify_worker.py`, and starts it anew when an expression has ended it. Started by `subprocess`: a fork
+    would copy the threads' locks of torch, and `multiprocessing` would run the user's script again.
+    """
+
+    def __init__(self) -> None:
+        self.process: subprocess.Popen[str] | None = None
+        self.pid = 0  # of the process that started it: one forked from it must not read its answers
+        self.lock = threading.Lock()
+
+    def ask(self, gold: str, said: str, timeout: float) -> tuple[bool | None, str | None]:
+        """Whether two texts hold the same expression (`None`: there is none in `gold`), and what went wrong."""
+        with self.lock:
+            try:
+                if self.process is None or self.pid != os.getpid() or self.process.poll() is not None:
+                    self._start()
+                reply = self._exchange(json.dumps({"gold": gold, "said": said, "timeout": timeout}))
+            except BaseException:  # Ctrl-C: an answer may still be under way, and must not be taken for the next one
+                self.stop()
+                raise
+            if not reply:
+                code = self.stop()
+                return False, "timeout" if code == TIMEOUT_EXIT_CODE else f"ended with code {code}"
+        verdict = json.loads(reply)
+        return verdict["right"], verdict["error"]
+
+    def _start(self) -> None:
+        script = Path(__file__).with_name("math_verify_worker.py")
+        # -P: without the script's directory in the path, in which `math_verify` and `numbers` are other modules.
+        self.process = subprocess.Popen(
+            [sys.executable, "-P", "-W", "ignore", str(script), str(MEMORY_LIMIT)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        self.pid = os.getpid()
+        if not self._exchange(""):
+            raise RuntimeError(f"The process of math-verify does not start: {sys.executable} -P {script}")
+
+    def _exchange(self, line: str) -> str:
+        process = self.process
+        assert process is not None and process.stdin is not None and process.stdout is not None
+        try:
+            if line:
+                process.stdin.write(line + "\n")
+                process.stdin.flush()
+            return process.stdout.readline()
+        except BrokenPipeError:  # it was ended from outside
+            return ""
+
+    def stop(self) -> int | None:
+        """Ends the process, and returns its exit code: its own if it has ended before."""
+        process, self.process = self.process, None
+        if process is None or self.pid != os.getpid():
+            return None
+        process.kill()
+        return process.wait()
+
+
+_worker = _Worker()
+atexit.register(_worker.stop)

@@ -1,0 +1,169 @@
+# Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
+"""Rewards for problems whose answer is a number, such as GSM8K."""
+
+import re
+from fractions import Fraction
+from typing import Any
+
+from .numbers import find_numbers, parse_number, plain_numbers
+from .text import (
+    CompletionLike,
+    after_thinking,
+    answer_statements,
+    before_next_question,
+    completion_text,
+    marked_answers,
+)
+
+
+_HASHES = re.compile(r"(?<!#)####(?!#)[ \t]*([^\n]*)")
+# `#### 72` is an answer; `#### Solution` and `#### 1. Add them up` are headings of chat models.
+_ANSWER_AFTER_HASHES = re.compile(r"[^\w\n]*\d(?![0-9]{0,2}[.)][ \t]+[A-Za-z])")
+
+_SEVERAL = re.compile(r"[,;]\s|\b(?:or|and)\b")
+
+
+def numeric_reward(completions: list[CompletionLike], answer: list[Any], **kwargs: Any) -> list[float | None]:
+    r"""
+    1.0 where the number that a completion gives as its answer has the value of the right one, else 0.0. The flexible
+    variant: the answer may be marked by `#### 72` (GSM8K), `\boxed{72}`, `<answer>72</answer>`, else by `the answer is
+    72` or `Answer: 72`; without any mark, the last number counts. Marks that differ, or that do not hold exactly one
+    number, make it 0.0. See [`strict_numeric_reward`] for the strict variant; both can be given, so that both are
+    reported, as lm-evaluation-harness does with `flexible-extract` and `strict-match`.
+
+    Values are compared exactly, as fractions: `72`, `72.0`, `$72`, `72 clips` and `144/2` are equal, `0.33` and `1/3`
+    are not. Currencies, units and `%` are dropped: `5%` is 5, and not 0.05.
+
+    Args:
+        completions (`list[str]` or `list[list[dict]]`):
+            Completions to score, as text or as messages. What stands before `</think>` does not count.
+        answer (`list[str | int | float | None]`):
+            The right answers: a number, a text that is one (`"1,080"`), or a solution in which it is marked by `####`
+            or `\boxed`, such as the `answer` column of GSM8K. `None` means that the function does not apply.
+        **kwargs:
+            Other columns, not used.
+
+    Returns:
+        `list[float | None]`: One reward per completion.
+
+    Raises:
+        `ValueError`: If there is no number in a right answer.
+
+    Example:
+    ```python
+    >>> from star_trl.rewards import numeric_reward
+
+    >>> completions = ["48 + 24 = 72\n#### 72", r"It is \boxed{72}.", "She sold 72 clips.", "#### 72\n#### 73"]
+    >>> numeric_reward(completions, answer=["#### 72"] * 4)
+    [1.0, 1.0, 1.0, 0.0]
+    ```
+    """
+    return [
+        None if right is None else float(_flexible(after_thinking(completion_text(completion))) == gold_number(right))
+        for completion, right in zip(completions, answer, strict=True)
+    ]
+
+
+def strict_numeric_reward(completions: list[CompletionLike], answer: list[Any], **kwargs: Any) -> list[float | None]:
+    r"""
+    The strict variant of [`numeric_reward`]: 1.0 only where the last line is `#### N` with the right number, and there
+    is no other `####`. What base models write after their answer makes it 0.0, so sampling needs a stop string.
+
+    Args:
+        completions (`list[str]` or `list[list[dict]]`):
+            Completions to score, as text or as messages. What stands before `</think>` does not count.
+        answer (`list[str | int | float | None]`):
+            The right answers, as for [`numeric_reward`].
+        **kwargs:
+            Other columns, not used.
+
+    Returns:
+        `list[float | None]`: One reward per completion.
+
+    Raises:
+        `ValueError`: If there is no number in a right answer.
+
+    Example:
+    ```python
+    >>> from star_trl.rewards import strict_numeric_reward
+
+    >>> completions = ["48 + 24 = 72\n#### 72", r"It is \boxed{72}.", "She sold 72 clips.", "#### 72\n#### 73"]
+    >>> strict_numeric_reward(completions, answer=[72] * 4)
+    [1.0, 0.0, 0.0, 0.0]
+    ```
+    """
+    return [
+        None if right is None else float(_strict(after_thinking(completion_text(completion))) == gold_number(right))
+        for completion, right in zip(completions, answer, strict=True)
+    ]
+
+
+def extract_number(text: str) -> str | None:
+    r"""
+    The number that [`numeric_reward`] takes for the answer of a text, such as for [`~star_trl.MajorityVoteSampler`].
+
+    Args:
+        text (`str`):
+            Text of a completion.
+
+    Returns:
+        `str` or `None`: The number, in one form for all of the same value; `None` if there is not exactly one answer.
+
+    Example:
+    ```python
+    >>> from star_trl.rewards import extract_number
+
+    >>> [extract_number(text) for text in ("#### $1,080.00", r"\boxed{6/8}", "#### 3 or 4")]
+    ['1080', '3/4', None]
+    ```
+    """
+    value = _flexible(after_thinking(text))
+    return None if value is None else str(value)
+
+
+def gold_number(answer: Any) -> Fraction:
+    """Value of a right answer; raises `ValueError` if there is none."""
+    text = str(answer)
+    marked = _values_of_marks(text) or [parse_number(text)]
+    value = marked[0]
+    if isinstance(answer, bool) or value is None or set(marked) != {value}:
+        raise ValueError(
+            f"There is no single number in the right answer {answer!r}. Give a number, a text such as '1,080', or a "
+            "solution that ends in '#### 1,080'; None where there is no right answer."
+        )
+    return value
+
+
+def _strict(text: str) -> Fraction | None:
+    *_, last = text.strip().splitlines() or [""]
+    match = _HASHES.fullmatch(last.strip())
+    if match is None or text.count("####") != 1:
+        return None
+    value = parse_number(match[1])
+    return value if value == _flexible(text) else None  # so that the strict variant never accepts more
+
+
+def _flexible(text: str) -> Fraction | None:
+    text = before_next_question(text)
+    values = _values_of_marks(text)
+    if not values:
+        text = plain_numbers(text)
+        values = [value for said in answer_statements(text) for value in _values_in_statement(said)]
+    if not values:
+        values = [value for value, _, _ in find_numbers(text)][-1:]
+    return values[0] if len(set(values)) == 1 else None
+
+
+def _values_of_marks(text: str) -> list[Fraction | None]:
+    hashed = [said for said in _HASHES.findall(text) if _ANSWER_AFTER_HASHES.match(plain_numbers(said))]
+    # `#### \boxed{72}` is one mark.
+    return [
+        parse_number(said) for said in [*(said for said in hashed if "\\boxed" not in said), *marked_answers(text)]
+    ]
+
+
+def _values_in_statement(said: str) -> list[Fraction | None]:
+    """Values of `48 + 24 = 72 clips`: what follows the last `=`, unless several things are said to be equal."""
+    if said.lower().startswith("not "):
+        return []
+    return [value for value, _, _ in find_numbers(said if _SEVERAL.search(said) else said.rpartition("=")[2])]
