@@ -183,9 +183,10 @@ def test_the_model_is_as_it_was_after_an_error(model, tokenizer, monkeypatch):
     assert state_of(model) == before
 
 
-def test_out_of_memory_halves_the_batch(model, tokenizer, caplog):
+@pytest.mark.parametrize("engine", [PrefixSharingEngine, GenerateEngine])
+def test_out_of_memory_halves_the_batch(model, tokenizer, engine):
     requests = make_requests(LENGTHS, PREFIX)
-    expected = run(PrefixSharingEngine(tokenizer, 3), model, requests, params(temperature=1.0))
+    expected = run(engine(tokenizer, 3), model, requests, params(temperature=1.0))
 
     def limit(_, args):
         if args[0].shape[0] > 3:
@@ -193,7 +194,7 @@ def test_out_of_memory_halves_the_batch(model, tokenizer, caplog):
 
     hook = model.model.embed_tokens.register_forward_pre_hook(limit)
     try:
-        outputs = run(PrefixSharingEngine(tokenizer, 8), model, requests, params(temperature=1.0))
+        outputs = run(engine(tokenizer, 8), model, requests, params(temperature=1.0))
     finally:
         hook.remove()
     assert outputs == expected

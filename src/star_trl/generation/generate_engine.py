@@ -3,6 +3,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,12 +16,16 @@ from transformers import (
     StoppingCriteria,
     StoppingCriteriaList,
 )
+from transformers.utils import logging
 
 from .engine import FinishReason, GenerationOutput, GenerationRequest, SamplingParams
+from .memory import unless_out_of_memory
 from .model_state import base_model, evaluation_mode
 from .sampling import WARPER_FIELDS, TokenSampler, draw_uniforms, sampled_logprobs
 from .stopping import StopStrings
 
+
+logger = logging.get_logger(__name__)
 
 # Fields of `generation_kwargs` that this package decides itself, or that do not give one completion per request.
 RESERVED_FIELDS = frozenset(
@@ -41,7 +46,7 @@ class GenerateEngine:
         tokenizer ([`~transformers.PreTrainedTokenizerBase`]):
             Tokenizer of the model: its padding token, and the text for stop strings.
         batch_size (`int`, *optional*, defaults to `16`):
-            Number of completions generated together.
+            Number of completions generated together. It is halved when the memory does not suffice.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, batch_size: int = 16):
@@ -68,9 +73,18 @@ class GenerateEngine:
         stop_strings = StopStrings(self.tokenizer, params.stop_strings)
         # Longest first: if memory does not suffice, the first batch shows it
         order = sorted(range(len(requests)), key=lambda index: -len(requests[index].prompt_ids))
-        for start in range(0, len(order), self.batch_size):
-            indices = order[start : start + self.batch_size]
-            yield from self._generate_batch(model, requests, indices, params, stop_strings)
+        batch_size = self.batch_size
+        while order:
+            indices = order[:batch_size]
+            outputs = unless_out_of_memory(
+                partial(self._generate_batch, model, requests, indices, params, stop_strings), smaller=len(indices) > 1
+            )
+            if outputs is None:
+                batch_size = len(indices) // 2
+                logger.warning(f"Out of memory: generating {batch_size} completions at a time from here on.")
+                continue
+            yield from outputs
+            order = order[batch_size:]
 
     def _generate_batch(
         self,

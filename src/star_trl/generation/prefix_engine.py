@@ -4,12 +4,12 @@
 from collections.abc import Iterator, Sequence
 
 import torch
-from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging
 
 from .engine import GenerationOutput, GenerationRequest, SamplingParams
 from .generate_engine import GenerateEngine, check_arguments
+from .memory import unless_out_of_memory
 from .model_state import base_model
 from .prefix_decoder import PrefixDecoder
 from .prefix_groups import group_by_prefix
@@ -78,13 +78,9 @@ class PrefixSharingEngine:
 
     def _advance(self, decoder: PrefixDecoder) -> list[GenerationOutput]:
         """The completions that end next; none where the memory did not suffice and the batch was halved."""
-        try:
-            return decoder.advance()
-        except RuntimeError as error:
-            if decoder.num_rows == 1 or not should_reduce_batch_size(error):
-                raise
-        # Outside of the handler, so that the error no longer holds on to what the failed step allocated
+        outputs = unless_out_of_memory(decoder.advance, smaller=decoder.num_rows > 1)
+        if outputs is not None:
+            return outputs
         decoder.halve()
-        clear_device_cache()
         logger.warning(f"Out of memory: generating {decoder.num_rows} completions at a time from here on.")
         return []
