@@ -1,12 +1,15 @@
 # Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
 """Bad input is refused with what was found, what was expected and the fix, before work is spent."""
 
+from types import SimpleNamespace
+
 import pytest
 from datasets import Dataset, IterableDataset
 from trl.rewards import accuracy_reward
 
 from conftest import EXAMPLES, PROBLEMS, solve_easy_and_hinted
 from star_trl import RationaleSampler, RationalizationSampler
+from star_trl.checks import check_sharding
 from star_trl.rewards import exact_match_reward
 
 
@@ -130,3 +133,11 @@ def test_an_output_directory_with_a_run(make_trainer):
     trainer = make_trainer(solve_easy_and_hinted, num_iterations=2, overwrite_output_dir=True)
     trainer.train()
     assert trainer.ledger.iterations() == [0, 1, 2]
+
+
+def test_fsdp_1_is_refused():
+    state = SimpleNamespace(fsdp_plugin=SimpleNamespace(fsdp_version=1))
+    with pytest.raises(ValueError, match="fsdp_version: 2"):
+        check_sharding(SimpleNamespace(state=state))
+    state.fsdp_plugin.fsdp_version = 2
+    check_sharding(SimpleNamespace(state=state))

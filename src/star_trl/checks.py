@@ -4,6 +4,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from accelerate import Accelerator
 from datasets import Dataset
 from transformers import PreTrainedConfig
 
@@ -142,3 +143,13 @@ def check_lengths(
                     f"`max_completion_length={args.max_completion_length}`), but `max_length={args.max_length}`. Set "
                     f"`max_length={needed}` or more, or None without packing."
                 )
+
+
+def check_sharding(accelerator: Accelerator) -> None:
+    """Raises `ValueError` under FSDP 1, which cannot hold the parameters whole while a model generates."""
+    plugin = getattr(accelerator.state, "fsdp_plugin", None)
+    if plugin is not None and plugin.fsdp_version == 1:
+        raise ValueError(
+            "FSDP 1 gathers parameters in every forward pass, for which processes that generate different numbers of "
+            "tokens would wait forever. Set `fsdp_version: 2` in the accelerate config."
+        )

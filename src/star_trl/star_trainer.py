@@ -23,7 +23,7 @@ from transformers.trainer import DEFAULT_PROGRESS_CALLBACK
 from transformers.trainer_utils import TrainOutput, speed_metrics
 from trl import SFTTrainer
 
-from .checks import check_lengths, check_problems, check_samplers
+from .checks import check_lengths, check_problems, check_samplers, check_sharding
 from .evaluation import accuracy_metrics
 from .generator import Generator, make_engine, seed_of
 from .inner_run import inner_run
@@ -188,6 +188,7 @@ class STaRTrainer(SFTTrainer):
             quantization_config=quantization_config,
             peft_config=peft_config,
         )
+        check_sharding(self.accelerator)
         # The default flow logs, evaluates and saves by inner steps; the inner run gets one of its own.
         self.remove_callback(DefaultFlowCallback)
         if not args.disable_tqdm:
