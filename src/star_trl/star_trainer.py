@@ -371,7 +371,7 @@ class STaRTrainer(SFTTrainer):
         metric_key_prefix: str = "eval",
     ) -> dict[str, float]:
         """
-        Generates greedily, one completion per problem, with the first sampler's prompt, and scores it like a sample.
+        Lets the first sampler generate greedily, one completion per problem, and scores it against the true answer.
 
         Args:
             eval_dataset ([`~datasets.Dataset`], `dict[str, Dataset]` or `str`, *optional*):
@@ -420,8 +420,8 @@ class STaRTrainer(SFTTrainer):
 
     def sample_problems(self, dataset: Dataset) -> list[Sample]:
         """
-        What the current model writes for some problems, as in an evaluation: greedily, with the first sampler's
-        prompt. Nothing is recorded.
+        What the first sampler writes for some problems, as in an evaluation: greedily, one completion each, with the
+        tools that it calls. An answer that it supplies does not take the place of the true one. Nothing is recorded.
 
         Args:
             dataset ([`~datasets.Dataset`]):
@@ -433,7 +433,8 @@ class STaRTrainer(SFTTrainer):
         sampler, iteration = self.samplers[0], max(self.iteration, 1)
         prompts = self.proposals.prompts(sampler, dataset, self._own(range(len(dataset))), iteration, greedy=True)
         with self.generator(sampler, greedy=True) as generate:
-            samples = list(self._scored(generate(prompts), sampler, self.iteration, len(prompts)))
+            completions = sampler.sample(prompts, generate)
+            samples = list(self._scored(completions, sampler, self.iteration, len(prompts)))
         return sorted(gather_object(samples), key=lambda sample: sample.key)
 
     @contextmanager
