@@ -24,6 +24,7 @@ from transformers.trainer_utils import TrainOutput, speed_metrics
 from trl import SFTTrainer
 
 from .checks import check_lengths, check_problems, check_samplers
+from .diagnosis import signs_in_samples, signs_of_chance
 from .evaluation import accuracy_metrics
 from .generator import Generator, make_engine, seed_of
 from .inner_run import inner_run
@@ -283,6 +284,11 @@ class STaRTrainer(SFTTrainer):
                     num_new_tokens += len(sample.completion_ids)
             self.accelerator.wait_for_everyone()
             samples = self.ledger.read(iteration)
+        self._warn(signs_in_samples(samples, self.samplers, self.problems, candidates))
+        if iteration == 1 and self.eval_dataset is None:
+            first = [sample.kept for sample in samples if sample.sampler == self.samplers[0].name]
+            if first:
+                self._warn(signs_of_chance(sum(first) / len(first), self.problems.select(candidates)))
         seconds = time.time() - start_time
         self._record(
             {
@@ -412,6 +418,8 @@ class STaRTrainer(SFTTrainer):
         start_time = time.time()
         samples = self.sample_problems(dataset)
         metrics = accuracy_metrics(samples, dataset, self.args.eval_group_column)
+        if self.iteration == 0:
+            self._warn(signs_of_chance(metrics["accuracy"], dataset))
         metrics = {f"{prefix}_{name}": value for name, value in metrics.items()}
         metrics.update(speed_metrics(prefix, start_time, num_samples=len(samples)))
         self.log(dict(metrics))
@@ -487,6 +495,11 @@ class STaRTrainer(SFTTrainer):
     def _record(self, metrics: dict[str, float]) -> None:
         if self.outer_run is not None:
             self.outer_run.record(metrics)
+
+    @staticmethod
+    def _warn(messages: Iterable[str]) -> None:
+        for message in messages:
+            logger.warning(message)
 
     def keep_original_weights(self) -> OriginalWeights:
         """A copy of the weights that every iteration starts from, made when it is first asked for."""
