@@ -4,8 +4,8 @@ A tiny model with a tokenizer of its own, so that the examples of datasets run f
 GPU and without the hub.
 
 It learns the *form* of an answer, and how a hint is used, and nothing about the questions: in what it is trained on,
-the answers are random. So on CommonsenseQA it is right one time in five, and with a hint nearly always; on GSM8K
-it is right with a hint only. What a GPU adds is a real model.
+the answers are random. So on CommonsenseQA it is right one time in five, and more often with a hint; on GSM8K
+and on the dates it is right with a hint only. What a GPU adds is a real model.
 
 ```bash
 python examples/tiny_model.py commonsense_qa --data_dir ../shared/data/commonsense_qa --output_dir runs/tiny-csqa
@@ -26,6 +26,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM, get_cosine_schedule_with_warmup
 
 import commonsense_qa
+import dates
 import gsm8k
 from common import Task, as_messages, read_examples
 
@@ -39,7 +40,7 @@ CHAT_TEMPLATE = (
 )
 # (steps, rows, tokens in a row): the last one is as long as a few-shot prompt.
 PHASES = ((250, 8, 256), (80, 2, 1280))
-TASKS = {"commonsense_qa": commonsense_qa.TASK, "gsm8k": gsm8k.TASK}
+TASKS = {"commonsense_qa": commonsense_qa.TASK, "gsm8k": gsm8k.TASK, "dates": dates.TASK}
 
 
 def write_choice(rng: random.Random, row: dict, hinted: bool) -> str:
@@ -54,7 +55,17 @@ def write_sum(rng: random.Random, row: dict, hinted: bool) -> str:
     return f" That is {answer}+0 = <<{answer}+0={answer}>>{answer}.\n#### {answer}"
 
 
-WRITERS: dict[str, Callable[[random.Random, dict, bool], str]] = {"commonsense_qa": write_choice, "gsm8k": write_sum}
+def write_date(rng: random.Random, row: dict, hinted: bool) -> str:
+    """A completion for dates: any date without a hint, the right one with it."""
+    answer = row["answer"] if hinted else f"2024-{rng.randrange(1, 13):02d}-{rng.randrange(1, 29):02d}"
+    return f" That leads to {answer}. The answer is {answer}."
+
+
+WRITERS: dict[str, Callable[[random.Random, dict, bool], str]] = {
+    "commonsense_qa": write_choice,
+    "gsm8k": write_sum,
+    "dates": write_date,
+}
 
 
 def build_tokenizer(texts: list[str], vocab_size: int = 1024) -> PreTrainedTokenizerFast:
