@@ -306,3 +306,14 @@ def test_a_completion_that_a_sampler_does_not_go_on_with_is_not_kept(make_traine
     trainer = make_trainer(lambda prompt: "<<1=", samplers=[Impatient()], reward_funcs=lambda prompts, **_: [1.0] * 4)
     trainer.sample(1)
     assert {sample.drop_reason for sample in trainer.ledger.read(1)} == {"truncated"}
+
+
+def test_completions_come_before_all_prompts_are_begun(tokenizer, monkeypatch):
+    monkeypatch.setattr("star_trl.calculator.PROMPTS_AT_A_TIME", 2)
+    engine = ScriptedEngine(tokenizer, lambda text: "<<1+1=" if text == "Q" else "2")
+    generate = WithCalculator(Generator(engine, None, tokenizer, params(max_new_tokens=100)))
+    prompts = [replace(prompt_of(tokenizer), problem=number) for number in range(5)]
+    completions = generate(prompts)
+    next(completions)
+    assert engine.prompts == ["Q", "Q", "Q<<1+1=2>>"]
+    assert {completion.prompt.problem for completion in [next(completions), *completions]} >= {2, 3, 4}

@@ -21,6 +21,9 @@ MAX_EXPONENT = 64
 # Decimal places of a result that does not end sooner.
 DECIMALS = 10
 
+# Most completions are only whole after a few rounds. What is whole is recorded, so that a crash loses little.
+PROMPTS_AT_A_TIME = 1024
+
 TOKEN = re.compile(r"\s*(?:(?P<number>[0-9]+(?:\.[0-9]+)?|\.[0-9]+)|(?P<operator>\*\*|//|[-+*/()]))", re.ASCII)
 # The end of what the model has written: a mark up to its `=`, and perhaps the rest of the token that holds it.
 OPEN_MARK = re.compile(r"<<(?P<expression>[^<>=]*)=(?P<rest>[^=]*)\Z")
@@ -187,14 +190,16 @@ class WithCalculator:
         self.tokenizer: PreTrainedTokenizerBase = generate.tokenizer
 
     def __call__(self, prompts: Sequence[Prompt], **overrides: Any) -> Iterator[Completion]:
-        while prompts:
-            paused = []
-            for completion in self.generate(prompts, pause_between=("<<", "="), **overrides):
-                if completion.finish_reason == "pause":
-                    paused.append(replace(completion.prompt, begun=self.compute(completion)))
-                else:
-                    yield completion
-            prompts = paused
+        for start in range(0, len(prompts), PROMPTS_AT_A_TIME):
+            pending = list(prompts[start : start + PROMPTS_AT_A_TIME])
+            while pending:
+                paused = []
+                for completion in self.generate(pending, pause_between=("<<", "="), **overrides):
+                    if completion.finish_reason == "pause":
+                        paused.append(replace(completion.prompt, begun=self.compute(completion)))
+                    else:
+                        yield completion
+                pending = paused
 
     def compute(self, completion: Completion) -> Completion:
         """The completion with the result of its last mark, if that can be computed."""
