@@ -18,7 +18,14 @@ from generation_models import (
     sentencepiece_tokenizer,
     word_level_tokenizer,
 )
-from star_trl import CalculatorSampler, Completion, Prompt, RationaleSampler, RationalizationSampler
+from star_trl import (
+    CalculatorSampler,
+    Completion,
+    MajorityVoteSampler,
+    Prompt,
+    RationaleSampler,
+    RationalizationSampler,
+)
 from star_trl.calculator import WithCalculator, calculate
 from star_trl.generation import (
     ContinuousBatchingEngine,
@@ -288,6 +295,8 @@ def test_a_run_with_a_calculator(make_trainer, problems):
 
 def test_an_answer_that_the_sampler_supplies_is_not_evaluated_against(make_trainer, problems):
     class SelfTaught(RationaleSampler):
+        supplies_answer = True
+
         def sample(self, prompts, generate):
             for completion in generate(prompts):
                 yield replace(completion, answer="0")
@@ -317,3 +326,14 @@ def test_completions_come_before_all_prompts_are_begun(tokenizer, monkeypatch):
     next(completions)
     assert engine.prompts == ["Q", "Q", "Q<<1+1=2>>"]
     assert {completion.prompt.problem for completion in [next(completions), *completions]} >= {2, 3, 4}
+
+
+def test_a_majority_vote_with_a_calculator(make_trainer, problems):
+    voter = MajorityVoteSampler(lambda text: text.strip().splitlines()[-1], num_generations=3)
+    trainer = make_trainer(
+        sums_with_marks, samplers=[CalculatorSampler(voter)], train_dataset=problems.remove_columns("answer")
+    )
+    trainer.sample(1)
+    samples = trainer.ledger.read(1)
+    assert {sample.sampler for sample in samples} == {"majority_vote"} and len(samples) == 12
+    assert all(sample.kept for sample in samples if sample.problem_id < 3)

@@ -164,6 +164,7 @@ class CalculatorSampler(Sampler):
         self.sampler = sampler = sampler or RationaleSampler()
         self.name = sampler.name
         self.prompt_column = sampler.prompt_column
+        self.supplies_answer = sampler.supplies_answer
         self.num_generations = sampler.num_generations
         self.temperature = sampler.temperature
         self.top_p = sampler.top_p

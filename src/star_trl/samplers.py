@@ -293,7 +293,9 @@ class MajorityVoteSampler(RationaleSampler):
 
     def _vote(self, voters: list[Completion], tokenizer: PreTrainedTokenizerBase) -> str | None:
         # In the order of the samples, not of their end, so that ties are the same in every run.
-        whole = [voter for voter in voters if voter.finish_reason != "length"]
+        whole = [voter for voter in voters if voter.finish_reason not in ("length", "pause")]
+        if not whole:  # of which `batch_decode` makes one empty text
+            return None
         whole.sort(key=lambda voter: voter.prompt.sample_index)
         texts = tokenizer.batch_decode([voter.token_ids for voter in whole], skip_special_tokens=True)
         votes = Counter(answer for answer in map(self.extract_answer, texts) if answer is not None)

@@ -285,7 +285,7 @@ class STaRTrainer(SFTTrainer):
             self.accelerator.wait_for_everyone()
             samples = self.ledger.read(iteration)
         self._warn(signs_in_samples(samples, self.samplers, self.problems, candidates))
-        if iteration == 1 and self.eval_dataset is None:
+        if iteration == 1 and self.eval_dataset is None and not self.samplers[0].supplies_answer:
             first = [sample.kept for sample in samples if sample.sampler == self.samplers[0].name]
             if first:
                 self._warn(signs_of_chance(sum(first) / len(first), self.problems.select(candidates)))
