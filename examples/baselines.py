@@ -101,7 +101,11 @@ def load_arguments(star_args: STaRConfig, run_args: STaRConfig, model_args: Mode
     }
     return {
         "model": model_args.model_name_or_path,
-        "processing_class": AutoTokenizer.from_pretrained(model_args.model_name_or_path),
+        "processing_class": AutoTokenizer.from_pretrained(
+            model_args.model_name_or_path,
+            revision=model_args.model_revision,
+            trust_remote_code=star_args.trust_remote_code,
+        ),
         "quantization_config": get_quantization_config(model_args),
         "peft_config": get_peft_config(model_args),
     }

@@ -4,6 +4,7 @@ What the examples of datasets share: a dataset as a [`Task`], few-shot examples 
 `docs/add_a_dataset.md` goes through one. `baselines.py` does the runs.
 """
 
+import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -154,10 +155,12 @@ def load_data(task: Task, args: TaskArguments, direct: bool) -> tuple[list[dict]
     all_problems, held_out = (task.load(split, args.data_dir) for split in ("train", "eval"))
     known = {first_line(example) for example in examples}
     problems = [row for row in all_problems if first_line(row) not in known]
-    print(
-        f"{task.name}: {len(all_problems)} training problems, {len(all_problems) - len(problems)} of them left out as "
-        f"few-shot examples; {len(held_out)} evaluation problems."
-    )
+    if os.environ.get("RANK", "0") == "0":  # of the processes of a launcher, one
+        left_out = len(all_problems) - len(problems)
+        print(
+            f"{task.name}: {len(all_problems)} training problems, {left_out} of them left out as few-shot examples; "
+            f"{len(held_out)} evaluation problems."
+        )
     problems, held_out = problems[: args.max_train_problems], held_out[: args.max_eval_problems]
     if direct:
         examples = [{**example, "completion": example["direct"]} for example in examples]
