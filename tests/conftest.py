@@ -80,18 +80,19 @@ class ScriptedEngine:
         self.prompts = []
 
     def generate(self, model, requests, params):
-        stop_strings = StopStrings(self.tokenizer, params.stop_strings)
+        stop_strings = StopStrings(self.tokenizer, params.stop_strings, params.pause_between)
         for index in reversed(range(len(requests))):  # in another order than asked, as engines may
             prompt = self.tokenizer.decode(requests[index].prompt_ids)
             self.prompts.append(prompt)
             ids = [*self.tokenizer(self.answer(prompt))["input_ids"], self.tokenizer.eos_token_id]
             reason = "eos"
             for length in range(1, len(ids) + 1):
-                if params.stop_strings and stop_strings.found(ids[:length]):
-                    ids, reason = ids[:length], "stop"
+                if found := stop_strings.reason(ids[:length]):
+                    ids, reason = ids[:length], found
                     break
-            if len(ids) > params.max_new_tokens:
-                ids, reason = ids[: params.max_new_tokens], "length"
+            limit = requests[index].limit(params)
+            if len(ids) > limit:
+                ids, reason = ids[:limit], "length"
             yield GenerationOutput(index=index, token_ids=ids, finish_reason=reason)
 
 

@@ -12,7 +12,8 @@ from star_trl import STaRTrainer
 
 
 ROOT = Path(__file__).parent.parent
-PAGES = ["README.md", *(f"docs/{name}.md" for name in ("trainer", "samplers", "rewards"))]
+DOCS = "trainer samplers rewards add_a_dataset base_or_chat hints"
+PAGES = ["README.md", *(f"docs/{name}.md" for name in DOCS.split())]
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -29,9 +30,10 @@ def test_code_blocks(page, model, tokenizer, make_trainer, tmp_path, monkeypatch
 
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
     assert blocks
+    names: dict = {}  # a block may build on those before it
     for block in blocks:
         block = block.replace("Qwen/Qwen3-0.6B-Base", "model").replace(
             'output_dir="out"', 'output_dir="new", use_cpu=True'
         )
-        exec(compile(block, page, "exec"), {})
+        exec(compile(block, page, "exec"), names)
     assert bool(trained) == (page == "README.md")

@@ -1,6 +1,7 @@
 # Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
 """STaR, the Self-Taught Reasoner, as a trainer for Hugging Face TRL."""
 
+from .calculator import CalculatorSampler
 from .ledger import Sample, load_ledger
 from .samplers import (
     Completion,
@@ -18,6 +19,7 @@ from .star_trainer import STaRTrainer
 __version__ = "0.1.0.dev0"
 
 __all__ = [
+    "CalculatorSampler",
     "Completion",
     "LoopState",
     "MajorityVoteSampler",

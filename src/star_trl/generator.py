@@ -13,6 +13,7 @@ from trl.import_utils import is_vllm_available
 from .generation import (
     ContinuousBatchingEngine,
     Engine,
+    FinishReason,
     GenerationOutput,
     GenerationRequest,
     PrefixSharingEngine,
@@ -59,23 +60,23 @@ class Generator:
             prompts (`list[Prompt]`):
                 What to condition on.
             **overrides:
-                Fields of [`~star_trl.generation.SamplingParams`] to replace for this call.
+                Fields of [`~star_trl.generation.SamplingParams`] to replace for this call. `max_new_tokens` holds for
+                the whole of a completion, what has begun already included.
 
         Returns:
             `Iterator[Completion]`: As they finish, in any order.
         """
         params = replace(self.params, **overrides)
-        stop_strings = StopStrings(self.tokenizer, params.stop_strings)
-        requests = [GenerationRequest(prompt_ids=prompt.input_ids, seed=prompt.seed) for prompt in prompts]
+        stop_strings = StopStrings(self.tokenizer, params.stop_strings, params.pause_between)
+        # Of several tokens that a tool put in, some may be beyond the limit
+        for prompt in prompts:
+            if prompt.begun is not None and len(prompt.begun.token_ids) >= params.max_new_tokens:
+                yield _cut(prompt.begun, params.max_new_tokens)
+        prompts = [prompt for prompt in prompts if _num_begun(prompt) < params.max_new_tokens]
+        requests = [_request(prompt, params) for prompt in prompts]
         for output in self.engine.generate(self.model, requests, params):
             token_ids = self._finish(output, stop_strings)
-            yield Completion(
-                prompt=prompts[output.index],
-                token_ids=token_ids,
-                loss_mask=[True] * len(token_ids),
-                finish_reason=output.finish_reason,
-                logprobs=output.logprobs,
-            )
+            yield _joined(prompts[output.index], token_ids, output.finish_reason, output.logprobs)
 
     def _finish(self, output: GenerationOutput, stop_strings: StopStrings) -> list[int]:
         """Takes the stop string off and puts EOS in its place, so that the model learns to end there by itself."""
@@ -84,6 +85,44 @@ class Generator:
         token_ids = stop_strings.trim(output.token_ids)
         ended = bool(token_ids) and token_ids[-1] == self.tokenizer.eos_token_id
         return token_ids if ended else [*token_ids, self.tokenizer.eos_token_id]
+
+
+def _num_begun(prompt: Prompt) -> int:
+    return 0 if prompt.begun is None else len(prompt.begun.token_ids)
+
+
+def _request(prompt: Prompt, params: SamplingParams) -> GenerationRequest:
+    if prompt.begun is None:
+        return GenerationRequest(prompt_ids=prompt.input_ids, seed=prompt.seed)
+    return GenerationRequest(
+        prompt_ids=prompt.input_ids + prompt.begun.token_ids,
+        seed=seed_of(prompt.seed, _num_begun(prompt)),  # another stream than that of the tokens before
+        max_new_tokens=params.max_new_tokens - _num_begun(prompt),
+    )
+
+
+def _joined(
+    prompt: Prompt, token_ids: list[int], finish_reason: FinishReason, logprobs: list[float] | None
+) -> Completion:
+    """What was generated now, behind what had begun before."""
+    begun = prompt.begun or Completion(prompt=prompt, token_ids=[], loss_mask=[], finish_reason="pause")
+    return replace(
+        begun,
+        token_ids=begun.token_ids + token_ids,
+        loss_mask=begun.loss_mask + [True] * len(token_ids),
+        finish_reason=finish_reason,
+        logprobs=None if logprobs is None else (begun.logprobs or []) + logprobs,
+    )
+
+
+def _cut(completion: Completion, length: int) -> Completion:
+    return replace(
+        completion,
+        token_ids=completion.token_ids[:length],
+        loss_mask=completion.loss_mask[:length],
+        finish_reason="length",
+        logprobs=None if completion.logprobs is None else completion.logprobs[:length],
+    )
 
 
 def make_engine(args: STaRConfig, tokenizer: PreTrainedTokenizerBase, accelerator: Accelerator) -> Engine:

@@ -37,7 +37,7 @@ class Sample:
         loss_mask (`list[bool]`):
             For each of these tokens, whether it is trained on.
         finish_reason (`str`):
-            `"eos"`, `"stop"` or `"length"`.
+            `"eos"`, `"stop"`, `"length"`, or `"pause"` where the sampler did not go on with a completion.
         rewards (`dict[str, float | None]`):
             Reward by function; `None` where the function does not apply.
         reward (`float` or `None`):
@@ -46,8 +46,8 @@ class Sample:
             Whether it passed the filter: not cut, and every deciding reward function that applies reaches its
             threshold. Duplicates and the cap per problem are applied later, when the training set is built.
         drop_reason (`str`, *optional*):
-            Why it was not kept: `"truncated"` (cut by `max_completion_length`), `"unverified"` (no deciding reward
-            function applies) or `"wrong"`.
+            Why it was not kept: `"truncated"` (cut by `max_completion_length`, or not gone on with), `"unverified"`
+            (no deciding reward function applies) or `"wrong"`.
         extra (`dict[str, Any]`):
             What reward functions recorded with `log_extra`.
     """

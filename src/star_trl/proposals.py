@@ -186,7 +186,7 @@ class Proposals:
 def _sample(
     completion: Completion, text: str, score: Score, sampler: Sampler, iteration: int, extra: dict[str, Any]
 ) -> Sample:
-    if completion.finish_reason == "length":
+    if completion.finish_reason in ("length", "pause"):
         drop_reason: str | None = "truncated"
     elif not score.verified:
         drop_reason = "unverified"

@@ -30,6 +30,8 @@ class Prompt:
             Seed of the completion's own random stream.
         columns (`dict[str, Any]`):
             The problem's row.
+        begun ([`Completion`], *optional*):
+            A completion that paused, with what a tool added to it. Generation goes on behind it, and yields the whole.
     """
 
     problem: int
@@ -37,6 +39,7 @@ class Prompt:
     input_ids: list[int]
     seed: int
     columns: dict[str, Any] = field(repr=False)
+    begun: "Completion | None" = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,10 +55,10 @@ class Completion:
         loss_mask (`list[bool]`):
             For each token, whether it is trained on: `False` for tokens that the model did not write, such as a
             tool's result.
-        finish_reason (`"eos"`, `"stop"` or `"length"`):
-            What ended it. One that was cut (`"length"`) is never kept.
+        finish_reason (`"eos"`, `"stop"`, `"length"` or `"pause"`):
+            What ended it. One that was cut (`"length"`) or not gone on with (`"pause"`) is never kept.
         logprobs (`list[float]`, *optional*):
-            Log-probability of each token, on request.
+            Log-probability of each token, on request; 0 for those that the model did not write.
         hint_shown (`bool`, *optional*, defaults to `False`):
             Whether the sampler wants the hint to stay in the training prompt.
         answer (`Any`, *optional*):
@@ -77,6 +80,9 @@ class Generate(Protocol):
 
     Called with prompts, it yields a [`Completion`] for each as it finishes, in any order. Keyword arguments replace
     fields of [`~star_trl.generation.SamplingParams`] for this call (`stop_strings`, `max_new_tokens`, ...).
+
+    With `pause_between`, completions come back with the finish reason `"pause"` where a tool is to be called. To go on
+    with one, generate for `replace(completion.prompt, begun=completion)`; `max_new_tokens` holds for the whole of it.
     """
 
     tokenizer: PreTrainedTokenizerBase
@@ -287,7 +293,9 @@ class MajorityVoteSampler(RationaleSampler):
 
     def _vote(self, voters: list[Completion], tokenizer: PreTrainedTokenizerBase) -> str | None:
         # In the order of the samples, not of their end, so that ties are the same in every run.
-        whole = [voter for voter in voters if voter.finish_reason != "length"]
+        whole = [voter for voter in voters if voter.finish_reason not in ("length", "pause")]
+        if not whole:  # of which `batch_decode` makes one empty text
+            return None
         whole.sort(key=lambda voter: voter.prompt.sample_index)
         texts = tokenizer.batch_decode([voter.token_ids for voter in whole], skip_special_tokens=True)
         votes = Counter(answer for answer in map(self.extract_answer, texts) if answer is not None)

@@ -24,6 +24,7 @@ from transformers.trainer_utils import TrainOutput, speed_metrics
 from trl import SFTTrainer
 
 from .checks import check_lengths, check_problems, check_samplers, check_sharding
+from .diagnosis import signs_in_samples, signs_of_chance
 from .evaluation import accuracy_metrics
 from .generator import Generator, make_engine, seed_of
 from .inner_run import inner_run
@@ -284,6 +285,11 @@ class STaRTrainer(SFTTrainer):
                     num_new_tokens += len(sample.completion_ids)
             self.accelerator.wait_for_everyone()
             samples = self.ledger.read(iteration)
+        self._warn(signs_in_samples(samples, self.samplers, self.problems, candidates))
+        if iteration == 1 and self.eval_dataset is None and not self.samplers[0].supplies_answer:
+            first = [sample.kept for sample in samples if sample.sampler == self.samplers[0].name]
+            if first:
+                self._warn(signs_of_chance(sum(first) / len(first), self.problems.select(candidates)))
         seconds = time.time() - start_time
         self._record(
             {
@@ -372,7 +378,7 @@ class STaRTrainer(SFTTrainer):
         metric_key_prefix: str = "eval",
     ) -> dict[str, float]:
         """
-        Generates greedily, one completion per problem, with the first sampler's prompt, and scores it like a sample.
+        Lets the first sampler generate greedily, one completion per problem, and scores it against the true answer.
 
         Args:
             eval_dataset ([`~datasets.Dataset`], `dict[str, Dataset]` or `str`, *optional*):
@@ -413,6 +419,8 @@ class STaRTrainer(SFTTrainer):
         start_time = time.time()
         samples = self.sample_problems(dataset)
         metrics = accuracy_metrics(samples, dataset, self.args.eval_group_column)
+        if self.iteration == 0:
+            self._warn(signs_of_chance(metrics["accuracy"], dataset))
         metrics = {f"{prefix}_{name}": value for name, value in metrics.items()}
         metrics.update(speed_metrics(prefix, start_time, num_samples=len(samples)))
         self.log(dict(metrics))
@@ -421,8 +429,8 @@ class STaRTrainer(SFTTrainer):
 
     def sample_problems(self, dataset: Dataset) -> list[Sample]:
         """
-        What the current model writes for some problems, as in an evaluation: greedily, with the first sampler's
-        prompt. Nothing is recorded.
+        What the first sampler writes for some problems, as in an evaluation: greedily, one completion each, with the
+        tools that it calls. An answer that it supplies does not take the place of the true one. Nothing is recorded.
 
         Args:
             dataset ([`~datasets.Dataset`]):
@@ -434,7 +442,8 @@ class STaRTrainer(SFTTrainer):
         sampler, iteration = self.samplers[0], max(self.iteration, 1)
         prompts = self.proposals.prompts(sampler, dataset, self._own(range(len(dataset))), iteration, greedy=True)
         with self.generator(sampler, greedy=True) as generate:
-            samples = list(self._scored(generate(prompts), sampler, self.iteration, len(prompts)))
+            completions = sampler.sample(prompts, generate)
+            samples = list(self._scored(completions, sampler, self.iteration, len(prompts)))
         return sorted(gather_object(samples), key=lambda sample: sample.key)
 
     @contextmanager
@@ -487,6 +496,11 @@ class STaRTrainer(SFTTrainer):
     def _record(self, metrics: dict[str, float]) -> None:
         if self.outer_run is not None:
             self.outer_run.record(metrics)
+
+    @staticmethod
+    def _warn(messages: Iterable[str]) -> None:
+        for message in messages:
+            logger.warning(message)
 
     def keep_original_weights(self) -> OriginalWeights:
         """A copy of the weights that every iteration starts from, made when it is first asked for."""

@@ -59,7 +59,7 @@ class ContinuousBatchingEngine:
         check_arguments(requests, params)
         if params.logprobs:
             check_logprobs_are_raw(params)
-        stop_strings = StopStrings(self.tokenizer, params.stop_strings)
+        stop_strings = StopStrings(self.tokenizer, params.stop_strings, params.pause_between)
         order = sorted(range(len(requests)), key=lambda index: -len(requests[index].prompt_ids))
         for start in range(0, len(order), self.batch_size):
             indices = order[start : start + self.batch_size]
@@ -108,7 +108,13 @@ class ContinuousBatchingEngine:
                 "default) and `generate` do not use it."
             )
         return [
-            stop_strings.cut(index, result.generated_tokens, result.logprobs if params.logprobs else None, params)
+            stop_strings.cut(
+                index,
+                result.generated_tokens,
+                result.logprobs if params.logprobs else None,
+                params,
+                requests[index].limit(params),
+            )
             for index, result in zip(indices, results.values(), strict=True)
         ]
 

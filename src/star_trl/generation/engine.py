@@ -8,7 +8,7 @@ from typing import Any, Literal, Protocol
 from transformers import PreTrainedModel
 
 
-FinishReason = Literal["eos", "stop", "length"]
+FinishReason = Literal["eos", "stop", "length", "pause"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,6 +31,9 @@ class SamplingParams:
             Least probability kept, relative to the most likely token's.
         stop_strings (`tuple[str, ...]`, *optional*, defaults to `()`):
             Texts that end a completion. The token that completes one is the last of the token ids.
+        pause_between (`tuple[str, str]`, *optional*):
+            Two texts: as soon as the second stands behind the first, the completion is handed out unfinished, for a
+            tool to be called (`("<<", "=")` for a calculator).
         logprobs (`bool`, *optional*, defaults to `False`):
             Whether to return the log-probability of every sampled token.
         generation_kwargs (`dict[str, Any]`, *optional*):
@@ -44,6 +47,7 @@ class SamplingParams:
     top_k: int = 0
     min_p: float | None = None
     stop_strings: tuple[str, ...] = ()
+    pause_between: tuple[str, str] | None = None
     logprobs: bool = False
     generation_kwargs: dict[str, Any] = field(default_factory=dict)
 
@@ -59,10 +63,18 @@ class GenerationRequest:
         seed (`int`):
             Seed of the request's own random stream. The completion is a function of the model, the prompt, the
             parameters and this number, and of nothing else in the batch.
+        max_new_tokens (`int`, *optional*):
+            Most tokens that this request may generate, where that is fewer than the parameters say: the rest of a
+            completion that was paused.
     """
 
     prompt_ids: list[int]
     seed: int
+    max_new_tokens: int | None = None
+
+    def limit(self, params: SamplingParams) -> int:
+        """Most tokens that it may generate with some parameters."""
+        return min(self.max_new_tokens or params.max_new_tokens, params.max_new_tokens)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -75,8 +87,8 @@ class GenerationOutput:
             Position of its request in the sequence that the engine was given.
         token_ids (`list[int]`):
             Token ids as sampled, with the EOS token or the tokens of the stop string that ended them.
-        finish_reason (`"eos"`, `"stop"` or `"length"`):
-            What ended it: an EOS token, a stop string or `max_new_tokens`.
+        finish_reason (`"eos"`, `"stop"`, `"length"` or `"pause"`):
+            What ended it: an EOS token, a stop string, `max_new_tokens` or `pause_between`.
         logprobs (`list[float]`, *optional*):
             Log-probability (natural logarithm) of each token under the model at temperature 1, before top-p, top-k
             and min-p. Only where the parameters ask for them.

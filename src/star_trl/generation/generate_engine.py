@@ -70,7 +70,7 @@ class GenerateEngine:
             [`GenerationOutput`]: the completions of a batch, when the batch is finished.
         """
         check_arguments(requests, params)
-        stop_strings = StopStrings(self.tokenizer, params.stop_strings)
+        stop_strings = StopStrings(self.tokenizer, params.stop_strings, params.pause_between)
         # Longest first: if memory does not suffice, the first batch shows it
         order = sorted(range(len(requests)), key=lambda index: -len(requests[index].prompt_ids))
         batch_size = self.batch_size
@@ -104,13 +104,14 @@ class GenerateEngine:
         attention_mask = (torch.arange(width) >= width - lengths[:, None]).long()
 
         uniforms = torch.stack([draw_uniforms(requests[index].seed, params.max_new_tokens) for index in indices])
-        ends = CompletionEnds(params.eos_token_ids, stop_strings, width, len(prompts))
+        limits = [requests[index].limit(params) for index in indices]
+        ends = CompletionEnds(params.eos_token_ids, stop_strings, width, limits)
         with evaluation_mode(model), blank_generation_config(model):
             output = model.generate(  # type: ignore[operator]
                 input_ids=input_ids.to(device),
                 attention_mask=attention_mask.to(device),
                 generation_config=GenerationConfig(
-                    max_new_tokens=params.max_new_tokens,
+                    max_new_tokens=max(limits),
                     eos_token_id=sorted(params.eos_token_ids) or None,
                     pad_token_id=pad_token_id,
                     do_sample=False,
@@ -178,8 +179,8 @@ class CompletionEnds(StoppingCriteria):
             Texts that end a row.
         prompt_width (`int`):
             Width of the padded prompts.
-        batch_size (`int`):
-            Number of rows.
+        limits (`list[int]`):
+            Most tokens of each row.
 
     Attributes:
         lengths (`list[int]`):
@@ -188,13 +189,14 @@ class CompletionEnds(StoppingCriteria):
             What ended each completion.
     """
 
-    def __init__(self, eos_token_ids: frozenset[int], stop_strings: StopStrings, prompt_width: int, batch_size: int):
+    def __init__(self, eos_token_ids: frozenset[int], stop_strings: StopStrings, prompt_width: int, limits: list[int]):
         self.eos_token_ids = eos_token_ids
         self.stop_strings = stop_strings
         self.prompt_width = prompt_width
-        self.lengths = [0] * batch_size
-        self.reasons: list[FinishReason] = ["length"] * batch_size
-        self._done = [False] * batch_size
+        self.limits = limits
+        self.lengths = [0] * len(limits)
+        self.reasons: list[FinishReason] = ["length"] * len(limits)
+        self._done = [False] * len(limits)
 
     def __call__(self, input_ids: torch.Tensor, scores: Any, **kwargs) -> torch.Tensor:
         newest = input_ids[:, -1]
@@ -205,8 +207,10 @@ class CompletionEnds(StoppingCriteria):
             self.lengths[row] = input_ids.shape[1] - self.prompt_width
             if token in self.eos_token_ids:
                 self._done[row], self.reasons[row] = True, "eos"
-            elif may_stop[row] and self.stop_strings.found(input_ids[row, self.prompt_width :].tolist()):
-                self._done[row], self.reasons[row] = True, "stop"
+            elif may_stop[row] and (reason := self.stop_strings.reason(input_ids[row, self.prompt_width :].tolist())):
+                self._done[row], self.reasons[row] = True, reason
+            elif self.lengths[row] == self.limits[row]:
+                self._done[row] = True
         return torch.tensor(self._done, device=input_ids.device)
 
 

@@ -69,7 +69,8 @@ class PrefixDecoder:
         }
         self.pending = deque(sorted(group.indices, key=self._order))
         longest = requests[self.pending[0]].prompt_ids
-        self.capacity = len(longest) - self.prefix_length - 1 + params.max_new_tokens
+        totals = (len(requests[index].prompt_ids) + requests[index].limit(params) for index in group.indices)
+        self.capacity = max(totals) - self.prefix_length - 1
 
         self.prefix, bytes_per_token = self._prefill_prefix(longest)
         self.num_rows = min(batch_size or self._rows_that_fit(bytes_per_token), len(self.pending))
@@ -166,7 +167,7 @@ class PrefixDecoder:
         for index in [*(firsts[leader] for leader in leaders), *others]:
             request = self.requests[index]
             length = len(request.prompt_ids) - self.prefix_length - 1
-            self.batch.add(index, request.seed, length, request.prompt_ids[-1])
+            self.batch.add(index, request, length)
             self.pending.popleft()
 
     def _prefill(self, cache: SharedPrefixCache, first_row: int, token_rows: list[list[int]]) -> None:

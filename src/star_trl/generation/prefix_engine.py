@@ -65,7 +65,7 @@ class PrefixSharingEngine:
             logger.warning_once(f"Generating with `generate`, without a shared prefix: {reason}.")
             yield from self.fallback.generate(model, requests, params)
             return
-        stop_strings = StopStrings(self.tokenizer, params.stop_strings)
+        stop_strings = StopStrings(self.tokenizer, params.stop_strings, params.pause_between)
         for group in group_by_prefix([request.prompt_ids for request in requests]):
             # In a call of its own, so that one group's keys and values are gone before the next one's are allocated
             yield from self._complete(

@@ -3,7 +3,7 @@
 
 import torch
 
-from .engine import FinishReason, SamplingParams
+from .engine import FinishReason, GenerationRequest, SamplingParams
 from .sampling import draw_uniforms
 from .stopping import StopStrings
 
@@ -28,6 +28,8 @@ class RowBatch:
             Number of tokens that the cache holds of the row, behind the prefix.
         counts (`torch.Tensor` of shape `(num_rows,)`):
             Number of tokens generated.
+        limits (`torch.Tensor` of shape `(num_rows,)`):
+            Most tokens to generate.
         next_tokens (`torch.Tensor` of shape `(num_rows,)`):
             The token to feed next.
     """
@@ -35,29 +37,30 @@ class RowBatch:
     def __init__(self, num_rows: int, params: SamplingParams):
         self.params = params
         self.size = 0
-        self.indices, self.lengths, self.counts, self.next_tokens = torch.zeros(4, num_rows, dtype=torch.long)
+        self.indices, self.lengths, self.counts, self.limits, self.next_tokens = torch.zeros(
+            5, num_rows, dtype=torch.long
+        )
         self._tokens = torch.zeros(num_rows, params.max_new_tokens, dtype=torch.long)
         self._uniforms = torch.zeros(num_rows, params.max_new_tokens if params.temperature else 1, dtype=torch.float64)
         self._logprobs = torch.zeros(num_rows, params.max_new_tokens if params.logprobs else 1)
         self._eos_token_ids = torch.tensor(sorted(params.eos_token_ids), dtype=torch.long)
 
-    def add(self, index: int, seed: int, length: int, next_token: int) -> None:
+    def add(self, index: int, request: GenerationRequest, length: int) -> None:
         """
         Args:
             index (`int`):
+                Position of the request.
+            request ([`GenerationRequest`]):
                 The request.
-            seed (`int`):
-                Seed of its random stream.
             length (`int`):
-                Number of its prompt's tokens in the cache, behind the prefix.
-            next_token (`int`):
-                The last token of its prompt.
+                Number of its prompt's tokens in the cache, behind the prefix: all but the last.
         """
         row = self.size
         self.size += 1
-        self.indices[row], self.lengths[row], self.counts[row], self.next_tokens[row] = index, length, 0, next_token
+        self.indices[row], self.lengths[row], self.counts[row] = index, length, 0
+        self.limits[row], self.next_tokens[row] = request.limit(self.params), request.prompt_ids[-1]
         if self.params.temperature:
-            self._uniforms[row] = draw_uniforms(seed, self.params.max_new_tokens)
+            self._uniforms[row] = draw_uniforms(request.seed, self.params.max_new_tokens)
 
     def uniforms(self) -> torch.Tensor:
         """The random numbers for the next token of every active row, of shape `(size,)`. Zeros for greedy decoding."""
@@ -85,15 +88,15 @@ class RowBatch:
         """The rows that their newest token ends, and what about it ends them."""
         newest = self.next_tokens[: self.size]
         is_eos = torch.isin(newest, self._eos_token_ids)
-        is_full = self.counts[: self.size] == self.params.max_new_tokens
+        is_full = self.counts[: self.size] == self.limits[: self.size]
         suspects = is_eos | is_full | stop_strings.may_complete(newest)
         reasons: dict[int, FinishReason] = {}
         rows = suspects.nonzero()[:, 0]
         for row, eos, full in zip(rows.tolist(), is_eos[rows].tolist(), is_full[rows].tolist(), strict=True):
             if eos:
                 reasons[row] = "eos"
-            elif stop_strings.found(self.token_ids(row)):
-                reasons[row] = "stop"
+            elif reason := stop_strings.reason(self.token_ids(row)):
+                reasons[row] = reason
             elif full:
                 reasons[row] = "length"
         return reasons
@@ -117,6 +120,6 @@ class RowBatch:
         """Takes that many rows out, with the moves that `moves_without` found."""
         self.size -= number
         if len(sources):
-            states = (self.indices, self.lengths, self.counts, self.next_tokens)
+            states = (self.indices, self.lengths, self.counts, self.limits, self.next_tokens)
             for state in (*states, self._tokens, self._uniforms, self._logprobs):
                 state[targets] = state[sources]

@@ -1,10 +1,10 @@
 # Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
-"""Stop strings, decided on the decoded text of what was generated."""
+"""Stop strings and pauses, decided on the decoded text of what was generated."""
 
 from bisect import bisect_left
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import cast
+from typing import Literal, cast
 
 import torch
 from transformers import PreTrainedTokenizerBase
@@ -14,7 +14,7 @@ from .engine import FinishReason, GenerationOutput, SamplingParams
 
 class StopStrings:
     """
-    Tells when a completion has spelled out a stop string.
+    Tells when a completion has spelled out a stop string, or has come to where it pauses.
 
     The decision is made on the decoded text of the generated token ids, so it holds for every tokenizer, whether a
     stop string spans several tokens or ends in the middle of one. Decoding every row after every token would be slow:
@@ -25,6 +25,8 @@ class StopStrings:
             Tokenizer that the token ids belong to.
         strings (`Sequence[str]`):
             The stop strings. An empty sequence never stops anything.
+        pause_between (`tuple[str, str]`, *optional*):
+            Two texts. A completion pauses when the second stands behind the first.
 
     Example:
 
@@ -38,30 +40,39 @@ class StopStrings:
     ```
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, strings: Sequence[str]):
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        strings: Sequence[str],
+        pause_between: tuple[str, str] | None = None,
+    ):
         if any(not string for string in strings):
             raise ValueError("An empty stop string would end every completion before its first token.")
+        if pause_between is not None and not all(pause_between):
+            raise ValueError(f"`pause_between` needs two texts that are not empty, got {pause_between}.")
         self.tokenizer = tokenizer
         self.strings = tuple(strings)
+        self.pause_between = pause_between
         self._candidates = torch.tensor(self._completing_tokens(), dtype=torch.bool)
 
     def _completing_tokens(self) -> list[bool]:
         """
-        For every token id, whether it can contribute the last character of a stop string. A token's text may depend
-        on its neighbours (the space before a word, stripped at the beginning), so the pair of twice the same token
-        stands for both. An undecodable part of a character (U+FFFD) can complete any character. One entry more than
-        the vocabulary serves the ids beyond it, which models with padded embeddings can sample.
+        For every token id, whether it can contribute the last character of a stop string or of what pauses. A token's
+        text may depend on its neighbours (the space before a word, stripped at the beginning), so the pair of twice
+        the same token stands for both. An undecodable part of a character (U+FFFD) can complete any character. One
+        entry more than the vocabulary serves the ids beyond it, which models with padded embeddings can sample.
         """
         size = len(self.tokenizer)
-        if not self.strings:
+        ends = [*self.strings, *(self.pause_between or ())[1:]]
+        if not ends:
             return [False] * (size + 1)
-        last_characters = {string[-1] for string in self.strings} | {"\ufffd"}
+        last_characters = {string[-1] for string in ends} | {"\ufffd"}
         texts = doubled_texts(self.tokenizer, size)
         return [not last_characters.isdisjoint(text) for text in texts] + [False]
 
     def may_complete(self, token_ids: torch.Tensor) -> torch.Tensor:
         """
-        Cheap test that has to be true before [`~StopStrings.found`] can be.
+        Cheap test that has to be true before there can be a [`~StopStrings.reason`].
 
         Args:
             token_ids (`torch.Tensor` of shape `(batch,)`):
@@ -81,11 +92,33 @@ class StopStrings:
             token_ids (`Sequence[int]`):
                 Generated token ids, without those of the prompt.
         """
+        return self.reason(token_ids) == "stop"
+
+    def reason(self, token_ids: Sequence[int]) -> Literal["stop", "pause"] | None:
+        """
+        Whether the text of the token ids contains a stop string, or a pause before any stop string.
+
+        Args:
+            token_ids (`Sequence[int]`):
+                Generated token ids, without those of the prompt.
+        """
         text = self._decode(token_ids)
-        return any(string in text for string in self.strings)
+        begin, paused = -1, -1
+        if self.pause_between is not None:
+            begin = text.find(self.pause_between[0])
+        if self.pause_between is not None and begin >= 0:
+            paused = text.find(self.pause_between[1], begin + len(self.pause_between[0]))
+        if any(string in (text if paused < 0 else text[:paused]) for string in self.strings):
+            return "stop"
+        return "pause" if paused >= 0 else None
 
     def cut(
-        self, index: int, token_ids: list[int], logprobs: list[float] | None, params: SamplingParams
+        self,
+        index: int,
+        token_ids: list[int],
+        logprobs: list[float] | None,
+        params: SamplingParams,
+        limit: int | None = None,
     ) -> GenerationOutput:
         """
         The completion of an engine that does not stop at stop strings, or says not what it stopped at.
@@ -99,12 +132,16 @@ class StopStrings:
                 Their log-probabilities.
             params ([`SamplingParams`]):
                 How they were sampled.
+            limit (`int`, *optional*):
+                Most tokens of the request.
         """
+        token_ids = token_ids[:limit]
         reason: FinishReason = "length"
-        if self.found(token_ids):
-            # Once a stop string is there, it stays: the fewest tokens with one, by bisection
-            end = bisect_left(range(len(token_ids)), True, key=lambda last: self.found(token_ids[: last + 1])) + 1
-            token_ids, reason = token_ids[:end], "stop"
+        if self.reason(token_ids):
+            # Once there is a reason, there always is: the fewest tokens with one, by bisection
+            counts = range(1, len(token_ids) + 1)
+            token_ids = token_ids[: counts[bisect_left(counts, True, key=lambda n: bool(self.reason(token_ids[:n])))]]
+            reason = self.reason(token_ids) or reason
         if token_ids and token_ids[-1] in params.eos_token_ids:
             reason = "eos"
         logprobs = logprobs[: len(token_ids)] if logprobs is not None else None

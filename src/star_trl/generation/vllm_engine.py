@@ -68,9 +68,14 @@ class VLLMEngine:
         """
         if params.logprobs:
             check_logprobs_are_raw(params)
+        if params.pause_between and self.accelerator.num_processes > 1:
+            raise ValueError(
+                "Completions that pause for a tool take a different number of calls on each process, but vLLM has to "
+                "be called by all together. Use the default engine, or one process."
+            )
         generation = self._prepare(model, params)
         generation.sync_weights()
-        stop_strings = StopStrings(self.tokenizer, params.stop_strings)
+        stop_strings = StopStrings(self.tokenizer, params.stop_strings, params.pause_between)
 
         # Every call is collective on a server and under tensor parallelism, and wants as many prompts from each
         # process: those that have fewer pad with one that is thrown away
@@ -86,7 +91,8 @@ class VLLMEngine:
             for row, index in enumerate(indices):
                 # One log-probability per token, that of the token sampled
                 sampled = [candidates[0] for candidates in logprobs[row]] if params.logprobs else None
-                yield stop_strings.cut(index, list(completions[row]), sampled, params)
+                limit = requests[index].limit(params)
+                yield stop_strings.cut(index, list(completions[row]), sampled, params, limit)
 
     def _prepare(self, model: PreTrainedModel, params: SamplingParams) -> VLLMGeneration:
         """TRL's integration with this model and these parameters. vLLM itself starts at the first call."""

@@ -1,0 +1,183 @@
+# Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
+"""
+What the examples of datasets share: a dataset as a [`Task`], few-shot examples in files, and prompts for chat models.
+`docs/add_a_dataset.md` goes through one. `baselines.py` does the runs.
+"""
+
+import os
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset
+
+
+@dataclass(kw_only=True)
+class TaskArguments:
+    """
+    Arguments of the examples, besides those of [`~star_trl.STaRConfig`] and [`~trl.ModelConfig`].
+
+    Args:
+        runs (`list[str]`, *optional*, defaults to `["star"]`):
+            Which of `baselines.RUNS` to do, or `all`. Each has a folder of its own under `output_dir`; those that are
+            finished there are not repeated, and one that was interrupted goes on.
+        data_dir (`str`, *optional*):
+            Folder with the dataset's own files, in place of the hub.
+        prompts (`str`, *optional*):
+            Folder with the few-shot examples, `prompts.txt` and `prompts_answer_key.txt`. The STaR authors' have this
+            form.
+        num_few_shot (`int`, *optional*):
+            Number of them to use. All by default.
+        chat (`bool`, *optional*, defaults to `False`):
+            Whether to prompt with messages and the chat template.
+        max_train_problems (`int`, *optional*), max_eval_problems (`int`, *optional*):
+            Use the first ones only.
+        p_show_hint (`float`, *optional*, defaults to `0.0`):
+            Share of the rationalized samples that are trained on with the hint left in.
+        calculator (`bool`, *optional*, defaults to `False`):
+            Whether calculator marks (`<<48/2=24>>`) are computed.
+    """
+
+    runs: list[str] = field(default_factory=lambda: ["star"], metadata={"help": "Which runs to do, or `all`."})
+    data_dir: str | None = field(default=None, metadata={"help": "Folder with the dataset, in place of the hub."})
+    prompts: str | None = field(default=None, metadata={"help": "Folder with the few-shot examples."})
+    num_few_shot: int | None = field(default=None, metadata={"help": "Number of few-shot examples. All by default."})
+    chat: bool = field(default=False, metadata={"help": "Prompt with messages and the chat template."})
+    max_train_problems: int | None = field(default=None, metadata={"help": "Train on the first ones only."})
+    max_eval_problems: int | None = field(default=None, metadata={"help": "Evaluate on the first ones only."})
+    p_show_hint: float = field(default=0.0, metadata={"help": "Share of rationalized samples trained with the hint."})
+    calculator: bool = field(default=False, metadata={"help": "Compute calculator marks."})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """
+    A dataset.
+
+    Args:
+        name (`str`):
+            Its name, and that of its folder under `examples/prompts`.
+        load (`Callable[[str, str | None], list[dict]]`):
+            From `"train"` or `"eval"` and a folder (`None`: the hub) to rows with `prompt` and `hinted_prompt` as
+            text (`"Q: ...\\nA:"`), `answer`, `direct` (the right completion without a rationale) and any others.
+        direct_pattern (`str`):
+            What of a few-shot example's completion is the direct answer: a regular expression.
+        instruction (`str`), direct_instruction (`str`):
+            What a chat model is told behind the question, with and without a rationale.
+        reward_funcs (`list[Callable]`):
+            The reward function that decides, and others that are reported.
+        defaults (`dict[str, Any]`):
+            Defaults of the command line.
+        paper (`dict[str, str]`):
+            What the paper reports, by run.
+        report (`Callable[[Path, Dataset], None]`, *optional*):
+            Prints more about a run, from its folder and the training problems.
+    """
+
+    name: str
+    load: Callable[[str, str | None], list[dict[str, Any]]]
+    direct_pattern: str
+    instruction: str
+    direct_instruction: str
+    reward_funcs: list[Callable]
+    defaults: dict[str, Any]
+    paper: dict[str, str] = field(default_factory=dict)
+    report: Callable[[Path, Dataset], None] | None = None
+
+
+# Sensible for one GPU of 24 GB and a model of 0.6 billion parameters. Any of them can be given on the command line.
+DEFAULTS = {
+    "model_name_or_path": "Qwen/Qwen3-0.6B-Base",
+    "learning_rate": 1e-5,
+    "lr_scheduler_type": "constant_with_warmup",
+    "warmup_steps": 10,
+    "weight_decay": 0.0,
+    "per_device_train_batch_size": 2,
+    "gradient_accumulation_steps": 16,
+    "max_length": None,
+    "logging_steps": 5,
+    "save_total_limit": 1,
+    # The first reward function decides what is kept, the second is reported beside it.
+    "reward_threshold": [1.0, float("nan")],
+    "reward_weights": [1.0, 0.0],
+}
+
+
+def read_examples(folder: Path, direct_pattern: str) -> list[dict[str, str]]:
+    """
+    Few-shot examples from `prompts.txt` and, with the same questions and hints, `prompts_answer_key.txt`: blocks of
+    `Q: ...` and `A: ...`, with a blank line between them.
+
+    Returns:
+        `list[dict]`: With `prompt`, `hinted_prompt`, `completion`, and `direct`, the completion without the rationale.
+    """
+    files = [(folder / name).read_text().strip() for name in ("prompts.txt", "prompts_answer_key.txt")]
+    examples = []
+    for plain, hinted in zip(*(re.split(r"\n\n(?=Q: )", file) for file in files), strict=True):
+        prompt, completion = plain.split("\nA:", 1)
+        hinted_prompt, same = hinted.split("\nA:", 1)
+        if completion.split() != same.split():
+            raise ValueError(f"The completions of {prompt!r} differ with and without the hint, in {folder}.")
+        answer = re.findall(direct_pattern, completion)[-1]
+        examples.append(
+            {
+                "prompt": f"{prompt}\nA:",
+                "hinted_prompt": f"{hinted_prompt}\nA:",
+                "completion": completion.rstrip(),
+                "direct": f" {answer}",
+            }
+        )
+    return examples
+
+
+def first_line(row: dict[str, Any]) -> str:
+    """The question, without answer choices."""
+    return " ".join(row["prompt"].removesuffix("\nA:").split("\n")[0].split())
+
+
+def load_data(task: Task, args: TaskArguments, direct: bool) -> tuple[list[dict], list[dict], list[dict]]:
+    """
+    Few-shot examples, training problems and evaluation problems. Questions of the few-shot examples are left out of
+    the training problems, also where their answer choices were changed, as in some of the authors' examples.
+
+    Args:
+        task ([`Task`]):
+            The dataset.
+        args ([`TaskArguments`]):
+            Where it is, how much of it, and in which form.
+        direct (`bool`):
+            Whether the answer is asked for without a rationale.
+    """
+    folder = Path(args.prompts) if args.prompts else Path(__file__).parent / "prompts" / task.name
+    examples = read_examples(folder, task.direct_pattern)[: args.num_few_shot]
+    all_problems, held_out = (task.load(split, args.data_dir) for split in ("train", "eval"))
+    known = {first_line(example) for example in examples}
+    problems = [row for row in all_problems if first_line(row) not in known]
+    if os.environ.get("RANK", "0") == "0":  # of the processes of a launcher, one
+        left_out = len(all_problems) - len(problems)
+        print(
+            f"{task.name}: {len(all_problems)} training problems, {left_out} of them left out as few-shot examples; "
+            f"{len(held_out)} evaluation problems."
+        )
+    problems, held_out = problems[: args.max_train_problems], held_out[: args.max_eval_problems]
+    if direct:
+        examples = [{**example, "completion": example["direct"]} for example in examples]
+    if args.chat:
+        instruction = task.direct_instruction if direct else task.instruction
+        examples, problems, held_out = (
+            [as_messages(row, instruction) for row in rows] for rows in (examples, problems, held_out)
+        )
+    return examples, problems, held_out
+
+
+def as_messages(row: dict[str, Any], instruction: str) -> dict[str, Any]:
+    """A row or a few-shot example for a chat model: its prompts as messages, its completions without white space."""
+    changed = dict(row)
+    for column in ("prompt", "hinted_prompt"):
+        question = row[column].removeprefix("Q: ").removesuffix("\nA:")
+        changed[column] = [{"role": "user", "content": f"{question}\n\n{instruction}"}]
+    for column in {"completion", "direct"} & row.keys():
+        changed[column] = row[column].strip()
+    return changed

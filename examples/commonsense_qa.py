@@ -1,0 +1,114 @@
+# Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
+#
+# /// script
+# dependencies = ["star-trl[examples,peft,quantization]"]
+# ///
+r"""
+CommonsenseQA, as in section 4.4 of the STaR paper. A problem with its hint, ` (CORRECT)`, and a few-shot completion:
+
+    Q: What do people use to absorb extra ink from a fountain pen?
+    Answer Choices:
+    (a) shirt pocket
+    (b) calligrapher's hand
+    (c) inkwell
+    (d) desk drawer
+    (e) blotter (CORRECT)
+    A: The answer must be used to absorb extra ink. Blotters are designed to absorb liquids. Therefore, the answer is
+    blotter (e).
+
+```bash
+# One GPU of 24 GB: a base model, all weights
+python examples/commonsense_qa.py --output_dir runs/csqa
+
+# The same GPU: a larger one with LoRA, or, with --load_in_4bit as well, QLoRA
+python examples/commonsense_qa.py --output_dir runs/csqa-lora --model_name_or_path Qwen/Qwen3-4B-Base \
+    --dtype bfloat16 --use_peft --learning_rate 1e-4
+
+# Eight GPUs
+accelerate launch --num_processes 8 examples/commonsense_qa.py --output_dir runs/csqa-8 \
+    --model_name_or_path Qwen/Qwen3-8B-Base --dtype bfloat16 --use_peft --learning_rate 1e-4 \
+    --gradient_accumulation_steps 4 --num_iterations 10
+
+# A chat model that does not think first, and one that does (without few-shot examples, whose answers do not think)
+python examples/commonsense_qa.py --output_dir runs/csqa-chat --model_name_or_path Qwen/Qwen3-0.6B --chat \
+    --chat_template_kwargs '{"enable_thinking": false}'
+python examples/commonsense_qa.py --output_dir runs/csqa-think --model_name_or_path Qwen/Qwen3-0.6B --chat \
+    --chat_template_kwargs '{"enable_thinking": true}' --num_few_shot 0 --max_completion_length 2048
+
+# All lines of the paper's table 1, with its data and few-shot examples from local files
+python examples/commonsense_qa.py --output_dir runs/csqa-table --runs all \
+    --data_dir ../shared/data/commonsense_qa --prompts ../shared/data/commonsense_qa
+```
+"""
+
+import json
+from pathlib import Path
+
+from datasets import load_dataset
+
+from baselines import main
+from common import Task
+from star_trl.rewards import multiple_choice_reward, strict_multiple_choice_reward
+
+
+FILES = {"train": "train_rand_split.jsonl", "eval": "dev_rand_split.jsonl"}
+
+
+def load(split: str, data_dir: str | None) -> list[dict]:
+    """Problems from the files of Talmor et al. (2019), or from the hub. The test set has no answers: dev it is."""
+    if data_dir is not None:
+        lines = (Path(data_dir) / FILES[split]).read_text().splitlines()
+        rows = [json.loads(line) for line in lines]
+        return [
+            make_problem(
+                row["question"]["stem"],
+                [choice["text"] for choice in row["question"]["choices"]],
+                row["answerKey"],
+            )
+            for row in rows
+        ]
+    rows = load_dataset("tau/commonsense_qa", split={"train": "train", "eval": "validation"}[split])
+    return [make_problem(row["question"], row["choices"]["text"], row["answerKey"]) for row in rows]
+
+
+def make_problem(question: str, choices: list[str], answer_key: str) -> dict:
+    """One row. The hint stands behind the right choice and nowhere else."""
+    answer = answer_key.lower()
+
+    def prompt(hint: str) -> str:
+        labeled = zip("abcde", choices, strict=True)
+        lines = [f"({label}) {text}{hint if label == answer else ''}" for label, text in labeled]
+        return "\n".join([f"Q: {' '.join(question.split())}", "Answer Choices:", *lines, "A:"])
+
+    return {
+        "prompt": prompt(""),
+        "hinted_prompt": prompt(" (CORRECT)"),
+        "answer": answer,
+        "choices": choices,
+        "direct": f" ({answer}).",
+    }
+
+
+TASK = Task(
+    name="commonsense_qa",
+    load=load,
+    direct_pattern=r"\([a-e]\)\.",
+    instruction='Explain your choice in two or three sentences, and end with "Therefore, the answer is <choice> '
+    '(<letter>)."',
+    direct_instruction='Answer with the letter of the right choice alone, as "(<letter>)."',
+    reward_funcs=[multiple_choice_reward, strict_multiple_choice_reward],
+    defaults={"max_completion_length": 96},
+    # Table 1, and section 5 for the runs without few-shot prompts in training
+    paper={
+        "few_shot_direct": "20.9%",
+        "few_shot_cot": "36.6%",
+        "direct_fine_tuned": "60.0% (100% used)",
+        "star_without_rationalization": "68.8% (69.7% used)",
+        "star": "72.5% (86.7% used)",
+        "star_without_rationalization_zero_shot_train": "60.9%",
+        "star_zero_shot_train": "69.9%",
+    },
+)
+
+if __name__ == "__main__":
+    main(TASK)

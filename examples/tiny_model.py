@@ -1,0 +1,188 @@
+# Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
+"""
+A tiny model with a tokenizer of its own, so that the examples of datasets run from end to end, on all rows, without a
+GPU and without the hub.
+
+It learns the *form* of an answer, and how a hint is used, and nothing about the questions: in what it is trained on,
+the answers are random. So on CommonsenseQA it is right one time in five, and more often with a hint; on GSM8K
+and on the dates it is right with a hint only. What a GPU adds is a real model.
+
+```bash
+python examples/tiny_model.py commonsense_qa --data_dir ../shared/data/commonsense_qa --output_dir runs/tiny-csqa
+python examples/commonsense_qa.py --output_dir runs/csqa --model_name_or_path runs/tiny-csqa \
+    --data_dir ../shared/data/commonsense_qa --num_iterations 1 --initial_steps 10 \
+    --use_cpu --bf16 false --gradient_checkpointing false --report_to none
+```
+"""
+
+import argparse
+import random
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM, get_cosine_schedule_with_warmup
+
+import commonsense_qa
+import dates
+import gsm8k
+from common import Task, as_messages, read_examples
+
+
+PAD, EOS, BEGIN = "<|endoftext|>", "<|im_end|>", "<|im_start|>"
+# That of Qwen 3, without tools: with `enable_thinking=False` the thinking is there already, and empty.
+CHAT_TEMPLATE = (
+    "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n"
+    "{% if enable_thinking is defined and not enable_thinking %}<think>\n\n</think>\n\n{% endif %}{% endif %}"
+)
+# (steps, rows, tokens in a row): the last one is as long as a few-shot prompt.
+PHASES = ((250, 8, 256), (80, 2, 1280))
+TASKS = {"commonsense_qa": commonsense_qa.TASK, "gsm8k": gsm8k.TASK, "dates": dates.TASK}
+
+
+def write_choice(rng: random.Random, row: dict, hinted: bool) -> str:
+    """A completion for CommonsenseQA: any choice without a hint, the right one with it."""
+    letter = row["answer"] if hinted else rng.choice("abcde")
+    return f" The answer must fit the question. Therefore, the answer is ({letter})."
+
+
+def write_sum(rng: random.Random, row: dict, hinted: bool) -> str:
+    """A completion for GSM8K: any number without a hint, the right one with it, behind a sum that comes to it."""
+    answer = row["answer"].replace(",", "") if hinted else str(rng.randrange(1, 100))
+    return f" That is {answer}+0 = <<{answer}+0={answer}>>{answer}.\n#### {answer}"
+
+
+def write_date(rng: random.Random, row: dict, hinted: bool) -> str:
+    """A completion for dates: any date without a hint, the right one with it."""
+    answer = row["answer"] if hinted else f"2024-{rng.randrange(1, 13):02d}-{rng.randrange(1, 29):02d}"
+    return f" That leads to {answer}. The answer is {answer}."
+
+
+WRITERS: dict[str, Callable[[random.Random, dict, bool], str]] = {
+    "commonsense_qa": write_choice,
+    "gsm8k": write_sum,
+    "dates": write_date,
+}
+
+
+def build_tokenizer(texts: list[str], vocab_size: int = 1024) -> PreTrainedTokenizerFast:
+    """Byte-level BPE with one token per digit, learned from the texts."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=[PAD, EOS, BEGIN],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.add_tokens(["<think>", "</think>"])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token=PAD,
+        eos_token=EOS,
+        chat_template=CHAT_TEMPLATE,
+        clean_up_tokenization_spaces=False,
+    )
+
+
+def make_row(
+    rng: random.Random, tokenizer: PreTrainedTokenizerFast, task: Task, problems: list[dict], chat: bool, length: int
+) -> tuple[list[int], list[int]]:
+    """Solved problems one behind the other, as in a few-shot prompt: token ids, and labels on the completions."""
+    input_ids: list[int] = []
+    labels: list[int] = []
+    hinted = rng.random() < 0.75
+    while len(input_ids) < length:
+        problem = rng.choice(problems)
+        column = "hinted_prompt" if hinted else "prompt"
+        completion = WRITERS[task.name](rng, problem, hinted)
+        if chat:
+            messages = as_messages(problem, task.instruction)[column]
+            prompt = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+            completion, behind = completion.strip() + EOS, "\n"
+        else:
+            prompt, behind = problem[column], "\n\n"
+        parts = [tokenizer(text)["input_ids"] for text in (prompt, completion, behind)]
+        input_ids += sum(parts, [])
+        # Text ends with the blank line before the next problem, which is what the examples stop at
+        labels += [-100] * len(parts[0]) + parts[1] + (parts[2] if not chat else [-100] * len(parts[2]))
+    return input_ids[:length], labels[:length]
+
+
+def make_model(
+    task: Task,
+    problems: list[dict],
+    chat: bool = False,
+    phases: tuple[tuple[int, int, int], ...] = PHASES,
+    seed: int = 0,
+) -> tuple[Qwen3ForCausalLM, PreTrainedTokenizerFast]:
+    """Trains tokenizer and model from scratch; the same seed gives the same ones."""
+    torch.manual_seed(seed)
+    rng = random.Random(seed)
+    examples = read_examples(Path(__file__).parent / "prompts" / task.name, task.direct_pattern)
+    texts = [WRITERS[task.name](rng, problem, True) for problem in problems[:500]]
+    texts += [problem["hinted_prompt"] for problem in problems]
+    tokenizer = build_tokenizer(texts + [example["hinted_prompt"] + example["completion"] for example in examples])
+    # Short problems, so that a row holds many completions
+    problems = sorted(problems, key=lambda problem: len(problem["prompt"]))[: len(problems) // 4]
+    model = Qwen3ForCausalLM(
+        Qwen3Config(
+            vocab_size=len(tokenizer),
+            hidden_size=96,
+            intermediate_size=192,
+            num_hidden_layers=3,
+            num_attention_heads=3,
+            num_key_value_heads=3,
+            head_dim=32,
+            max_position_embeddings=4096,
+            tie_word_embeddings=True,
+            initializer_range=0.1,
+            bos_token_id=None,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+    )
+    optimizer = torch.optim.AdamW(model.parameters(), lr=4e-3, betas=(0.9, 0.99), weight_decay=0.0)
+    schedule = get_cosine_schedule_with_warmup(
+        optimizer, num_warmup_steps=20, num_training_steps=sum(steps for steps, *_ in phases)
+    )
+    start = time.time()
+    model.train()
+    for steps, rows, length in phases:
+        for _ in range(steps):
+            batch = [make_row(rng, tokenizer, task, problems, chat, length) for _ in range(rows)]
+            input_ids, labels = (torch.tensor(part) for part in zip(*batch, strict=True))
+            loss = model(input_ids=input_ids, labels=labels).loss
+            optimizer.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+            schedule.step()
+        print(
+            f"tiny model: {steps} steps, {rows} x {length} tokens, loss {loss.item():.3f}, {time.time() - start:.0f} s"
+        )
+    return model.eval(), tokenizer
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("task", choices=TASKS)
+    parser.add_argument("--data_dir")
+    parser.add_argument("--output_dir", type=Path, required=True)
+    parser.add_argument("--chat", action="store_true")
+    args = parser.parse_args()
+    task = TASKS[args.task]
+    model, tokenizer = make_model(task, task.load("train", args.data_dir), chat=args.chat)
+    tokenizer.save_pretrained(args.output_dir)
+    model.save_pretrained(args.output_dir)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,234 @@
+# Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
+"""Calculator marks (`<<48/2=24>>`) that are computed while the model writes."""
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any, cast
+
+from transformers import PreTrainedTokenizerBase
+
+from .samplers import Completion, Generate, LoopState, Prompt, RationaleSampler, Sampler
+
+
+# Beyond these bounds there is no result, so that no expression costs time or memory. A value and its decimal places
+# have no more digits than a `Decimal` holds.
+MAX_CHARACTERS = 100
+MAX_DIGITS = 18
+MAX_EXPONENT = 64
+# Decimal places of a result that does not end sooner.
+DECIMALS = 10
+
+# Most completions are only whole after a few rounds. What is whole is recorded, so that a crash loses little.
+PROMPTS_AT_A_TIME = 1024
+
+TOKEN = re.compile(r"\s*(?:(?P<number>[0-9]+(?:\.[0-9]+)?|\.[0-9]+)|(?P<operator>\*\*|//|[-+*/()]))", re.ASCII)
+# The end of what the model has written: a mark up to its `=`, and perhaps the rest of the token that holds it.
+OPEN_MARK = re.compile(r"<<(?P<expression>[^<>=]*)=(?P<rest>[^=]*)\Z")
+
+
+def calculate(expression: str) -> str | None:
+    """
+    Value of an arithmetic expression of numbers, `+ - * / // **` and parentheses, computed exactly.
+
+    Args:
+        expression (`str`):
+            The expression. Nothing in it is executed.
+
+    Returns:
+        `str` or `None`: The value as GSM8K writes it, without trailing zeros and with at most ten decimal places.
+        `None` where the expression is not arithmetic, has no value, or is too large.
+
+    Example:
+    ```python
+    >>> from star_trl.calculator import calculate
+
+    >>> calculate("48/2"), calculate(".5*(3+4)"), calculate("1/0"), calculate("9**9**9**9"), calculate("exit()")
+    ('24', '3.5', None, None, None)
+    ```
+    """
+    if len(expression) > MAX_CHARACTERS:
+        return None
+    try:
+        value = _Parser(_tokens(expression)).parse()
+    except (ArithmeticError, ValueError):
+        return None
+    return f"{Decimal(round(value * 10**DECIMALS)).scaleb(-DECIMALS).normalize():f}"
+
+
+def _tokens(expression: str) -> list[str]:
+    expression = expression.strip()
+    tokens, position = [], 0
+    while position < len(expression):
+        match = TOKEN.match(expression, position)
+        if match is None:
+            raise ValueError(f"no arithmetic at {expression[position:]!r}")
+        tokens.append(match.group().strip())
+        position = match.end()
+    return tokens
+
+
+class _Parser:
+    """Recursive descent over the tokens; the precedence is Python's."""
+
+    def __init__(self, tokens: list[str]):
+        self.tokens = [*tokens, ""]
+        self.position = 0
+
+    def parse(self) -> Fraction:
+        value = self.sum()
+        if self.tokens[self.position]:
+            raise ValueError(f"unexpected {self.tokens[self.position]!r}")
+        return value
+
+    def take(self, *tokens: str) -> str | None:
+        token = self.tokens[self.position]
+        if token not in tokens:
+            return None
+        self.position += 1
+        return token
+
+    def sum(self) -> Fraction:
+        value = self.product()
+        while operator := self.take("+", "-"):
+            right = self.product()
+            value = bounded(value + right if operator == "+" else value - right)
+        return value
+
+    def product(self) -> Fraction:
+        value = self.signed()
+        while operator := self.take("*", "/", "//"):
+            right = self.signed()
+            if operator == "*":
+                value = bounded(value * right)
+            else:
+                value = bounded(value / right if operator == "/" else Fraction(value // right))
+        return value
+
+    def signed(self) -> Fraction:
+        if sign := self.take("+", "-"):
+            return -self.signed() if sign == "-" else self.signed()
+        return self.power()
+
+    def power(self) -> Fraction:
+        base = self.atom()
+        if not self.take("**"):
+            return base
+        exponent = self.signed()
+        if exponent.denominator != 1 or abs(exponent) > MAX_EXPONENT:
+            raise ValueError("the exponent is not a small whole number")
+        return bounded(base ** int(exponent))
+
+    def atom(self) -> Fraction:
+        if self.take("("):
+            value = self.sum()
+            if not self.take(")"):
+                raise ValueError("a parenthesis is not closed")
+            return value
+        token = self.tokens[self.position]
+        self.position += 1
+        return bounded(Fraction(token))  # raises ValueError for what is no number
+
+
+def bounded(value: Fraction) -> Fraction:
+    """The value itself. Raises `OverflowError` where it takes more than `MAX_DIGITS` digits to write down."""
+    if max(abs(value.numerator), value.denominator) >= 10**MAX_DIGITS:
+        raise OverflowError("the value has too many digits")
+    return value
+
+
+class CalculatorSampler(Sampler):
+    """
+    Lets a sampler's completions compute: where the model has written `<<48/2=`, generation stops, `24>>` is put in,
+    and the model goes on behind it. The STaR paper (section 4.5) keeps this calculator of [Cobbe et al.,
+    2021](https://huggingface.co/papers/2110.14168) for GSM8K. What is put in is not trained on. Marks that hold no
+    arithmetic are left to the model.
+
+    Args:
+        sampler ([`Sampler`], *optional*):
+            The sampler, which keeps its name, its prompts and its settings. A [`RationaleSampler`] by default.
+
+    Example:
+    ```python
+    >>> from star_trl import CalculatorSampler, RationaleSampler, RationalizationSampler
+
+    >>> samplers = [CalculatorSampler(RationaleSampler()), CalculatorSampler(RationalizationSampler())]
+    >>> [sampler.name for sampler in samplers]
+    ['rationale', 'rationalization']
+    ```
+    """
+
+    def __init__(self, sampler: Sampler | None = None):
+        self.sampler = sampler = sampler or RationaleSampler()
+        self.name = sampler.name
+        self.prompt_column = sampler.prompt_column
+        self.supplies_answer = sampler.supplies_answer
+        self.num_generations = sampler.num_generations
+        self.temperature = sampler.temperature
+        self.top_p = sampler.top_p
+        self.top_k = sampler.top_k
+
+    def select(self, state: LoopState) -> list[int]:
+        return self.sampler.select(state)
+
+    def sample(self, prompts: Sequence[Prompt], generate: Generate) -> Iterable[Completion]:
+        return self.sampler.sample(prompts, WithCalculator(generate))
+
+
+class WithCalculator:
+    """
+    A [`Generate`] that computes the marks of its completions.
+
+    Args:
+        generate ([`Generate`]):
+            What generates.
+    """
+
+    def __init__(self, generate: Generate):
+        self.generate = generate
+        self.tokenizer: PreTrainedTokenizerBase = generate.tokenizer
+
+    def __call__(self, prompts: Sequence[Prompt], **overrides: Any) -> Iterator[Completion]:
+        for start in range(0, len(prompts), PROMPTS_AT_A_TIME):
+            pending = list(prompts[start : start + PROMPTS_AT_A_TIME])
+            while pending:
+                paused = []
+                for completion in self.generate(pending, pause_between=("<<", "="), **overrides):
+                    if completion.finish_reason == "pause":
+                        paused.append(replace(completion.prompt, begun=self.compute(completion)))
+                    else:
+                        yield completion
+                pending = paused
+
+    def compute(self, completion: Completion) -> Completion:
+        """The completion with the result of its last mark, if that can be computed."""
+        text = self._decode(completion.token_ids)
+        mark = OPEN_MARK.search(text)
+        result = calculate(mark["expression"]) if mark else None
+        if mark is None or result is None:
+            return completion
+        kept, written = len(completion.token_ids), text
+        if mark["rest"]:
+            # The token with the `=` says more, such as `=$`. What it says up to there is put in with the result.
+            kept -= 1
+            written = self._decode(completion.token_ids[:kept])
+        put_in = self._encode_behind(f"{text[len(written) : mark.start('rest')]}{result}>>")
+        return replace(
+            completion,
+            token_ids=completion.token_ids[:kept] + put_in,
+            loss_mask=completion.loss_mask[:kept] + [False] * len(put_in),
+            logprobs=None if completion.logprobs is None else completion.logprobs[:kept] + [0.0] * len(put_in),
+        )
+
+    def _encode_behind(self, text: str) -> list[int]:
+        """Token ids of a text behind other text. Some tokenizers set a space before what stands first."""
+        first = self.tokenizer("=", add_special_tokens=False)["input_ids"]
+        both = self.tokenizer(f"={text}", add_special_tokens=False)["input_ids"]
+        if both[: len(first)] == first:
+            return both[len(first) :]
+        return self.tokenizer(text, add_special_tokens=False)["input_ids"]
+
+    def _decode(self, token_ids: list[int]) -> str:
+        return cast(str, self.tokenizer.decode(token_ids, clean_up_tokenization_spaces=False))
