@@ -37,7 +37,7 @@ python examples/commonsense_qa.py --output_dir runs/csqa-think --model_name_or_p
 
 # All lines of the paper's table 1, with its data and few-shot examples from local files
 python examples/commonsense_qa.py --output_dir runs/csqa-table --runs all \
-    --data_dir ../shared/data/commonsense_qa --prompts ../shared/data/commonsense_qa
+    --data_dir path/to/commonsense_qa --prompts path/to/commonsense_qa
 ```
 """
 

@@ -34,7 +34,7 @@ python examples/gsm8k.py --output_dir runs/gsm8k-think --model_name_or_path Qwen
 
 # All lines of the paper's table 2, with its data and few-shot examples from local files
 python examples/gsm8k.py --output_dir runs/gsm8k-table --runs all \
-    --data_dir ../shared/data/gsm8k --prompts ../shared/data/gsm8k
+    --data_dir path/to/gsm8k --prompts path/to/gsm8k
 ```
 
 The calculator computes the marks while the model writes; `--calculator false` leaves them to the model.

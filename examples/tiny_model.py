@@ -8,9 +8,9 @@ the answers are random. So on CommonsenseQA it is right one time in five, and mo
 and on the dates it is right with a hint only. What a GPU adds is a real model.
 
 ```bash
-python examples/tiny_model.py commonsense_qa --data_dir ../shared/data/commonsense_qa --output_dir runs/tiny-csqa
+python examples/tiny_model.py commonsense_qa --data_dir path/to/commonsense_qa --output_dir runs/tiny-csqa
 python examples/commonsense_qa.py --output_dir runs/csqa --model_name_or_path runs/tiny-csqa \
-    --data_dir ../shared/data/commonsense_qa --num_iterations 1 --initial_steps 10 \
+    --data_dir path/to/commonsense_qa --num_iterations 1 --initial_steps 10 \
     --use_cpu --bf16 false --gradient_checkpointing false --report_to none
 ```
 """
