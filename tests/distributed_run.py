@@ -4,6 +4,7 @@
 import json
 import os
 import sys
+import time
 from pathlib import Path
 
 import torch
@@ -23,11 +24,23 @@ def survives(completions, **kwargs):
     return [1.0] * len(completions)
 
 
+def survives_slowly(completions, **kwargs):
+    """Keeps one process much longer than `ddp_timeout` in the first phase."""
+    if torch.distributed.get_rank() == 1 and not survives_slowly.waited:
+        survives_slowly.waited = True
+        time.sleep(3 * DDP_TIMEOUT)
+    return survives(completions)
+
+
+DDP_TIMEOUT = 8
+survives_slowly.waited = False
+
+
 def train(backend: str, output_dir: Path) -> None:
     """Two outer iterations of a model that really generates, and how its weights were at the start of each."""
     # Completions end at the first of these letters, so that they are short and of different lengths.
     stop_strings = list("abcdefghijklmnopqrstuvwxyz0123456789")
-    settings = {}
+    settings = {"ddp_timeout": DDP_TIMEOUT} if backend == "slow" else {}
     if backend.startswith("zero"):
         settings["deepspeed"] = {
             "zero_optimization": {"stage": int(backend[-1])},
@@ -55,7 +68,7 @@ def train(backend: str, output_dir: Path) -> None:
             disable_tqdm=True,
             **settings,
         ),
-        reward_funcs=survives,
+        reward_funcs=survives_slowly if backend == "slow" else survives,
         samplers=[RationaleSampler(num_generations=3, temperature=1.0)],
         few_shot_examples=EXAMPLES,
         # Five problems do not divide evenly.

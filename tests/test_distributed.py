@@ -60,5 +60,10 @@ def test_two_processes_sample_what_one_does(one_process, tmp_path, backend, kind
     assert len({len(sample.completion_ids) for sample in samples}) > 1
 
 
+def test_a_slow_process_does_not_time_the_others_out(tmp_path):
+    """It takes three times the timeout of the collectives."""
+    launch("slow", tmp_path / "out", num_processes=2)
+
+
 def test_a_model_sharded_by_fsdp_2_generates(tmp_path):
     launch("fsdp2", tmp_path / "out", num_processes=2)

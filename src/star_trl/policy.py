@@ -12,6 +12,7 @@ from transformers import PreTrainedModel, Trainer
 from trl.models import unwrap_model_for_generation
 
 from .star_config import as_dict
+from .waiting import wait_for_all
 
 
 @contextmanager
@@ -19,7 +20,7 @@ def policy(trainer: Trainer) -> Iterator[PreTrainedModel]:
     """
     The model of a trainer, while the context is open: unwrapped, in evaluation mode, under the precision that it is
     trained with. Parameters that are sharded (FSDP 2, DeepSpeed ZeRO-3) are gathered once and held whole, so that no
-    process waits for another one while they generate different numbers of tokens.
+    process waits for another one while they generate different numbers of tokens. At its end they do.
 
     Args:
         trainer ([`~transformers.Trainer`]):
@@ -41,6 +42,7 @@ def policy(trainer: Trainer) -> Iterator[PreTrainedModel]:
         model.eval()
         try:
             yield model
+            wait_for_all()
         finally:
             model.train(was_training)
 

@@ -283,7 +283,6 @@ class STaRTrainer(SFTTrainer):
                 completions = sampler.sample(prompts, generate)
                 for sample in self._scored(completions, sampler, iteration, len(prompts), recorded):
                     num_new_tokens += len(sample.completion_ids)
-            self.accelerator.wait_for_everyone()
             samples = self.ledger.read(iteration)
         self._warn(signs_in_samples(samples, self.samplers, self.problems, candidates))
         if iteration == 1 and self.eval_dataset is None and not self.samplers[0].supplies_answer:
