@@ -1,8 +1,7 @@
 # Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
-"""What `test_distributed.py` starts in several processes: `torchrun distributed_run.py BACKEND OUTPUT_DIR`."""
+"""What `test_distributed.py` starts in several processes: `distributed_run.py BACKEND BASE_MODEL OUTPUT_DIR`."""
 
 import json
-import os
 import sys
 import time
 from datetime import timedelta
@@ -37,24 +36,15 @@ TIMEOUT = timedelta(seconds=8)
 survives_slowly.waited = False
 
 
-def train(backend: str, output_dir: Path) -> None:
+def train(backend: str, base_model: str, output_dir: Path) -> None:
     """Two outer iterations of a model that really generates, and how its weights were at the start of each."""
     # Completions end at the first of these letters, so that they are short and of different lengths.
     stop_strings = list("abcdefghijklmnopqrstuvwxyz0123456789")
-    settings = {}
     if backend == "slow":
         # On a CPU, `ddp_timeout` does not reach the process group.
         torch.distributed.init_process_group("gloo", timeout=TIMEOUT)
-    if backend.startswith("zero"):
-        settings["deepspeed"] = {
-            "zero_optimization": {"stage": int(backend[-1])},
-            "zero_allow_untested_optimizer": True,
-            "train_micro_batch_size_per_gpu": "auto",
-            "gradient_accumulation_steps": "auto",
-        }
-    tokenizer = build_tokenizer()
     trainer = STaRTrainer(
-        model=build_model(tokenizer),
+        model=base_model,
         args=STaRConfig(
             output_dir=str(output_dir),
             num_iterations=2,
@@ -70,7 +60,6 @@ def train(backend: str, output_dir: Path) -> None:
             use_cpu=True,
             report_to="none",
             disable_tqdm=True,
-            **settings,
         ),
         reward_funcs=survives_slowly if backend == "slow" else survives,
         samplers=[RationaleSampler(num_generations=3, temperature=1.0)],
@@ -78,7 +67,6 @@ def train(backend: str, output_dir: Path) -> None:
         # Five problems do not divide evenly.
         train_dataset=Dataset.from_list([*PROBLEMS, {**PROBLEMS[0], "prompt": "Q: 3+3?\nA:"}]),
         eval_dataset=Dataset.from_list(PROBLEMS),
-        processing_class=tokenizer,
     )
     original = OriginalWeights(trainer.model).digest()
     trainer.train()
@@ -132,11 +120,10 @@ def fsdp2(output_dir: Path) -> None:
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("DS_ACCELERATOR", "cpu")
-    backend, output_dir = sys.argv[1], Path(sys.argv[2])
+    backend, base_model, output_dir = sys.argv[1], sys.argv[2], Path(sys.argv[3])
     if backend == "fsdp2":
         fsdp2(output_dir)
     else:
-        train(backend, output_dir)
+        train(backend, base_model, output_dir)
     # Left open, its threads sometimes abort the process at its end.
     torch.distributed.destroy_process_group()
