@@ -4,7 +4,7 @@ BIN := .venv/bin
 export HF_HUB_OFFLINE ?= 1
 export HF_HUB_DISABLE_TELEMETRY ?= 1
 
-.PHONY: install demo test quality clean
+.PHONY: install demo test quality reproduce-arithmetic clean
 
 install: .venv/.installed
 
@@ -16,6 +16,11 @@ install: .venv/.installed
 
 demo: install
 	$(BIN)/python examples/arithmetic.py --output_dir runs/demo
+
+# Up to two hours on two cores. An interrupted run goes on where it stopped.
+reproduce-arithmetic: install
+	$(BIN)/python examples/arithmetic_reproduction.py $(if $(SETTING),--setting $(SETTING)) --seed $(or $(SEED),0)
+	$(BIN)/python examples/arithmetic_report.py
 
 test: install
 	$(BIN)/pytest -m "not slow"

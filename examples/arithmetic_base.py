@@ -192,14 +192,14 @@ def train_base_model(
     return model.eval()
 
 
-def make_base_model(path: Path, seed: int = 0) -> Path:
+def make_base_model(path: Path, seed: int = 0, phases: tuple[tuple, ...] = PHASES) -> Path:
     """Trains the base model and saves it under `path`, unless there is one already."""
     if (path / "config.json").exists():
         print(f"Base model: {path} (made before; delete it to make it again)")
         return path
     print(f"Base model: training it from scratch, for {path}")
     tokenizer = build_tokenizer()
-    model = train_base_model(tokenizer, seed)
+    model = train_base_model(tokenizer, seed, phases)
     tokenizer.save_pretrained(path)
     model.save_pretrained(path)
     return path

@@ -145,8 +145,8 @@ def test_held_out_problems_are_not_training_problems():
 
 def test_the_example_runs_and_reports(tmp_path, monkeypatch, capsys):
     # Enough for a base model that solves some sums of one digit, so that something survives the filter.
-    train = partial(arithmetic_base.train_base_model, phases=((120, 32, 32, (1,)), (60, 16, 64, (1,))))
-    monkeypatch.setattr(arithmetic_base, "train_base_model", train)
+    make = partial(arithmetic_base.make_base_model, phases=((120, 32, 32, (1,)), (60, 16, 64, (1,))))
+    monkeypatch.setattr(arithmetic, "make_base_model", make)
     output_dir = tmp_path / "demo"
     arguments = {
         "output_dir": output_dir,

@@ -1,0 +1,185 @@
+# Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
+#
+# /// script
+# dependencies = ["star-trl[examples]"]
+# ///
+"""
+Figures and tables of `docs/arithmetic_paper.md` from `docs/results/arithmetic.json`. Its text is written by hand;
+what stands between `<!-- table: NAME -->` and `<!-- end -->` is replaced.
+
+```bash
+python examples/arithmetic_report.py
+```
+"""
+
+import json
+import re
+from collections import defaultdict
+from pathlib import Path
+from statistics import mean
+
+import matplotlib.pyplot as plt
+
+from arithmetic_reproduction import BASELINES, RESULTS, SETTINGS, TRAINED_DIGITS
+
+
+DOCS = RESULTS.parents[1]
+TITLES = {**{name: setting.title for name, setting in SETTINGS.items()}, **BASELINES}
+
+
+def overall(iteration: dict) -> float:
+    """Mean accuracy over one to five digits, each number of digits counting alike."""
+    return mean(iteration["accuracy"][str(digits)] for digits in range(1, TRAINED_DIGITS + 1))
+
+
+def spread(values: list[float]) -> str:
+    """`96%`, or with several seeds `96% (94-97)`."""
+    percent = [100 * value for value in values]
+    text = f"{mean(percent):.0f}%"
+    return text if len(values) == 1 else f"{text} ({min(percent):.0f}-{max(percent):.0f})"
+
+
+def draw_by_digits(runs: dict[str, list[dict]], settings: list[str], path: Path) -> None:
+    """Accuracy by digits over the iterations, one panel for each setting: the mean of the seeds, and their range."""
+    settings = [name for name in settings if name in runs]
+    if not settings:
+        return
+    figure, panels = plt.subplots(
+        1, len(settings), figsize=(1 + 5 * len(settings), 4.2), sharey=True, layout="constrained", squeeze=False
+    )
+    shown = sorted({int(digits) for name in settings for digits in runs[name][0]["iterations"][0]["accuracy"]})
+    colors = plt.get_cmap("viridis")
+    for panel, name in zip(panels[0], settings, strict=True):
+        length = min(len(run["iterations"]) for run in runs[name])
+        for digits in shown:
+            curves = [
+                [100 * row["accuracy"].get(str(digits), float("nan")) for row in run["iterations"][:length]]
+                for run in runs[name]
+            ]
+            by_iteration = list(zip(*curves, strict=True))
+            color = colors((digits - 1) / len(shown))
+            trained = digits <= SETTINGS[name].trained_digits
+            style = {"marker": "o", "linestyle": "-" if trained else ":", "color": color}
+            label = f"{digits} digit{'s' if digits > 1 else ''}{'' if trained else ', never trained on'}"
+            panel.plot(range(length), [mean(values) for values in by_iteration], label=label, **style)
+            if len(curves) > 1:
+                low, high = zip(*((min(values), max(values)) for values in by_iteration), strict=True)
+                panel.fill_between(range(length), low, high, color=color, alpha=0.15, linewidth=0)
+        panel.set(title=TITLES[name], xlabel="outer iteration (0: base model)", ylim=(-3, 103))
+        panel.set_xticks(range(length))
+        panel.spines[["top", "right"]].set_visible(False)
+        panel.grid(axis="y", alpha=0.3)
+    panels[0][0].set_ylabel("accuracy on held-out sums (%)")
+    panels[0][-1].legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+
+
+def draw_settings(runs: dict[str, list[dict]], path: Path) -> None:
+    """Accuracy over one to five digits by iteration, one line for each setting."""
+    figure, axes = plt.subplots(figsize=(9.5, 4.8), layout="constrained")
+    for number, (name, seeds) in enumerate((name, seeds) for name, seeds in runs.items() if name in SETTINGS):
+        length = min(len(run["iterations"]) for run in seeds)
+        means = [100 * mean(overall(run["iterations"][row]) for run in seeds) for row in range(length)]
+        style = "-" if number < 10 else "--"
+        axes.plot(range(length), means, style, marker="o", markersize=4, color=f"C{number % 10}", label=TITLES[name])
+    axes.set(xlabel="outer iteration (0: base model)", ylabel="accuracy over 1 to 5 digits (%)", ylim=(-3, 103))
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="y", alpha=0.3)
+    axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5), fontsize="small")
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+
+
+def accuracy_table(runs: dict[str, list[dict]]) -> str:
+    """The last iteration of every setting."""
+    lines = [
+        "| setting | seeds | iterations | steps | 1 | 2 | 3 | 4 | 5 | 1-5 | 6 | 7 | 8 |",
+        "|" + "---|" * 13,
+    ]
+    for name, seeds in runs.items():
+        last = [run["iterations"][-1] for run in seeds]
+
+        def cell(digits: int, last: list[dict] = last) -> str:
+            return spread([row["accuracy"][str(digits)] for row in last])
+
+        steps = sum(row["steps"] for row in seeds[0]["iterations"])
+        cells = [TITLES[name], str(len(seeds)), str(last[0]["iteration"]), f"{steps:,}"]
+        cells += [cell(digits) for digits in range(1, 6)] + [spread([overall(row) for row in last])]
+        lines.append("| " + " | ".join(cells + [cell(digits) for digits in range(6, 9)]) + " |")
+    return "\n".join(lines)
+
+
+def iterations_table(runs: dict[str, list[dict]], settings: list[str]) -> str:
+    """Accuracy after every iteration, and what was kept in it."""
+    lines = ["| setting | iteration | 1 | 2 | 3 | 4 | 5 | 1-5 | training problems used |", "|" + "---|" * 9]
+    for name in settings:
+        seeds = runs.get(name, [])
+        for rows in zip(*(run["iterations"] for run in seeds), strict=False):
+            cells = [TITLES[name], str(rows[0]["iteration"])]
+            cells += [spread([row["accuracy"][str(digits)] for row in rows]) for digits in range(1, 6)]
+            cells += [spread([overall(row) for row in rows])]
+            used = [row["train_data_used"] for row in rows if "train_data_used" in row]
+            lines.append("| " + " | ".join([*cells, spread(used) if used else ""]) + " |")
+    return "\n".join(lines)
+
+
+def copying_table(runs: dict[str, list[dict]], setting: str) -> str:
+    """How often the last model of a setting writes the numbers down right, and adds them right (first seed)."""
+    last = runs[setting][0]["iterations"][-1]
+    lines = ["| digits | " + " | ".join(last["accuracy"]) + " |", "|" + "---|" * (len(last["accuracy"]) + 1)]
+    for title, values in (("numbers copied", last["operands_copied"]), ("sum right", last["accuracy"])):
+        lines.append(f"| {title} | " + " | ".join(f"{values[digits]:.0%}" for digits in last["accuracy"]) + " |")
+    return "\n".join(lines)
+
+
+def scratchpads_table(runs: dict[str, list[dict]]) -> str:
+    """Of the kept samples: how many have the right answer, the true scratchpad and the layout of the examples."""
+    lines = [
+        "| setting | sampler | iteration | yield | kept | right answer | true scratchpad | examples' layout |",
+        "|" + "---|" * 8,
+    ]
+    for name, seeds in runs.items():
+        for run in seeds[:1]:
+            rows = run["iterations"][1:]
+            for row in (rows[0], rows[-1]) if len(rows) > 1 else rows:
+                for sampler, values in row["samplers"].items():
+                    if "kept" in values:
+                        shares = [values[key] for key in ("right_answer", "true_scratchpad", "examples_layout")]
+                        cells = [TITLES[name], sampler, str(row["iteration"]), f"{values['yield']:.1%}"]
+                        cells += [f"{values['kept']:,}", *(f"{share:.1%}" for share in shares)]
+                        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def fill_in(page: str, tables: dict[str, str]) -> str:
+    """The page with its tables replaced. Raises `KeyError` for a table that it asks for and that is not made."""
+    return re.sub(
+        r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)",
+        lambda match: f"{match[1]}{tables[match[2]]}\n{match[3]}",
+        page,
+        flags=re.DOTALL,
+    )
+
+
+def main() -> None:
+    runs: dict[str, list[dict]] = defaultdict(list)
+    for run in json.loads(RESULTS.read_text())["runs"]:
+        runs[run["setting"]].append(run)
+    images = DOCS / "images"
+    draw_by_digits(runs, ["rationalization", "no_rationalization"], images / "arithmetic_figure_4.png")
+    draw_by_digits(runs, ["digits_added"], images / "arithmetic_figure_5.png")
+    draw_settings(runs, images / "arithmetic_settings.png")
+    page = DOCS / "arithmetic_paper.md"
+    tables = {
+        "last": accuracy_table(runs),
+        "figure_4": iterations_table(runs, ["rationalization", "no_rationalization"]),
+        "scratchpads": scratchpads_table(runs),
+        "copying": copying_table(runs, "rationalization"),
+    }
+    page.write_text(fill_in(page.read_text(), tables))
+    print(f"Figures in {images}, tables in {page}")
+
+
+if __name__ == "__main__":
+    main()

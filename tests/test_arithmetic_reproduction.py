@@ -1,0 +1,178 @@
+# Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
+"""The reproduction of section 4.3: its data, what it measures of the scratchpads, its results file and its page."""
+
+import json
+import random
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from star_trl.ledger import Ledger, Sample
+
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
+pytest.importorskip("matplotlib")
+
+import arithmetic  # noqa: E402
+import arithmetic_base  # noqa: E402
+import arithmetic_report as report  # noqa: E402
+import arithmetic_reproduction as reproduction  # noqa: E402
+
+
+@pytest.fixture
+def tiny(monkeypatch, tmp_path):
+    """Settings that take seconds: a base model that solves some sums of one digit, and few problems."""
+    monkeypatch.setattr(reproduction, "RESULTS", tmp_path / "docs" / "results" / "arithmetic.json")
+    monkeypatch.setattr(reproduction, "BASE_PHASES", ((120, 32, 32, (1,)), (60, 16, 64, (1,))))
+    for name, value in {
+        "PROBLEMS_PER_DIGIT": 12,
+        "PROBLEMS_PER_ITERATION": 10,
+        "HELD_OUT": 4,
+        "HELD_OUT_LONGER": 2,
+    }.items():
+        monkeypatch.setattr(reproduction, name, value)
+    smaller = {"num_iterations": 1, "num_problems_per_iteration": 30, "initial_steps": 2, "max_completion_length": 40}
+    monkeypatch.setattr(reproduction, "CONFIG", {**reproduction.CONFIG, **smaller})
+
+    def run(*argv: str) -> None:
+        monkeypatch.setattr(sys, "argv", ["", *argv, "--output_dir", str(tmp_path / "runs")])
+        reproduction.main()
+
+    return run
+
+
+def test_figure_4_and_the_baselines_run_and_are_merged(tiny):
+    tiny()
+    runs = {run["setting"]: run for run in reproduction.read_results()}
+    assert list(runs) == ["rationalization", "no_rationalization", "direct", "few_shot"]
+    star = runs["rationalization"]["iterations"]
+    assert [row["iteration"] for row in star] == [0, 1]
+    assert set(star[1]["accuracy"]) == {str(digits) for digits in range(1, 9)}
+    assert star[1]["samplers"]["rationale"]["kept"] > 0
+    assert runs["direct"]["iterations"][0]["steps"] == star[1]["steps"] == 2
+
+    # Again, with another seed: nothing is lost, nothing is there twice.
+    tiny("--setting", "few_shot", "--seed", "1")
+    tiny("--setting", "few_shot", "--seed", "1")
+    keys = [(run["setting"], run["seed"]) for run in reproduction.read_results()]
+    assert sorted(keys) == sorted({*((setting, 0) for setting in runs), ("few_shot", 1)})
+
+
+def test_the_direct_baseline_needs_the_steps_of_star(tiny, monkeypatch):
+    monkeypatch.setattr(reproduction, "make_base_model", lambda path, **kwargs: path)
+    with pytest.raises(SystemExit, match="Run that first"):
+        tiny("--setting", "direct")
+
+
+@pytest.mark.parametrize("setting", sorted(set(reproduction.SETTINGS) - set(reproduction.FIGURE_4)))
+def test_every_setting_makes_a_trainer(setting, tmp_path, monkeypatch):
+    """And its samplers choose problems; whole runs of each would take too long here."""
+    monkeypatch.setattr(reproduction, "PROBLEMS_PER_DIGIT", 8)
+    monkeypatch.setattr(reproduction, "PROBLEMS_PER_ITERATION", 5)
+    made = {}
+
+    def evaluate_the_base_only(self, **kwargs):
+        made.update(trainer=self)
+        (tmp_path / "run" / "iteration-000").mkdir(parents=True)
+        (tmp_path / "run" / "iteration-000" / "metrics.json").write_text('{"iteration": 0, "eval_accuracy/1": 1.0}')
+
+    monkeypatch.setattr(reproduction.STaRTrainer, "train", evaluate_the_base_only)
+    monkeypatch.setattr(reproduction, "judge_scratchpads", lambda path: {})
+    monkeypatch.setattr(reproduction, "operands_copied", lambda trainer, problems: {})
+    base = arithmetic_base.make_base_model(tmp_path / "base", phases=((1, 2, 32, (1,)),))
+    (row,) = reproduction.run_star(setting, 0, base, tmp_path / "run")
+    assert row["accuracy"] == {"1": 1.0} and row["samplers"] == {}
+    state = reproduction.LoopState(
+        iteration=2,
+        problems=made["trainer"].problems,
+        candidates=list(range(len(made["trainer"].problems))),
+        solved=set(),
+        rng=random.Random(0),
+        ledger=made["trainer"].ledger,
+    )
+    assert all(sampler.select(state) for sampler in made["trainer"].samplers)
+
+
+def test_digits_are_added_and_the_number_of_problems_is_fixed(monkeypatch):
+    monkeypatch.setattr(reproduction, "PROBLEMS_PER_DIGIT", 30)
+    monkeypatch.setattr(reproduction, "PROBLEMS_PER_ITERATION", 100)
+    problems, _, _ = reproduction.make_datasets(0, trained_digits=8, evaluated_digits=10)
+    rationales, rationalizations = reproduction.SETTINGS["digits_added"].samplers()
+
+    def state(iteration: int, solved: set[int]) -> reproduction.LoopState:
+        return reproduction.LoopState(
+            iteration=iteration,
+            problems=problems,
+            candidates=list(range(len(problems))),
+            solved=solved,
+            rng=random.Random(0),
+            ledger=None,
+        )
+
+    for iteration, most in {1: 5, 3: 5, 4: 6, 6: 8, 8: 8}.items():
+        chosen = rationales.select(state(iteration, set()))
+        assert len(chosen) == 100 and max(problems["digits"][index] for index in chosen) == most
+        unsolved = rationalizations.select(state(iteration, set(chosen[:40])))
+        assert unsolved == chosen[40:]
+
+
+def test_held_out_problems_are_not_training_problems():
+    train, held_out, examples = reproduction.make_datasets(0, trained_digits=3, evaluated_digits=4)
+    assert not {row["prompt"] for row in train if row["digits"] > 1} & {row["prompt"] for row in held_out}
+    assert not {example["prompt"] for example in examples.values()} & {row["prompt"] for row in held_out}
+    assert set(held_out["digits"]) == {1, 2, 3, 4} and set(train["digits"]) == {1, 2, 3}
+    assert "completion" not in train.column_names
+
+
+def test_scratchpads_are_judged(tmp_path):
+    """A true one, one that is right by luck, one in another layout, and a wrong answer that a majority gave."""
+    problem = arithmetic.make_problem(62, 25)
+    true = problem["completion"]
+    written = [
+        true,
+        true.replace("8 7 C: 0", "8 7 C: 1"),
+        f"<scratch>\n</scratch>\n{problem['answer']}",
+        "8 8",
+    ]
+    samples = [
+        Sample(
+            iteration=1,
+            problem_id=0,
+            sampler="rationale",
+            sample_index=index,
+            prompt=problem["prompt"],
+            hint_shown=False,
+            completion=completion,
+            completion_ids=[],
+            loss_mask=[],
+            finish_reason="eos",
+            rewards={"scratchpad_answer_reward": 1.0},
+            reward=1.0,
+            kept=True,
+            drop_reason=None,
+            extra={},
+        )
+        for index, completion in enumerate(written)
+    ]
+    Ledger(str(tmp_path), 0, 1).append(samples)
+    judged = reproduction.judge_scratchpads(tmp_path)[1, "rationale"]
+    assert judged == {"kept": 4, "right_answer": 0.75, "true_scratchpad": 0.25, "examples_layout": 0.5}
+
+
+def test_the_committed_page_is_made_from_the_committed_results(tmp_path, monkeypatch):
+    page = (report.DOCS / "arithmetic_paper.md").read_text()
+    (tmp_path / "images").mkdir()
+    monkeypatch.setattr(report, "DOCS", tmp_path)
+    (tmp_path / "arithmetic_paper.md").write_text(page)
+    report.main()
+    assert (tmp_path / "arithmetic_paper.md").read_text() == page
+    for image in re.findall(r"images/(\w+\.png)", page):
+        assert (tmp_path / "images" / image).exists()
+
+
+def test_results_are_those_of_known_settings():
+    for run in json.loads(reproduction.RESULTS.read_text())["runs"]:
+        assert run["setting"] in {*reproduction.SETTINGS, *reproduction.BASELINES}
+        assert all(0 <= value <= 1 for row in run["iterations"] for value in row["accuracy"].values())
