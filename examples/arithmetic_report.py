@@ -19,6 +19,7 @@ from pathlib import Path
 from statistics import mean
 
 import matplotlib.pyplot as plt
+from matplotlib.ticker import MaxNLocator
 
 from arithmetic_reproduction import BASELINES, RESULTS, SETTINGS, TRAINED_DIGITS
 
@@ -76,14 +77,19 @@ def draw_by_digits(runs: dict[str, list[dict]], settings: list[str], path: Path)
 
 
 def draw_settings(runs: dict[str, list[dict]], path: Path) -> None:
-    """Accuracy over one to five digits by iteration, one line for each setting."""
+    """Accuracy over one to five digits by iteration, one line for each setting, and the baselines as levels."""
     figure, axes = plt.subplots(figsize=(9.5, 4.8), layout="constrained")
     for number, (name, seeds) in enumerate((name, seeds) for name, seeds in runs.items() if name in SETTINGS):
         length = min(len(run["iterations"]) for run in seeds)
         means = [100 * mean(overall(run["iterations"][row]) for run in seeds) for row in range(length)]
         style = "-" if number < 10 else "--"
         axes.plot(range(length), means, style, marker="o", markersize=4, color=f"C{number % 10}", label=TITLES[name])
+    for style, name in zip((":", "-."), BASELINES, strict=True):
+        if name in runs:
+            level = 100 * mean(overall(run["iterations"][-1]) for run in runs[name])
+            axes.axhline(level, linestyle=style, color="0.4", label=TITLES[name])
     axes.set(xlabel="outer iteration (0: base model)", ylabel="accuracy over 1 to 5 digits (%)", ylim=(-3, 103))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", alpha=0.3)
     axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5), fontsize="small")
