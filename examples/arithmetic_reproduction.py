@@ -139,7 +139,9 @@ class Setting:
 
 SETTINGS = {
     "rationalization": Setting(title="STaR with rationalization"),
-    "no_rationalization": Setting(title="STaR without rationalization", samplers=lambda: [RationaleSampler()]),
+    "no_rationalization": Setting(
+        title="STaR without rationalization", samplers=lambda: [RationaleSampler()], config={"num_iterations": 6}
+    ),
     "many_first_steps": Setting(
         title="without rationalization, four times the first steps",
         samplers=lambda: [RationaleSampler()],
@@ -148,21 +150,29 @@ SETTINGS = {
     "temperature": Setting(
         title="4 samples at temperature 0.7 in place of rationalization",
         samplers=lambda: [RationaleSampler(num_generations=4, temperature=0.7)],
+        config={"num_iterations": 2},
     ),
     "majority_vote": Setting(
         title="majority of 8 samples in place of the ground truth",
         samplers=lambda: [MajorityVoteSampler(read_answer, num_generations=8, temperature=0.7)],
-        config={"max_samples_per_problem": 1},
+        config={"max_samples_per_problem": 1, "num_iterations": 2},
     ),
     "few_shot_first": Setting(
         title="few-shot example in the first iteration only, in no training sequence",
-        config={"few_shot_iterations": 1, "few_shot_train": False},
+        config={"few_shot_iterations": 1, "few_shot_train": False, "num_iterations": 3},
     ),
     "few_shot_untrained": Setting(
-        title="few-shot example in every iteration, in no training sequence", config={"few_shot_train": False}
+        title="few-shot example in every iteration, in no training sequence",
+        config={"few_shot_train": False, "num_iterations": 2},
     ),
-    "continued": Setting(title="training goes on from the last model", config={"reset_model": False}),
-    "no_hints_left": Setting(title="no hints left in training", samplers=lambda: star(p_show_hint=0.0)),
+    "continued": Setting(
+        title="training goes on from the last model", config={"reset_model": False, "num_iterations": 3}
+    ),
+    "no_hints_left": Setting(
+        title="no hints left in training",
+        samplers=lambda: star(p_show_hint=0.0),
+        config={"num_iterations": 3},
+    ),
     "digits_added": Setting(
         title="digits added during training",
         samplers=lambda: [DigitsAddedRationales(), DigitsAddedRationalizations(p_show_hint=P_SHOW_HINT)],
