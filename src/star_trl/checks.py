@@ -58,6 +58,13 @@ def check_problems(dataset: Any, name: str, columns: Sequence[str]) -> None:
                 )
 
 
+def named_datasets(eval_dataset: Dataset | dict[str, Dataset] | None) -> dict[str, Dataset]:
+    """The evaluation sets with the names that they have in messages."""
+    if isinstance(eval_dataset, dict):
+        return {f"eval_dataset[{name!r}]": dataset for name, dataset in eval_dataset.items()}
+    return {} if eval_dataset is None else {"eval_dataset": eval_dataset}
+
+
 def check_samplers(samplers: list[Sampler] | None, args: STaRConfig, has_hints: bool) -> tuple[list[Sampler], bool]:
     """
     The samplers to use.

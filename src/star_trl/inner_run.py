@@ -4,12 +4,16 @@ Lets `Trainer.train()` run as the inner loop of one outer iteration.
 
 `Trainer` treats every `train()` as a run of its own: a new `TrainerState`, `on_train_begin` and `on_train_end` for
 every callback (at which trackers close), evaluation and checkpoints by inner steps. Here a user's callbacks and
-trackers see the outer run, whose step is the sum of the inner steps and whose epoch is the outer iteration.
+trackers see the outer run, whose step is the sum of the inner steps and whose epoch is the outer iteration. The
+checkpoints of the inner run serve to resume it, and are deleted when the outer iteration has one of its own.
 """
 
 import copy
+import json
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from datasets import Dataset
@@ -17,14 +21,24 @@ from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState
 from transformers.trainer_callback import CallbackHandler, DefaultFlowCallback
 from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 
+from .run_state import write_json
+from .termination import Termination
 
-class _Forwarder(TrainerCallback):
+
+class InnerRun(TrainerCallback):
     """
     Passes step and log events of the inner run on to the callbacks of the outer one, which have a control of their
     own: the inner run's says "stop" at the end of each inner loop.
+
+    Attributes:
+        interrupted (`bool`):
+            Whether it ended early, at a termination.
     """
 
-    def __init__(self, trainer: Trainer):
+    def __init__(self, trainer: Trainer, checkpoints: "ResumeCheckpoints | None", termination: Termination):
+        self.checkpoints = checkpoints
+        self.termination = termination
+        self.interrupted = False
         self.handler = trainer.callback_handler
         self.args = trainer.args
         self.state = trainer.state
@@ -41,14 +55,21 @@ class _Forwarder(TrainerCallback):
 
     def _advance(self, inner: TrainerState) -> None:
         self.state.global_step = self.start.global_step + inner.global_step
-        self.state.epoch = self.start.epoch + inner.global_step / inner.max_steps
+        self.state.epoch = self._epoch(inner.global_step, inner)
         self.state.num_input_tokens_seen = self.start.num_input_tokens_seen + inner.num_input_tokens_seen
         self.state.total_flos = self.start.total_flos + inner.total_flos
+
+    def _epoch(self, inner_step: int, inner: TrainerState) -> float:
+        return self.start.epoch + inner_step / inner.max_steps
 
     def on_train_begin(self, args, state, control, **kwargs):
         # Not passed on: the outer run has begun already. What callbacks are given besides the state is new, though.
         for name in ("model", "optimizer", "lr_scheduler", "train_dataloader"):
             setattr(self.handler, name, kwargs[name])
+        # What a resumed inner run had logged before it stopped.
+        for logs in state.log_history:
+            step = self.start.global_step + logs["step"]
+            self.state.log_history.append({**logs, "epoch": self._epoch(logs["step"], state), "step": step})
 
     def on_step_begin(self, args, state, control, **kwargs):
         return self._forward("on_step_begin", state, control)
@@ -63,7 +84,19 @@ class _Forwarder(TrainerCallback):
         return self._forward("on_optimizer_step", state, control)
 
     def on_step_end(self, args, state, control, **kwargs):
-        return self._forward("on_step_end", state, control)
+        control = self._forward("on_step_end", state, control)
+        at_end = state.global_step >= state.max_steps
+        if not at_end and self.termination.requested_anywhere():
+            control.should_save = self.checkpoints is not None
+            control.should_training_stop = True
+            self.interrupted = True
+        # At its end the outer iteration saves the model.
+        control.should_save &= not at_end
+        return control
+
+    def on_save(self, args, state, control, **kwargs):
+        if self.checkpoints is not None:
+            self.checkpoints.complete(state.global_step)
 
     def on_log(self, args, state, control, logs=None, **kwargs):
         self._advance(state)
@@ -72,8 +105,52 @@ class _Forwarder(TrainerCallback):
         return self._forward("on_log", state, control, logs=logs)
 
 
+class ResumeCheckpoints:
+    """
+    The checkpoints from which an interrupted inner run goes on: `Trainer`'s, and a file that names the last one that
+    every process has finished.
+
+    Args:
+        directory (`Path`):
+            Where they go.
+        trainer ([`~transformers.Trainer`]):
+            The trainer.
+        training_set (`str`):
+            What identifies the training set: a checkpoint made with another one is not gone on from.
+    """
+
+    def __init__(self, directory: Path, trainer: Trainer, training_set: str):
+        self.directory = directory
+        self.trainer = trainer
+        self.facts = {"training_set": training_set, "num_processes": trainer.accelerator.num_processes}
+
+    def last(self) -> tuple[str | None, int]:
+        """Path and step of the last complete checkpoint that this run can go on from; `None` and 0 without one."""
+        path = self.directory / "last.json"
+        if path.exists():
+            found = json.loads(path.read_text(encoding="utf-8"))
+            if {name: found[name] for name in self.facts} == self.facts:
+                return str(self.directory / f"checkpoint-{found['step']}"), found["step"]
+        return None, 0
+
+    def complete(self, step: int) -> None:
+        """Notes that a checkpoint is complete, and deletes the others."""
+        self.trainer.accelerator.wait_for_everyone()
+        if self.trainer.is_world_process_zero():
+            write_json(self.directory / "last.json", {"step": step, **self.facts})
+            for path in self.directory.glob("checkpoint-*"):
+                if path.name != f"checkpoint-{step}":
+                    shutil.rmtree(path)
+
+
 @contextmanager
-def inner_run(trainer: Trainer, train_dataset: Dataset, max_steps: int | None) -> Iterator[None]:
+def inner_run(
+    trainer: Trainer,
+    train_dataset: Dataset,
+    max_steps: int | None,
+    checkpoints: ResumeCheckpoints | None,
+    termination: Termination,
+) -> Iterator[InnerRun]:
     """
     While it is open, `Trainer.train()` fine-tunes on a dataset and reports to the outer run.
 
@@ -84,18 +161,29 @@ def inner_run(trainer: Trainer, train_dataset: Dataset, max_steps: int | None) -
             Prepared training sequences.
         max_steps (`int`, *optional*):
             Number of optimizer steps. `None` leaves it to the arguments.
+        checkpoints ([`ResumeCheckpoints`], *optional*):
+            What it is resumed from: one is made every `save_steps` steps, and at a termination. None are made
+            without it.
+        termination ([`Termination`]):
+            Ends the run after the step in which it is requested.
     """
     args = copy.copy(trainer.args)
     args.eval_strategy = IntervalStrategy.NO
     args.eval_on_start = False
     args.save_strategy = SaveStrategy.NO
     args.load_best_model_at_end = False
+    if checkpoints is not None:
+        args.save_strategy = SaveStrategy.STEPS
+        args.output_dir = str(checkpoints.directory)
+        args.save_total_limit = None
+        args.save_only_model = False
+        args.push_to_hub = False
     if max_steps is not None:
         args.max_steps = max_steps
     outer = {
         name: getattr(trainer, name) for name in ("args", "state", "control", "callback_handler", "train_dataset")
     }
-    forwarder = _Forwarder(trainer)
+    forwarder = InnerRun(trainer, checkpoints, termination)
     trainer.args = args
     trainer.control = TrainerControl()
     trainer.train_dataset = train_dataset
@@ -103,7 +191,7 @@ def inner_run(trainer: Trainer, train_dataset: Dataset, max_steps: int | None) -
         [DefaultFlowCallback(), forwarder], trainer.model, trainer.processing_class, None, None
     )
     try:
-        yield
+        yield forwarder
     finally:
         for name, value in outer.items():
             setattr(trainer, name, value)

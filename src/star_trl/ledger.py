@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from datasets import Dataset, Features, List, Value
 
@@ -98,7 +99,7 @@ FEATURES = Features(
 class Ledger:
     """
     The samples of a run, as JSON lines under `<output_dir>/iteration-NNN/`. Each process appends to a shard of its
-    own; reading merges the shards.
+    own; reading merges the shards, however many processes wrote them.
 
     Args:
         output_dir (`str` or `os.PathLike`):
@@ -107,11 +108,16 @@ class Ledger:
             Index of this process.
         num_processes (`int`, *optional*, defaults to `1`):
             Number of processes that append.
+        name (`str`, *optional*, defaults to `"samples"`):
+            What the shards are called: `"samples"`, or the prefix of the metrics for those of an evaluation.
     """
 
-    def __init__(self, output_dir: str | os.PathLike, process_index: int = 0, num_processes: int = 1):
+    def __init__(
+        self, output_dir: str | os.PathLike, process_index: int = 0, num_processes: int = 1, name: str = "samples"
+    ):
         self.output_dir = Path(output_dir)
-        self._shard_name = f"samples-{process_index:05d}-of-{num_processes:05d}.jsonl"
+        self._name = quote(name, safe="")
+        self._shard_name = f"{self._name}-{process_index:05d}-of-{num_processes:05d}.jsonl"
 
     def iteration_dir(self, iteration: int) -> Path:
         return self.output_dir / f"iteration-{iteration:03d}"
@@ -138,12 +144,21 @@ class Ledger:
                 os.truncate(path, whole)
 
     def read(self, iteration: int) -> list[Sample]:
-        """Samples of one iteration, from all processes, sorted by their key."""
-        samples = []
-        for path in sorted(self.iteration_dir(iteration).glob("samples-*.jsonl")):
+        """
+        Samples of one iteration, from all processes, sorted by their key. A last line that a crash left unfinished
+        is not among them.
+
+        Raises:
+            `ValueError`: If a line is not a sample, with its file and number.
+        """
+        samples = {}
+        for path in sorted(self.iteration_dir(iteration).glob(f"{self._name}-?????-of-?????.jsonl")):
             with open(path, encoding="utf-8") as shard:
-                samples += [Sample(**json.loads(line)) for line in shard if line.endswith("\n")]
-        return sorted(samples, key=lambda sample: sample.key)
+                for number, line in enumerate(shard, start=1):
+                    if line.endswith("\n"):
+                        sample = _parse(line, path, number)
+                        samples[sample.key] = sample
+        return [samples[key] for key in sorted(samples)]
 
     def iterations(self) -> list[int]:
         """Iterations that have a folder, in order."""
@@ -151,13 +166,26 @@ class Ledger:
         return sorted(int(name[1]) for name in names if name)
 
 
-def load_ledger(output_dir: str | os.PathLike) -> Dataset:
+def _parse(line: str, path: Path, number: int) -> Sample:
+    try:
+        return Sample(**json.loads(line))
+    except (ValueError, TypeError) as error:
+        raise ValueError(
+            f"Line {number} of {path} is not a sample ({error}): it was written by another version, or is damaged. "
+            "Delete the line, and the sample is made again when the run is resumed."
+        ) from error
+
+
+def load_ledger(output_dir: str | os.PathLike, name: str = "samples") -> Dataset:
     """
     The samples of a run as a dataset.
 
     Args:
         output_dir (`str` or `os.PathLike`):
             Output directory of the run.
+        name (`str`, *optional*, defaults to `"samples"`):
+            `"eval"` for the samples of the evaluations in place of those of the training problems; with several
+            evaluation sets `"eval_<name>"`.
 
     Returns:
         [`~datasets.Dataset`]: One row per sample, sorted by iteration, sampler, problem and sample index, with the
@@ -167,11 +195,11 @@ def load_ledger(output_dir: str | os.PathLike) -> Dataset:
     Raises:
         `FileNotFoundError`: If there are no samples under `output_dir`.
     """
-    ledger = Ledger(output_dir)
+    ledger = Ledger(output_dir, name=name)
     samples = [sample for iteration in ledger.iterations() for sample in ledger.read(iteration)]
     if not samples:
         raise FileNotFoundError(
-            f"No samples under {Path(output_dir).resolve()}: expected `iteration-*/samples-*.jsonl`. Give the "
+            f"No samples under {Path(output_dir).resolve()}: expected `iteration-*/{name}-*.jsonl`. Give the "
             "`output_dir` of a run."
         )
     rows = []

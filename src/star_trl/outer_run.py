@@ -5,6 +5,7 @@ import hashlib
 import json
 import shutil
 import time
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,9 @@ from accelerate.logging import get_logger
 from transformers import TrainerState
 from transformers.trainer_utils import SaveStrategy, TrainOutput
 
+from .checks import named_datasets
+from .inner_run import ResumeCheckpoints
+from .ledger import Ledger, Sample
 from .progress import print_iterations
 from .run_state import RunState, clear_run, write_json
 
@@ -28,7 +32,9 @@ SETTINGS = (
     "seed num_problems_per_iteration sample_iterations reset_model initial_steps step_growth step_increment "
     "max_inner_steps max_steps num_train_epochs few_shot_train few_shot_iterations max_completion_length "
     "num_generations temperature top_p top_k min_p generation_kwargs stop_strings chat_template_kwargs "
-    "reward_threshold reward_weights max_samples_per_problem learning_rate"
+    "reward_threshold reward_weights max_samples_per_problem learning_rate lr_scheduler_type lr_scheduler_kwargs "
+    "warmup_steps optim optim_args weight_decay adam_beta1 adam_beta2 adam_epsilon max_grad_norm loss_type packing "
+    "bf16 fp16 eval_group_column"
 ).split()
 
 
@@ -43,11 +49,14 @@ class OuterRun:
     Attributes:
         state ([`RunState`]):
             What is complete.
+        in_progress (`bool`):
+            Whether it has not come to its end yet.
     """
 
     def __init__(self, trainer: "STaRTrainer"):
         self.trainer = trainer
-        self.state = RunState(base_weights=trainer.keep_original_weights().digest(), settings=self._settings())
+        self.state = RunState(base_weights=trainer.keep_original_weights().digest, settings=self._settings())
+        self.in_progress = True
         self._metrics: dict[str, Any] = {}
         self._start_time = time.time()
 
@@ -79,14 +88,17 @@ class OuterRun:
         else:
             if trainer.is_world_process_zero():
                 clear_run(trainer.ledger.output_dir, args.overwrite_output_dir)
+                self.state.save(trainer.ledger.output_dir)
             self._load(0)  # a trainer that was trained before starts over, too
         trainer.accelerator.wait_for_everyone()
         trainer.control = trainer.callback_handler.on_train_begin(args, trainer.state, trainer.control)
+        if self._at_plateau():
+            return args.num_iterations + 1
         return 0 if self.state.iteration is None else self.state.iteration + 1
 
     def begin_iteration(self, iteration: int) -> None:
         """Begins an outer iteration, which callbacks see as an epoch. Iteration 0 is the evaluation of the base."""
-        self._metrics = {"iteration": iteration}
+        self._metrics = {"iteration": iteration, **self.state.metrics}
         self._start_time = time.time()
         trainer = self.trainer
         trainer.state.epoch = max(iteration - 1, 0)
@@ -98,25 +110,50 @@ class OuterRun:
         self._metrics.update(metrics)
         self.trainer.log(dict(metrics))
 
+    def save_model(self) -> None:
+        """Saves the fine-tuned model, so that an evaluation that is interrupted does not cost it."""
+        trainer, state = self.trainer, self.state
+        if trainer.args.save_strategy == SaveStrategy.NO:
+            return
+        directory = self.checkpoint_dir(trainer.iteration)
+        unfinished = directory.with_name("checkpoint.tmp")
+        if trainer.is_world_process_zero():
+            shutil.rmtree(unfinished, ignore_errors=True)
+        trainer.accelerator.wait_for_everyone()
+        trainer.save_model(str(unfinished))
+        trainer.accelerator.wait_for_everyone()
+        state.checkpoint_iteration = trainer.iteration
+        state.metrics = self._metrics
+        state.trainer_state = asdict(trainer.state)
+        if trainer.is_world_process_zero():
+            shutil.rmtree(directory, ignore_errors=True)
+            unfinished.rename(directory)
+            trainer.create_model_card(model_name=trainer.ledger.output_dir.name)
+            state.save(trainer.ledger.output_dir)
+            shutil.rmtree(self._resume_dir(trainer.iteration), ignore_errors=True)
+        trainer.accelerator.wait_for_everyone()
+
     def end_iteration(self, eval_metrics: dict[str, float]) -> None:
-        """Writes down what is complete, saves the model, notes the best one and stops at a plateau."""
+        """Writes down what is complete, notes the best model, drops the others and stops at a plateau."""
         trainer, state, iteration = self.trainer, self.state, self._metrics["iteration"]
         trainer.state.epoch = iteration
         metrics = {**self._metrics, **eval_metrics, "seconds": time.time() - self._start_time}
         is_best = self._note_best(metrics)
-        if iteration and trainer.iteration == iteration:
-            self._save(is_best)
-        state.iteration = iteration
-        state.history.append(metrics)
+        strategy = trainer.args.save_strategy
+        if iteration and state.checkpoint_iteration == iteration and (strategy != SaveStrategy.BEST or is_best):
+            trainer.control = trainer.callback_handler.on_save(trainer.args, trainer.state, trainer.control)
         if iteration:
             trainer.control = trainer.callback_handler.on_epoch_end(trainer.args, trainer.state, trainer.control)
+        state.iteration = iteration
+        state.metrics = {}
+        state.history.append(metrics)
         state.trainer_state = asdict(trainer.state)
         if trainer.is_world_process_zero():
             write_json(trainer.ledger.iteration_dir(iteration) / "metrics.json", metrics)
             state.save(trainer.ledger.output_dir)
+            self._prune()
             print_iterations(state.history, [sampler.name for sampler in trainer.samplers])
-        patience = trainer.args.patience
-        if patience is not None and state.best_iteration is not None and iteration - state.best_iteration >= patience:
+        if self._at_plateau():
             logger.info(f"No improvement since iteration {state.best_iteration}: stopping after {iteration}.")
             trainer.control.should_training_stop = True
 
@@ -127,12 +164,30 @@ class OuterRun:
             logger.info(f"Loading the model of iteration {self.state.best_iteration}, the best one.")
             self._load(self.state.best_iteration)
         trainer.control = trainer.callback_handler.on_train_end(trainer.args, trainer.state, trainer.control)
+        self.in_progress = False
         last = self.state.history[-1]
         return TrainOutput(trainer.state.global_step, last.get("train_loss", float("nan")), last)
 
     def checkpoint_dir(self, iteration: int) -> Path:
         """Where the model of an iteration is saved."""
         return self.trainer.ledger.iteration_dir(iteration) / "checkpoint"
+
+    def resume_checkpoints(self, selected: Sequence[Sample], iteration: int) -> ResumeCheckpoints | None:
+        """What an iteration's fine-tuning is resumed from until its model is saved; None where nothing is saved."""
+        if not self.in_progress or self.trainer.args.save_strategy == SaveStrategy.NO:
+            return None
+        training_set = _digest((sample.iteration, *sample.key) for sample in selected)
+        return ResumeCheckpoints(self._resume_dir(iteration), self.trainer, training_set)
+
+    def evaluation_ledger(self, name: str) -> Ledger | None:
+        """Where the samples of an evaluation are recorded; None when the run is over."""
+        accelerator = self.trainer.accelerator
+        if not self.in_progress:
+            return None
+        return Ledger(self.trainer.ledger.output_dir, accelerator.process_index, accelerator.num_processes, name)
+
+    def _resume_dir(self, iteration: int) -> Path:
+        return self.trainer.ledger.iteration_dir(iteration) / "fine-tuning"
 
     def _resume(self, resume_from_checkpoint: bool | str) -> None:
         trainer, output_dir = self.trainer, str(self.trainer.args.output_dir)
@@ -147,17 +202,22 @@ class OuterRun:
         found = RunState.load(output_dir)
         found.check_same_run(self.state.base_weights, self.state.settings)
         self.state = found
-        if found.iteration:
-            if found.checkpoint_iteration != found.iteration or not self.checkpoint_dir(found.iteration).exists():
-                raise ValueError(
-                    f"Iteration {found.iteration} is complete, but its checkpoint is not in {output_dir}, so the run "
-                    "cannot go on from it. Resuming needs `save_strategy='epoch'`."
-                )
-            self._load(found.iteration)
+        current = found.checkpoint_iteration or 0
+        if current < (found.iteration or 0) or (current and not self.checkpoint_dir(current).exists()):
+            raise ValueError(
+                f"Iteration {found.iteration} is complete, but its checkpoint is not in {output_dir}, so the run "
+                "cannot go on from it. Checkpoints must not be deleted by hand, and resuming needs a `save_strategy` "
+                "other than 'no'."
+            )
+        self._load(current)
         if found.trainer_state:
-            planned = trainer.state.max_steps, trainer.state.num_train_epochs
-            trainer.state = TrainerState(**found.trainer_state)
-            trainer.state.max_steps, trainer.state.num_train_epochs = planned
+            names = ("max_steps", "num_train_epochs", "is_local_process_zero", "is_world_process_zero")
+            own = {name: getattr(trainer.state, name) for name in names}
+            trainer.state = TrainerState(**{**found.trainer_state, **own})
+
+    def _at_plateau(self) -> bool:
+        best, last, patience = self.state.best_iteration, self.state.iteration, self.trainer.args.patience
+        return patience is not None and best is not None and last is not None and last - best >= patience
 
     def _note_best(self, metrics: dict[str, Any]) -> bool:
         trainer, state = self.trainer, self.state
@@ -174,28 +234,12 @@ class OuterRun:
             return True
         return False
 
-    def _save(self, is_best: bool) -> None:
-        trainer, args = self.trainer, self.trainer.args
-        strategy = args.save_strategy
-        if strategy == SaveStrategy.NO or (strategy == SaveStrategy.BEST and not is_best):
-            return
-        directory = self.checkpoint_dir(trainer.iteration)
-        unfinished = directory.with_name("checkpoint.tmp")
-        trainer.save_model(str(unfinished))
-        trainer.accelerator.wait_for_everyone()
-        if trainer.is_world_process_zero():
-            shutil.rmtree(directory, ignore_errors=True)
-            unfinished.rename(directory)
-            trainer.create_model_card(model_name=trainer.ledger.output_dir.name)
-        self.state.checkpoint_iteration = trainer.iteration
-        self._prune()
-        trainer.control = trainer.callback_handler.on_save(args, trainer.state, trainer.control)
-
     def _prune(self) -> None:
-        limit = self.trainer.args.save_total_limit
-        if not limit or not self.trainer.is_world_process_zero():
-            return
+        """Deletes old checkpoints, but never the best one, nor the last one, which resuming needs."""
         existing = [number for number in self.trainer.ledger.iterations() if self.checkpoint_dir(number).exists()]
+        limit = self.trainer.args.save_total_limit or len(existing)
+        if self.trainer.args.save_strategy == SaveStrategy.BEST:
+            limit = 1
         needed = {self.state.checkpoint_iteration, self.state.best_iteration}
         removable = [number for number in existing if number not in needed]
         for number in removable[: max(len(existing) - limit, 0)]:
@@ -233,13 +277,27 @@ class OuterRun:
         return sum(max(args.max_steps, 0) if number is None else number for number in steps)
 
     def _settings(self) -> dict[str, Any]:
-        trainer = self.trainer
-        data = hashlib.blake2b(digest_size=8)
-        for row in trainer.problems:
-            data.update(json.dumps(row, default=str, sort_keys=True).encode())
-        return {
-            **{name: getattr(trainer.args, name) for name in SETTINGS},
+        trainer, args = self.trainer, self.trainer.args
+        settings = {
+            **{name: getattr(args, name) for name in SETTINGS},
+            "sequences per optimizer step": (
+                args.train_batch_size * args.gradient_accumulation_steps * trainer.accelerator.num_processes
+            ),
             "samplers": [sampler.name for sampler in trainer.samplers],
             "reward_funcs": trainer.scorer.names,
-            "train_dataset": data.hexdigest(),
+            # With the few-shot examples, the chat template and the tokenizer
+            "prompt of the first problem": [
+                _digest(trainer.prompt_builder.encode([trainer.problems[0]], sampler.prompt_column, few_shot=True))
+                for sampler in trainer.samplers
+            ],
+            "train_dataset": _digest(trainer.problems),
+            "eval_dataset": {name: _digest(dataset) for name, dataset in named_datasets(trainer.eval_dataset).items()},
         }
+        return json.loads(json.dumps(settings, default=str))  # as they come back from the file
+
+
+def _digest(rows: Iterable[Any]) -> str:
+    digest = hashlib.blake2b(digest_size=8)
+    for row in rows:
+        digest.update(json.dumps(row, default=str, sort_keys=True).encode())
+    return digest.hexdigest()

@@ -26,7 +26,7 @@ def policy(trainer: Trainer) -> Iterator[PreTrainedModel]:
         trainer ([`~transformers.Trainer`]):
             The trainer.
     """
-    _place(trainer)
+    place(trainer)
     was_training = cast(PreTrainedModel, trainer.model).training
     with (
         # Gathers under ZeRO-3; turns gradient checkpointing, which has no use for a cache, off.
@@ -70,10 +70,14 @@ def whole_parameters(model: nn.Module, reshard_after_forward: bool = True) -> It
             module.reshard()
 
 
-def _place(trainer: Trainer) -> None:
+def place(trainer: Trainer) -> None:
     """
-    Before the first training step a trainer leaves a model where it was loaded under FSDP and DeepSpeed. An evaluation
-    in `Trainer.evaluation_loop` prepares it in the same way.
+    Shards or moves the model as training will. Before the first training step a trainer leaves it where it was loaded
+    under FSDP and DeepSpeed. An evaluation in `Trainer.evaluation_loop` prepares it in the same way.
+
+    Args:
+        trainer ([`~transformers.Trainer`]):
+            The trainer.
     """
     model = cast(PreTrainedModel, trainer.model)
     if trainer.model_wrapped is not model:

@@ -25,7 +25,10 @@ class RunState:
         iteration (`int`, *optional*):
             Last complete outer iteration; `0` once the base model is evaluated, `None` before.
         checkpoint_iteration (`int`, *optional*):
-            Iteration whose checkpoint holds the current model; `None` while that is the original one.
+            Iteration whose checkpoint holds the current model; `None` while that is the original one. One more than
+            `iteration` where the model is fine-tuned and saved, but not evaluated yet.
+        metrics (`dict[str, Any]`, *optional*):
+            Metrics so far of the iteration in which that is so.
         best_iteration (`int`, *optional*):
             Iteration with the best metric so far.
         best_metric (`float`, *optional*):
@@ -40,6 +43,7 @@ class RunState:
     settings: dict[str, Any]
     iteration: int | None = None
     checkpoint_iteration: int | None = None
+    metrics: dict[str, Any] = field(default_factory=dict)
     best_iteration: int | None = None
     best_metric: float | None = None
     history: list[dict[str, Any]] = field(default_factory=list)

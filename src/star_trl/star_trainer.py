@@ -23,7 +23,7 @@ from transformers.trainer import DEFAULT_PROGRESS_CALLBACK
 from transformers.trainer_utils import TrainOutput, speed_metrics
 from trl import SFTTrainer
 
-from .checks import check_lengths, check_problems, check_samplers, check_sharding
+from .checks import check_lengths, check_problems, check_samplers, check_sharding, named_datasets
 from .diagnosis import signs_in_samples, signs_of_chance
 from .evaluation import accuracy_metrics
 from .generator import Generator, make_engine, seed_of
@@ -31,14 +31,15 @@ from .inner_run import inner_run
 from .iteration_metrics import sampling_metrics, selection_metrics
 from .ledger import Ledger, Sample
 from .outer_run import OuterRun
-from .policy import policy
+from .policy import place, policy
 from .progress import STaRProgressCallback, generation_bar
 from .prompting import FewShotExamples, PromptBuilder
 from .proposals import Proposals
 from .rewards.scoring import RewardFunc, Scorer
-from .samplers import Completion, LoopState, Sampler
+from .samplers import LoopState, Prompt, Sampler
 from .selection import select_samples
 from .star_config import STaRConfig, as_dict
+from .termination import Termination
 from .training_set import training_sequences
 from .weights import OriginalWeights
 
@@ -172,7 +173,7 @@ class STaRTrainer(SFTTrainer):
         if without_hints:
             logger.info("The problems have no `hinted_prompt`, so rationalization is left out.")
         self._check_dataset(train_dataset, "train_dataset", args, self.samplers)
-        for name, dataset in _named(eval_dataset).items():
+        for name, dataset in named_datasets(eval_dataset).items():
             self._check_dataset(dataset, name, args, self.samplers[:1])
         if eval_dataset is not None:
             # What callbacks such as EarlyStoppingCallback look for: there is an evaluation in every outer iteration.
@@ -205,10 +206,11 @@ class STaRTrainer(SFTTrainer):
         self.prompt_builder = PromptBuilder(tokenizer, few_shot_examples, as_dict(args.chat_template_kwargs))
         self.proposals = Proposals(args, self.prompt_builder, self.scorer)
         self.ledger = Ledger(str(args.output_dir), self.accelerator.process_index, self.accelerator.num_processes)
+        self.termination = Termination()
         self._original_weights: OriginalWeights | None = None
         self.outer_run: OuterRun | None = None
         self._check_prompts(train_dataset, "train_dataset", self.samplers)
-        for name, dataset in _named(eval_dataset).items():
+        for name, dataset in named_datasets(eval_dataset).items():
             self._check_prompts(dataset, name, self.samplers[:1])
         self._is_example = [self.prompt_builder.is_example(problem) for problem in train_dataset]
         if any(self._is_example):
@@ -221,7 +223,7 @@ class STaRTrainer(SFTTrainer):
         Args:
             resume_from_checkpoint (`bool` or `str`, *optional*):
                 `True`, or the run's `output_dir`, to go on where the run there stopped: complete iterations are not
-                repeated, and neither are recorded samples.
+                repeated, and neither are recorded samples and steps before the last checkpoint.
 
         Returns:
             [`~transformers.trainer_utils.TrainOutput`]: Sum of the inner steps, last training loss, last metrics.
@@ -229,20 +231,22 @@ class STaRTrainer(SFTTrainer):
         Raises:
             `FileExistsError`: If `output_dir` holds a run already and neither resuming nor overwriting is asked for.
             `RuntimeError`: If no sample of the first iteration survives, so that there is nothing to train on.
+            `SystemExit`: With the code 75, after SIGTERM, once what is finished is saved.
         """
         self.outer_run = run = OuterRun(self)
-        first = run.begin(resume_from_checkpoint)
-        for iteration in range(first, self.args.num_iterations + 1):
-            run.begin_iteration(iteration)
-            if iteration > 0:
-                self.sample(iteration)
-                selected = self.select(iteration)
-                if selected:
-                    self.fine_tune(selected, iteration)
-            run.end_iteration(self.evaluate() if self.eval_dataset is not None else {})
-            if self.control.should_training_stop:
-                break
-        return run.end()
+        with self.termination:
+            first = run.begin(resume_from_checkpoint)
+            for iteration in range(first, self.args.num_iterations + 1):
+                run.begin_iteration(iteration)
+                if iteration > self.iteration:  # not where a resumed run has this iteration's model already
+                    self.sample(iteration)
+                    selected = self.select(iteration)
+                    if selected:
+                        self.fine_tune(selected, iteration)
+                run.end_iteration(self.evaluate() if self.eval_dataset is not None else {})
+                if self.control.should_training_stop:
+                    break
+            return run.end()
 
     def sample(self, iteration: int) -> list[Sample]:
         """
@@ -256,8 +260,6 @@ class STaRTrainer(SFTTrainer):
             `list[Sample]`: All samples of the iteration, from all processes.
         """
         start_time = time.time()
-        self.ledger.drop_torn_line(iteration)
-        recorded = {sample.key for sample in self.ledger.read(iteration)}
         candidates = self._candidates(iteration)
         samples: list[Sample] = []
         num_new_tokens = 0
@@ -272,17 +274,8 @@ class STaRTrainer(SFTTrainer):
             )
             own = self._own(sampler.select(state))
             prompts = self.proposals.prompts(sampler, self.problems, own, iteration)
-            # All samples of a problem together, for samplers that compare them.
-            open_problems = {
-                prompt.problem
-                for prompt in prompts
-                if (sampler.name, prompt.problem, prompt.sample_index) not in recorded
-            }
-            prompts = [prompt for prompt in prompts if prompt.problem in open_problems]
-            with self.generator(sampler) as generate:
-                completions = sampler.sample(prompts, generate)
-                for sample in self._scored(completions, sampler, iteration, len(prompts), recorded):
-                    num_new_tokens += len(sample.completion_ids)
+            for sample in self._propose(sampler, prompts, iteration, self.ledger):
+                num_new_tokens += len(sample.completion_ids)
             samples = self.ledger.read(iteration)
         self._warn(signs_in_samples(samples, self.samplers, self.problems, candidates))
         if iteration == 1 and self.eval_dataset is None and not self.samplers[0].supplies_answer:
@@ -364,10 +357,18 @@ class STaRTrainer(SFTTrainer):
             # Training anew takes the last run's DeepSpeed engine apart, so that it must not be wrapped again.
             self.model_wrapped = self.model
         set_seed(self.args.seed)
-        with inner_run(self, prepared, self.args.inner_steps(iteration)):
-            output = super().train()
+        checkpoints = self.outer_run.resume_checkpoints(selected, iteration) if self.outer_run is not None else None
+        checkpoint, first_step = checkpoints.last() if checkpoints is not None else (None, 0)
+        with inner_run(self, prepared, self.args.inner_steps(iteration), checkpoints, self.termination) as inner:
+            output = super().train(resume_from_checkpoint=checkpoint)
+        if inner.interrupted:
+            self.termination.exit_if_requested(together=True)
         self.iteration = iteration
-        self._record({"train_loss": output.training_loss, "seconds/fine_tune": time.time() - start_time})
+        # `Trainer` divides the loss of the steps since a resumption by all steps.
+        train_loss = output.training_loss * output.global_step / max(output.global_step - first_step, 1)
+        self._record({"train_loss": train_loss, "seconds/fine_tune": time.time() - start_time})
+        if self.outer_run is not None:
+            self.outer_run.save_model()
         return output
 
     def evaluate(
@@ -395,6 +396,7 @@ class STaRTrainer(SFTTrainer):
         Raises:
             `ValueError`: If there is no evaluation set, or it does not fit.
         """
+        is_own = eval_dataset is None
         if isinstance(eval_dataset, str):
             if not isinstance(self.eval_dataset, dict) or eval_dataset not in self.eval_dataset:
                 raise ValueError(f"The trainer has no evaluation set named {eval_dataset!r}. Give the dataset itself.")
@@ -402,21 +404,23 @@ class STaRTrainer(SFTTrainer):
         elif eval_dataset is None:
             eval_dataset = self.eval_dataset  # checked when the trainer was made
         else:
-            for name, dataset in _named(eval_dataset).items():
+            for name, dataset in named_datasets(eval_dataset).items():
                 self._check_dataset(dataset, name, self.args, self.samplers[:1])
                 self._check_prompts(dataset, name, self.samplers[:1])
         if eval_dataset is None:
             raise ValueError("There is nothing to evaluate on. Give `eval_dataset` here or to the trainer.")
         if not isinstance(eval_dataset, dict):
-            return self._evaluate_problems(eval_dataset, metric_key_prefix)
+            return self._evaluate_problems(eval_dataset, metric_key_prefix, is_own)
         metrics: dict[str, float] = {}
         for name, dataset in eval_dataset.items():
-            metrics.update(self._evaluate_problems(dataset, f"{metric_key_prefix}_{name}"))
+            metrics.update(self._evaluate_problems(dataset, f"{metric_key_prefix}_{name}", is_own))
         return metrics
 
-    def _evaluate_problems(self, dataset: Dataset, prefix: str) -> dict[str, float]:
+    def _evaluate_problems(self, dataset: Dataset, prefix: str, is_own: bool) -> dict[str, float]:
         start_time = time.time()
-        samples = self.sample_problems(dataset)
+        # Within a run the samples are recorded, so that an evaluation that is interrupted goes on.
+        ledger = self.outer_run.evaluation_ledger(prefix) if is_own and self.outer_run is not None else None
+        samples = self.sample_problems(dataset, ledger)
         metrics = accuracy_metrics(samples, dataset, self.args.eval_group_column)
         if self.iteration == 0:
             self._warn(signs_of_chance(metrics["accuracy"], dataset))
@@ -426,23 +430,25 @@ class STaRTrainer(SFTTrainer):
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 
-    def sample_problems(self, dataset: Dataset) -> list[Sample]:
+    def sample_problems(self, dataset: Dataset, ledger: Ledger | None = None) -> list[Sample]:
         """
         What the first sampler writes for some problems, as in an evaluation: greedily, one completion each, with the
-        tools that it calls. An answer that it supplies does not take the place of the true one. Nothing is recorded.
+        tools that it calls. An answer that it supplies does not take the place of the true one.
 
         Args:
             dataset ([`~datasets.Dataset`]):
                 Problems.
+            ledger ([`~star_trl.ledger.Ledger`], *optional*):
+                Where the samples are recorded. What it has already is not made again. By default nothing is recorded.
 
         Returns:
             `list[Sample]`: One scored sample per problem, from all processes, in the order of the problems.
         """
         sampler, iteration = self.samplers[0], max(self.iteration, 1)
         prompts = self.proposals.prompts(sampler, dataset, self._own(range(len(dataset))), iteration, greedy=True)
-        with self.generator(sampler, greedy=True) as generate:
-            completions = sampler.sample(prompts, generate)
-            samples = list(self._scored(completions, sampler, self.iteration, len(prompts)))
+        samples = list(self._propose(sampler, prompts, self.iteration, ledger, evaluation=True))
+        if ledger is not None:
+            return ledger.read(self.iteration)
         return sorted(gather_object(samples), key=lambda sample: sample.key)
 
     @contextmanager
@@ -460,26 +466,38 @@ class STaRTrainer(SFTTrainer):
             params = self.proposals.sampling_params(sampler, model.generation_config, greedy)
             yield Generator(self.engine, model, self.prompt_builder.tokenizer, params)
 
-    def _scored(
+    def _propose(
         self,
-        completions: Iterable[Completion],
         sampler: Sampler,
+        prompts: list[Prompt],
         iteration: int,
-        total: int,
-        recorded: set[tuple] | None = None,
+        ledger: Ledger | None,
+        evaluation: bool = False,
     ) -> Iterator[Sample]:
-        """Scores as completions come, and records what is not among `recorded`; in an evaluation (None) nothing."""
-        evaluation = recorded is None
+        """Completes and scores the prompts that the ledger has no sample of, and records the samples as they come."""
+        recorded: set[tuple] = set()
+        if ledger is not None:
+            ledger.drop_torn_line(iteration)
+            recorded = {sample.key for sample in ledger.read(iteration)}
+        # All samples of a problem together, for samplers that compare them.
+        open_problems = {
+            prompt.problem for prompt in prompts if (sampler.name, prompt.problem, prompt.sample_index) not in recorded
+        }
+        prompts = [prompt for prompt in prompts if prompt.problem in open_problems]
         supplied_answers = sampler.supplies_answer and not evaluation
-        groups = self.proposals.scored(completions, sampler, iteration, self.state, supplied_answers)
         disable = self.args.disable_tqdm or not self.is_world_process_zero()
         name = "evaluation" if evaluation else sampler.name
-        with generation_bar(total, f"iteration {iteration}, {name}", disable) as show:
-            for group in groups:
-                if recorded is not None:
-                    self.ledger.append([sample for sample in group if sample.key not in recorded])
+        with (
+            self.generator(sampler, greedy=evaluation) as generate,
+            generation_bar(len(prompts), f"iteration {iteration}, {name}", disable) as show,
+        ):
+            completions = sampler.sample(prompts, generate)
+            for group in self.proposals.scored(completions, sampler, iteration, self.state, supplied_answers):
+                if ledger is not None:
+                    ledger.append([sample for sample in group if sample.key not in recorded])
                 show(group)
                 yield from group
+                self.termination.exit_if_requested()
 
     def _candidates(self, iteration: int) -> list[int]:
         candidates = [index for index, is_example in enumerate(self._is_example) if not is_example]
@@ -504,6 +522,7 @@ class STaRTrainer(SFTTrainer):
     def keep_original_weights(self) -> OriginalWeights:
         """A copy of the weights that every iteration starts from, made when it is first asked for."""
         if self._original_weights is None:
+            place(self)
             self._original_weights = OriginalWeights(self.model)
         return self._original_weights
 
@@ -522,10 +541,3 @@ class STaRTrainer(SFTTrainer):
         # Private in SFTTrainer, whose `__init__` would take problems for prompt-completion data and tokenize them.
         # The training sequences are prepared in `fine_tune`.
         return dataset
-
-
-def _named(eval_dataset: Dataset | dict[str, Dataset] | None) -> dict[str, Dataset]:
-    """The evaluation sets with the names they have in messages."""
-    if isinstance(eval_dataset, dict):
-        return {f"eval_dataset[{name!r}]": dataset for name, dataset in eval_dataset.items()}
-    return {} if eval_dataset is None else {"eval_dataset": eval_dataset}

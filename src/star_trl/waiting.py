@@ -15,10 +15,10 @@ PATIENCE = timedelta(days=30)
 def wait_for_all() -> None:
     """Returns when every process has come here. A launcher ends the others where one has died."""
     if dist.is_initialized() and dist.get_world_size() > 1:
-        dist.barrier(group=_patient_group())
+        dist.barrier(group=patient_group())
 
 
 @cache
-def _patient_group() -> dist.ProcessGroup:
-    # gloo waits on the CPU, whatever the accelerator is.
+def patient_group() -> dist.ProcessGroup:
+    """All processes, over gloo, which waits on the CPU, whatever the accelerator is."""
     return dist.new_group(backend="gloo", timeout=PATIENCE)

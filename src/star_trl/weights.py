@@ -6,47 +6,74 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
+import torch.distributed as dist
 from torch import nn
-from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.distributed.tensor import DTensor
 
 
 class OriginalWeights:
     """
     A copy of what training can change in a model, in host memory: the trainable parameters (with an adapter, only
-    the adapter's) and the buffers. Parameters that are sharded over processes are kept whole.
+    the adapter's) and the buffers. Of parameters that FSDP 2 shards each process keeps its own part; those that
+    DeepSpeed ZeRO-3 shards are kept whole, by the first process alone.
 
     Args:
         model (`nn.Module`):
-            The model, not yet trained.
+            The model, not yet trained, sharded as it is going to be.
+
+    Attributes:
+        num_bytes (`int`):
+            Host memory that the copy takes in this process.
+        digest (`str`):
+            [`weights_digest`] of the model.
     """
 
+    @torch.no_grad()
     def __init__(self, model: nn.Module):
         self._tensors = {}
         for name, tensor in _changing(model):
             with _gathered(tensor):
-                whole = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
-                self._tensors[name] = whole.detach().to("cpu", copy=True)
+                if _keeps(tensor):
+                    self._tensors[name] = _own_part(tensor).to("cpu", copy=True)
+        self.num_bytes = sum(tensor.nbytes for tensor in self._tensors.values())
+        self.digest = weights_digest(model)
 
     @torch.no_grad()
     def restore(self, model: nn.Module) -> None:
         """Copies them back in place, bit for bit, so that optimizers and wrappers keep their references."""
         for name, tensor in _changing(model):
-            original = self._tensors[name]
             with _gathered(tensor):
-                if isinstance(tensor, DTensor):
-                    # Each process cuts its part out of its own copy.
-                    original = distribute_tensor(
-                        original.to(tensor.device), tensor.device_mesh, tensor.placements, src_data_rank=None
-                    )
-                tensor.copy_(original)
+                if _keeps(tensor):
+                    _own_part(tensor).copy_(self._tensors[name])
 
-    def digest(self) -> str:
-        """A hash of names, types and values, by which a resumed run recognises the model it started from."""
-        digest = hashlib.blake2b(digest_size=16)
-        for name, tensor in self._tensors.items():
-            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-            digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
-        return digest.hexdigest()
+
+@torch.no_grad()
+def weights_digest(model: nn.Module) -> str:
+    """
+    A hash of the names, types and values of what training can change, by which a resumed run recognises the model
+    that it started from. It does not depend on how the parameters are sharded.
+
+    Args:
+        model (`nn.Module`):
+            The model.
+    """
+    digest = hashlib.blake2b(digest_size=16)
+    for name, tensor in _changing(model):
+        with _gathered(tensor):
+            whole = (tensor.full_tensor() if isinstance(tensor, DTensor) else tensor).cpu()
+            digest.update(f"{name} {whole.dtype} {tuple(whole.shape)}".encode())
+            digest.update(whole.contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _own_part(tensor: torch.Tensor) -> torch.Tensor:
+    """What this process holds of a parameter."""
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+
+
+def _keeps(tensor: torch.Tensor) -> bool:
+    """Whether this process has to keep a copy: under ZeRO-3 the first process shares out what is written."""
+    return not hasattr(tensor, "ds_id") or dist.get_rank() == 0
 
 
 def _changing(model: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
