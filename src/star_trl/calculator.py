@@ -165,6 +165,7 @@ class CalculatorSampler(Sampler):
         self.name = sampler.name
         self.prompt_column = sampler.prompt_column
         self.supplies_answer = sampler.supplies_answer
+        self.compares_samples = sampler.compares_samples
         self.num_generations = sampler.num_generations
         self.temperature = sampler.temperature
         self.top_p = sampler.top_p

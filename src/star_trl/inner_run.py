@@ -124,14 +124,14 @@ class ResumeCheckpoints:
         self.trainer = trainer
         self.facts = {"training_set": training_set, "num_processes": trainer.accelerator.num_processes}
 
-    def last(self) -> tuple[str | None, int]:
-        """Path and step of the last complete checkpoint that this run can go on from; `None` and 0 without one."""
+    def last(self) -> str | None:
+        """Path of the last complete checkpoint that this run can go on from."""
         path = self.directory / "last.json"
         if path.exists():
             found = json.loads(path.read_text(encoding="utf-8"))
             if {name: found[name] for name in self.facts} == self.facts:
-                return str(self.directory / f"checkpoint-{found['step']}"), found["step"]
-        return None, 0
+                return str(self.directory / f"checkpoint-{found['step']}")
+        return None
 
     def complete(self, step: int) -> None:
         """Notes that a checkpoint is complete, and deletes the others."""

@@ -48,9 +48,9 @@ class Sample:
             threshold. Duplicates and the cap per problem are applied later, when the training set is built.
         drop_reason (`str`, *optional*):
             Why it was not kept: `"truncated"` (cut by `max_completion_length`, or not gone on with), `"unverified"`
-            (no deciding reward function applies) or `"wrong"`.
+            (no deciding reward function applies), `"error"` (a reward function failed) or `"wrong"`.
         extra (`dict[str, Any]`):
-            What reward functions recorded with `log_extra`.
+            What reward functions recorded with `log_extra`, and under `"error"` what they failed with.
     """
 
     iteration: int

@@ -19,8 +19,8 @@ from .samplers import Completion, Prompt, Sampler
 from .star_config import STaRConfig, as_dict
 
 
-# Completions are scored and recorded in groups of this size: large enough for reward functions that work on batches,
-# small enough that a crash loses little.
+# Completions are scored and recorded in groups of at most this size: large enough for reward functions that work on
+# batches, small enough that a crash loses little.
 SCORING_BATCH_SIZE = 64
 
 
@@ -131,11 +131,23 @@ class Proposals:
                 Whether to score against the answers of the completions and not those of the problems.
 
         Returns:
-            `Iterator[list[Sample]]`: One list per group.
+            `Iterator[list[Sample]]`: One list per group. Where the sampler fails, what it completed before comes
+            first, and then the exception.
         """
         completions = iter(completions)
-        while group := list(islice(completions, SCORING_BATCH_SIZE)):
+        size = min(SCORING_BATCH_SIZE, self.args.generation_batch_size or SCORING_BATCH_SIZE)
+        failure = None
+        while failure is None:
+            group: list[Completion] = []
+            try:
+                group.extend(islice(completions, size))
+            except Exception as error:
+                failure = error
+            if not group:
+                break
             yield self._score(group, sampler, iteration, trainer_state, supplied_answers)
+        if failure is not None:
+            raise failure
 
     def pop_metrics(self) -> dict[str, float]:
         """Means of what reward functions gave to `log_metric` since the last call."""
@@ -188,6 +200,8 @@ def _sample(
 ) -> Sample:
     if completion.finish_reason in ("length", "pause"):
         drop_reason: str | None = "truncated"
+    elif score.error is not None:
+        drop_reason = "error"
     elif not score.verified:
         drop_reason = "unverified"
     else:
@@ -208,5 +222,5 @@ def _sample(
         reward=score.reward,
         kept=drop_reason is None,
         drop_reason=drop_reason,
-        extra=extra,
+        extra=extra if score.error is None else {**extra, "error": score.error},
     )

@@ -133,6 +133,9 @@ class Sampler:
         supplies_answer (`bool`, defaults to `False`):
             Whether samples are scored against the `answer` of the completion in place of the problem's, which then
             need not exist. An evaluation always uses the problem's.
+        compares_samples (`bool`, defaults to `True`):
+            Whether `sample` looks at several samples of a problem together. A run that is resumed then makes all of a
+            problem's samples again where some are missing, and otherwise only those.
         num_generations (`int`, *optional*), temperature (`float`, *optional*), top_p (`float`, *optional*),
         top_k (`int`, *optional*):
             Replace the values of [`STaRConfig`] where they are set.
@@ -141,6 +144,7 @@ class Sampler:
     name: str
     prompt_column: str = "prompt"
     supplies_answer: bool = False
+    compares_samples: bool = True
     num_generations: int | None = None
     temperature: float | None = None
     top_p: float | None = None
@@ -182,6 +186,7 @@ class RationaleSampler(Sampler):
     """
 
     name = "rationale"
+    compares_samples = False
 
     def __init__(
         self,
@@ -267,6 +272,7 @@ class MajorityVoteSampler(RationaleSampler):
 
     name = "majority_vote"
     supplies_answer = True
+    compares_samples = True
 
     def __init__(
         self,

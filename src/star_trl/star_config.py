@@ -21,7 +21,8 @@ class STaRConfig(SFTConfig):
     Optimizer, learning rate, schedule, `max_steps`, `num_train_epochs` and `logging_steps` belong to the inner loop,
     which starts afresh in every outer iteration. Evaluation, `save_strategy`, `save_total_limit`,
     `load_best_model_at_end` and `metric_for_best_model` belong to the outer loop: the model is evaluated after every
-    outer iteration whenever there is an `eval_dataset`, and saved after it unless `save_strategy="no"`.
+    outer iteration whenever there is an `eval_dataset`, and saved after it unless `save_strategy="no"`. `save_steps`
+    counts steps of the inner loop: after so many there is a checkpoint from which an interrupted one goes on.
 
     Parameters:
         > Parameters that control the outer loop
@@ -123,6 +124,13 @@ class STaRConfig(SFTConfig):
             value each must be given; `None` (`nan` on the command line) means that the function does not decide.
         reward_weights (`list[float]`, *optional*):
             Weight of each reward function in the sample's reward. All `1.0` by default.
+        reward_timeout (`float`, *optional*):
+            Seconds that one call of a reward function may take, for a group of up to 64 completions. With it reward
+            functions run in a thread. No limit by default.
+        reward_retries (`int`, *optional*, defaults to `2`):
+            How often a reward function that raises or takes too long is called again, after 1, 2, 4, ... seconds.
+            After that it is called for each completion by itself; those for which it still fails are recorded as
+            failed, and the run stops only if it fails for all.
         max_samples_per_problem (`int`, *optional*):
             Most samples of one problem to train on. All by default.
 
@@ -312,6 +320,14 @@ class STaRConfig(SFTConfig):
         default=None,
         metadata={"help": "Weight of each reward function in the sample's reward. All 1.0 by default."},
     )
+    reward_timeout: float | None = field(
+        default=None,
+        metadata={"help": "Seconds that one call of a reward function may take. No limit by default."},
+    )
+    reward_retries: int = field(
+        default=2,
+        metadata={"help": "How often a reward function that raises or takes too long is called again."},
+    )
     max_samples_per_problem: int | None = field(
         default=None,
         metadata={"help": "Most samples of one problem to train on. All by default."},
@@ -365,6 +381,14 @@ class STaRConfig(SFTConfig):
             raise ValueError(
                 "`step_increment` and `max_inner_steps` shape the schedule that starts with `initial_steps`, which is "
                 "None. Set `initial_steps`, or leave them out."
+            )
+        if self.reward_timeout is not None and self.reward_timeout <= 0:
+            raise ValueError(f"`reward_timeout` must be positive or None, got {self.reward_timeout}.")
+        if self.reward_retries < 0:
+            raise ValueError(f"`reward_retries` must be 0 or more, got {self.reward_retries}.")
+        if self.enable_jit_checkpoint:
+            raise ValueError(
+                "`enable_jit_checkpoint=True` saves on SIGTERM, which `train()` does by itself. Leave it out."
             )
         if self.step_growth <= 0:
             raise ValueError(f"`step_growth` must be positive, got {self.step_growth}.")

@@ -35,11 +35,13 @@ from .policy import place, policy
 from .progress import STaRProgressCallback, generation_bar
 from .prompting import FewShotExamples, PromptBuilder
 from .proposals import Proposals
+from .rewards.calling import RewardCaller
 from .rewards.scoring import RewardFunc, Scorer
 from .samplers import LoopState, Prompt, Sampler
 from .selection import select_samples
 from .star_config import STaRConfig, as_dict
 from .termination import Termination
+from .trackers import outlive_trackers
 from .training_set import training_sequences
 from .weights import OriginalWeights
 
@@ -167,7 +169,8 @@ class STaRTrainer(SFTTrainer):
             raise ValueError("`reward_funcs` is required: they decide which samples are kept.")
         if train_dataset is None:
             raise ValueError("`train_dataset` is required: it holds the problems.")
-        self.scorer = Scorer(reward_funcs, args.reward_weights, args.reward_threshold)
+        call = RewardCaller(args.reward_timeout, args.reward_retries)
+        self.scorer = Scorer(reward_funcs, args.reward_weights, args.reward_threshold, call)
         check_problems(train_dataset, "train_dataset", ["prompt"])
         self.samplers, without_hints = check_samplers(samplers, args, "hinted_prompt" in train_dataset.column_names)
         if without_hints:
@@ -191,6 +194,7 @@ class STaRTrainer(SFTTrainer):
             peft_config=peft_config,
         )
         check_sharding(self.accelerator)
+        outlive_trackers(self.callback_handler.callbacks, args.report_to)
         # The default flow logs, evaluates and saves by inner steps; the inner run gets one of its own.
         self.remove_callback(DefaultFlowCallback)
         if not args.disable_tqdm:
@@ -352,21 +356,20 @@ class STaRTrainer(SFTTrainer):
         original_weights = self.keep_original_weights()
         if self.args.reset_model:
             original_weights.restore(self.model)
-        self.optimizer = self.lr_scheduler = None
+        self._free_optimizer()
         if self.is_deepspeed_enabled:
             # Training anew takes the last run's DeepSpeed engine apart, so that it must not be wrapped again.
             self.model_wrapped = self.model
         set_seed(self.args.seed)
         checkpoints = self.outer_run.resume_checkpoints(selected, iteration) if self.outer_run is not None else None
-        checkpoint, first_step = checkpoints.last() if checkpoints is not None else (None, 0)
+        checkpoint = checkpoints.last() if checkpoints is not None else None
         with inner_run(self, prepared, self.args.inner_steps(iteration), checkpoints, self.termination) as inner:
             output = super().train(resume_from_checkpoint=checkpoint)
         if inner.interrupted:
             self.termination.exit_if_requested(together=True)
+        self._free_optimizer()
         self.iteration = iteration
-        # `Trainer` divides the loss of the steps since a resumption by all steps.
-        train_loss = output.training_loss * output.global_step / max(output.global_step - first_step, 1)
-        self._record({"train_loss": train_loss, "seconds/fine_tune": time.time() - start_time})
+        self._record({"train_loss": output.training_loss, "seconds/fine_tune": time.time() - start_time})
         if self.outer_run is not None:
             self.outer_run.save_model()
         return output
@@ -479,25 +482,31 @@ class STaRTrainer(SFTTrainer):
         if ledger is not None:
             ledger.drop_torn_line(iteration)
             recorded = {sample.key for sample in ledger.read(iteration)}
-        # All samples of a problem together, for samplers that compare them.
-        open_problems = {
-            prompt.problem for prompt in prompts if (sampler.name, prompt.problem, prompt.sample_index) not in recorded
-        }
-        prompts = [prompt for prompt in prompts if prompt.problem in open_problems]
+        missing = [prompt for prompt in prompts if (sampler.name, prompt.problem, prompt.sample_index) not in recorded]
+        if sampler.compares_samples:
+            open_problems = {prompt.problem for prompt in missing}
+            missing = [prompt for prompt in prompts if prompt.problem in open_problems]
         supplied_answers = sampler.supplies_answer and not evaluation
         disable = self.args.disable_tqdm or not self.is_world_process_zero()
         name = "evaluation" if evaluation else sampler.name
         with (
             self.generator(sampler, greedy=evaluation) as generate,
-            generation_bar(len(prompts), f"iteration {iteration}, {name}", disable) as show,
+            generation_bar(len(missing), f"iteration {iteration}, {name}", disable) as show,
         ):
-            completions = sampler.sample(prompts, generate)
+            completions = sampler.sample(missing, generate)
             for group in self.proposals.scored(completions, sampler, iteration, self.state, supplied_answers):
                 if ledger is not None:
                     ledger.append([sample for sample in group if sample.key not in recorded])
                 show(group)
                 yield from group
                 self.termination.exit_if_requested()
+
+    def _free_optimizer(self) -> None:
+        """Its states, so that the memory for training and that for generating do not add up."""
+        self.optimizer = self.lr_scheduler = None
+        self.callback_handler.optimizer = self.callback_handler.lr_scheduler = None
+        if not self.is_deepspeed_enabled:  # whose engine generates as well
+            self.accelerator.free_memory()
 
     def _candidates(self, iteration: int) -> list[int]:
         candidates = [index for index, is_example in enumerate(self._is_example) if not is_example]

@@ -1,13 +1,13 @@
 # Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
 """Calls the reward functions and decides what is kept."""
 
-import asyncio
 import inspect
 import math
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
+
+from .calling import RewardCaller
 
 
 # GRPO's calling convention: `reward_func(prompts, completions, completion_ids=..., **columns)`, where every column of
@@ -30,12 +30,15 @@ class Score:
             Whether every deciding function that applies reaches its threshold, and at least one of them applies.
         verified (`bool`):
             Whether at least one deciding function applies.
+        error (`str`, *optional*):
+            What went wrong, where a function failed for this completion.
     """
 
     rewards: dict[str, float | None]
     reward: float | None
     passed: bool
     verified: bool
+    error: str | None = None
 
 
 class Scorer:
@@ -50,6 +53,8 @@ class Scorer:
         thresholds (`float` or `list[float | None]`, *optional*):
             Reward from which a sample is kept, for each function; `None` for one that does not decide. One function
             has `1.0` by default.
+        call ([`~star_trl.rewards.calling.RewardCaller`], *optional*):
+            Calls the functions. By default once, without a time limit.
 
     Raises:
         `TypeError`: If a reward function cannot be called.
@@ -61,7 +66,9 @@ class Scorer:
         reward_funcs: RewardFunc | list[RewardFunc],
         weights: list[float] | None = None,
         thresholds: float | Sequence[float | None] | None = None,
+        call: RewardCaller | None = None,
     ):
+        self._call = call if call is not None else RewardCaller()
         self.reward_funcs: list[RewardFunc] = (
             [reward_funcs] if callable(reward_funcs) or isinstance(reward_funcs, str) else list(reward_funcs)
         )
@@ -148,44 +155,49 @@ class Scorer:
         Raises:
             `ValueError`: If a function does not return one reward per completion.
             `TypeError`: If a function fails on text prompts because it reads messages.
+            `Exception`: What a function raises, if it fails for every completion.
         """
         arguments = {"prompts": prompts, "completions": completions, "completion_ids": completion_ids, **columns}
-        returned = [
-            self._call(func, name, arguments) for func, name in zip(self.reward_funcs, self.names, strict=True)
-        ]
-        if any(inspect.isawaitable(result) for result in returned):
-            returned = _gather(returned)
+        try:
+            returned = self._call(self.reward_funcs, self.names, arguments)
+        except TypeError as error:
+            if isinstance(completions[0], str) and "string indices" in str(error):
+                raise TypeError(
+                    "A reward function reads completions as lists of messages, but the prompts are text, and so are "
+                    "the completions. Make the prompts conversational "
+                    '(`[{"role": "user", "content": ...}]`), or use a reward function for text.'
+                ) from error
+            raise
         rewards_by_func = [
-            self._check_rewards(result, name, len(completions))
-            for result, name in zip(returned, self.names, strict=True)
+            self._check_rewards(rewards, name, len(completions))
+            for rewards, name in zip(returned, self.names, strict=True)
         ]
         return [self._score(rewards) for rewards in zip(*rewards_by_func, strict=True)]
 
     @staticmethod
-    def _call(func: RewardFunc, name: str, arguments: dict[str, Any]) -> Any:
-        try:
-            return func(**arguments)
-        except TypeError as error:
-            if isinstance(arguments["completions"][0], str) and "string indices" in str(error):
-                raise TypeError(
-                    f"The reward function `{name}` reads completions as lists of messages, but the prompts are text, "
-                    "and so are the completions. Make the prompts conversational "
-                    '(`[{"role": "user", "content": ...}]`), or use a reward function for text.'
-                ) from error
-            raise
-
-    @staticmethod
-    def _check_rewards(returned: Any, name: str, expected: int) -> list[float | None]:
-        rewards = list(returned)
+    def _check_rewards(rewards: list, name: str, expected: int) -> list[float | None | Exception]:
         if len(rewards) != expected:
             raise ValueError(
                 f"The reward function `{name}` returned {len(rewards)} rewards for {expected} completions. It must "
                 "return exactly one per completion, `None` where it does not apply."
             )
         # Reward functions written for GRPO may mark what does not apply with NaN, which JSON cannot hold.
-        return [None if reward is None or math.isnan(reward) else float(reward) for reward in rewards]
+        return [
+            reward
+            if isinstance(reward, Exception)
+            else None
+            if reward is None or math.isnan(reward)
+            else float(reward)
+            for reward in rewards
+        ]
 
-    def _score(self, rewards: Sequence[float | None]) -> Score:
+    def _score(self, outcomes: Sequence[float | None | Exception]) -> Score:
+        errors = [
+            f"{name}: {outcome!r}"
+            for name, outcome in zip(self.names, outcomes, strict=True)
+            if isinstance(outcome, Exception)
+        ]
+        rewards = [None if isinstance(outcome, Exception) else outcome for outcome in outcomes]
         weighted = [
             weight * reward for weight, reward in zip(self.weights, rewards, strict=True) if reward is not None
         ]
@@ -197,8 +209,9 @@ class Scorer:
         return Score(
             rewards=dict(zip(self.names, rewards, strict=True)),
             reward=sum(weighted) if weighted else None,
-            passed=bool(decisions) and all(decisions),
+            passed=bool(decisions) and all(decisions) and not errors,
             verified=bool(decisions),
+            error="; ".join(errors) or None,
         )
 
 
@@ -206,15 +219,3 @@ def _name(func: RewardFunc) -> str:
     while not hasattr(func, "__name__") and hasattr(func, "func"):  # functools.partial
         func = func.func
     return getattr(func, "__name__", type(func).__name__)
-
-
-def _gather(results: list[Any]) -> list[Any]:
-    """Waits for the coroutines among the results, all at once."""
-
-    async def wait() -> list[Any]:
-        awaited = iter(await asyncio.gather(*(result for result in results if inspect.isawaitable(result))))
-        return [next(awaited) if inspect.isawaitable(result) else result for result in results]
-
-    # In a thread of its own, since a notebook already runs an event loop in this one.
-    with ThreadPoolExecutor(max_workers=1) as executor:
-        return executor.submit(asyncio.run, wait()).result()

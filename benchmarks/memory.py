@@ -1,0 +1,105 @@
+# Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
+"""
+Memory of a run over ten outer iterations: whether it grows, what the reset costs, and whether what training needs is
+given back before the next generation.
+
+    python benchmarks/memory.py             # about three minutes on two cores
+
+The last line is JSON: `growth_mb_per_iteration` (slope of the resident memory at the end of the iterations, the first
+left out), `model_mb`, `optimizer_mb`, `reset_mb` (what the copy of the original weights takes), and
+`while_generating_mb` (resident memory when the last generation begins, above that of the first). With `--lora` the
+same for an adapter.
+"""
+
+import argparse
+import json
+import statistics
+import tempfile
+from pathlib import Path
+
+import psutil
+from datasets import Dataset, disable_progress_bars
+from peft import LoraConfig
+from transformers import TrainerCallback
+
+from models import make_random_model, odd_length
+from star_trl import RationaleSampler, STaRConfig, STaRTrainer
+
+
+MB = 2**20
+
+
+def resident_mb() -> float:
+    return psutil.Process().memory_info().rss / MB
+
+
+class Watch(TrainerCallback):
+    """Resident memory in every outer iteration, and the size of the optimizer's states."""
+
+    def __init__(self):
+        self.begin, self.end, self.training = [], [], []
+        self.optimizer_mb = 0.0
+
+    def on_epoch_begin(self, args, state, control, **kwargs):
+        self.begin.append(resident_mb())
+
+    def on_step_end(self, args, state, control, optimizer, **kwargs):
+        states = [tensor for values in optimizer.state.values() for tensor in values.values() if tensor.dim()]
+        self.optimizer_mb = sum(tensor.nbytes for tensor in states) / MB
+        if state.global_step % 5 == 0:
+            self.training.append(resident_mb())
+
+    def on_epoch_end(self, args, state, control, **kwargs):
+        self.end.append(resident_mb())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.strip().split("\n\n")[0])
+    parser.add_argument("--iterations", type=int, default=10)
+    parser.add_argument("--lora", action="store_true", help="Train an adapter.")
+    args = parser.parse_args()
+    disable_progress_bars()
+    watch = Watch()
+    with tempfile.TemporaryDirectory() as folder:
+        make_random_model(Path(folder) / "base", hidden_size=512, num_hidden_layers=8)
+        trainer = STaRTrainer(
+            model=str(Path(folder) / "base"),
+            args=STaRConfig(
+                output_dir=str(Path(folder) / "out"),
+                num_iterations=args.iterations,
+                initial_steps=5,
+                step_growth=1.0,
+                save_total_limit=1,
+                per_device_train_batch_size=4,
+                max_completion_length=32,
+                stop_strings=["ab", "xy", "#"],
+                bf16=False,
+                gradient_checkpointing=False,
+                use_cpu=True,
+                report_to="none",
+                disable_tqdm=True,
+            ),
+            reward_funcs=odd_length,
+            samplers=[RationaleSampler(temperature=1.0)],
+            train_dataset=Dataset.from_list([{"prompt": f"Q: {number}?\nA:"} for number in range(64)]),
+            peft_config=LoraConfig(r=8, target_modules="all-linear", task_type="CAUSAL_LM") if args.lora else None,
+            callbacks=[watch],
+        )
+        trainer.train()
+
+    print("iteration   begin (MB)   training (MB)   end (MB)")
+    for number, row in enumerate(zip(watch.begin, watch.training, watch.end, strict=True), start=1):
+        print(f"{number:9} {row[0]:12.0f} {row[1]:15.0f} {row[2]:10.0f}")
+    slope, _ = statistics.linear_regression(range(len(watch.end) - 1), watch.end[1:])
+    figures = {
+        "growth_mb_per_iteration": slope,
+        "model_mb": sum(parameter.nbytes for parameter in trainer.model.parameters()) / MB,
+        "optimizer_mb": watch.optimizer_mb,
+        "reset_mb": trainer.keep_original_weights().num_bytes / MB,
+        "while_generating_mb": watch.begin[-1] - watch.begin[0],
+    }
+    print(json.dumps({name: round(value, 2) for name, value in figures.items()}))
+
+
+if __name__ == "__main__":
+    main()

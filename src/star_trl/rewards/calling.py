@@ -1,0 +1,124 @@
+# Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
+"""Calls reward functions that may raise, hang, or wait for a service that is away for a moment."""
+
+import asyncio
+import inspect
+import queue
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from accelerate.logging import get_logger
+
+
+logger = get_logger(__name__)
+
+# A function that fails for this many completions one after the other, and for none before, is broken or its service is
+# away: the run ends, and is resumed when it works again.
+MOST_FAILURES = 8
+# Columns and completions are lists with one value per completion; these are not.
+SHARED = ("trainer_state", "log_extra", "log_metric")
+
+
+class RewardCaller:
+    """
+    Calls reward functions on a group of completions. One that fails is tried again on the whole group, and then on
+    each completion by itself, so that one completion cannot spoil the others.
+
+    Args:
+        timeout (`float`, *optional*):
+            Seconds that a call may take. With it functions run in a thread of their own, which is left behind when
+            it hangs. No limit by default.
+        retries (`int`, *optional*, defaults to `0`):
+            How often a call that failed is tried again, after 1, 2, 4, ... seconds.
+    """
+
+    def __init__(self, timeout: float | None = None, retries: int = 0):
+        self.timeout = timeout
+        self.retries = retries
+
+    def __call__(
+        self, funcs: Sequence[Callable], names: Sequence[str], arguments: dict[str, Any]
+    ) -> list[list[float | None | Exception]]:
+        """
+        Args:
+            funcs (`list[RewardFunc]`):
+                Reward functions. Coroutine functions are awaited together.
+            names (`list[str]`):
+                Their names.
+            arguments (`dict[str, Any]`):
+                Keyword arguments of the functions.
+
+        Returns:
+            `list[list[float | None | Exception]]`: For each function one value per completion, an exception where it
+            failed.
+
+        Raises:
+            `Exception`: What a function raises, if it fails for every completion of the group, or for the first 8.
+        """
+        outcomes = self._call_all(funcs, arguments)
+        return [
+            self._try_again(func, name, arguments, outcome) if isinstance(outcome, Exception) else list(outcome)
+            for func, name, outcome in zip(funcs, names, outcomes, strict=True)
+        ]
+
+    def _try_again(
+        self, func: Callable, name: str, arguments: dict[str, Any], error: Exception
+    ) -> list[float | None | Exception]:
+        for attempt in range(self.retries):
+            logger.warning(f"The reward function `{name}` failed ({error!r}). Trying again in {2**attempt} s.")
+            time.sleep(2**attempt)
+            (outcome,) = self._call_all([func], arguments)
+            if not isinstance(outcome, Exception):
+                return list(outcome)
+            error = outcome
+        outcomes: list[float | None | Exception] = []
+        for row in range(len(arguments["completions"])):
+            one = {key: value if key in SHARED else value[row : row + 1] for key, value in arguments.items()}
+            if "log_extra" in one:
+                one["log_extra"] = lambda column, values: None  # it takes a value for every completion of the group
+            (outcome,) = self._call_all([func], one)
+            outcomes.append(outcome if isinstance(outcome, Exception) else next(iter(outcome)))
+            failed = sum(isinstance(value, Exception) for value in outcomes)
+            if failed == len(outcomes) == min(MOST_FAILURES, len(arguments["completions"])):
+                raise error
+        logger.warning(f"The reward function `{name}` fails for {failed} of {len(outcomes)} completions: {error!r}.")
+        return outcomes
+
+    def _call_all(self, funcs: Sequence[Callable], arguments: dict[str, Any]) -> list[Any]:
+        """What each function returns, or the exception that it raises."""
+        outcomes = [self._call(func, arguments) for func in funcs]
+        if not any(inspect.isawaitable(outcome) for outcome in outcomes):
+            return outcomes
+
+        async def wait() -> list[Any]:
+            waiting = (asyncio.wait_for(outcome, self.timeout) for outcome in outcomes if inspect.isawaitable(outcome))
+            awaited = iter(await asyncio.gather(*waiting, return_exceptions=True))
+            return [next(awaited) if inspect.isawaitable(outcome) else outcome for outcome in outcomes]
+
+        # In a thread of its own, since a notebook already runs an event loop in this one.
+        with ThreadPoolExecutor(max_workers=1) as executor:
+            return executor.submit(asyncio.run, wait()).result()
+
+    def _call(self, func: Callable, arguments: dict[str, Any]) -> Any:
+        if self.timeout is None or inspect.iscoroutinefunction(func):
+            try:
+                return func(**arguments)
+            except Exception as error:
+                return error
+        returned: queue.Queue = queue.Queue()
+
+        def call() -> None:
+            try:
+                returned.put(func(**arguments))
+            except Exception as error:
+                returned.put(error)
+
+        # A daemon, so that a function that never returns does not keep the program from ending.
+        threading.Thread(target=call, daemon=True).start()
+        try:
+            return returned.get(timeout=self.timeout)
+        except queue.Empty:
+            return TimeoutError(f"no answer within `reward_timeout={self.timeout}` seconds")
