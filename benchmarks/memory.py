@@ -5,19 +5,21 @@ given back before the next generation.
 
     python benchmarks/memory.py             # about three minutes on two cores
 
-The last line is JSON: `growth_mb_per_iteration` (slope of the resident memory at the end of the iterations, the first
-left out), `model_mb`, `optimizer_mb`, `reset_mb` (what the copy of the original weights takes), and
-`while_generating_mb` (resident memory when the last generation begins, above that of the first). With `--lora` the
-same for an adapter.
+The last line is JSON: `model_mb`, `optimizer_mb` and `reset_mb` (what the copy of the original weights takes);
+`tensors_while_generating_mb` (all tensors that are alive when the last generation begins); and per iteration the
+growth of these tensors and of the resident memory, which the allocator blurs (`tensor_growth_mb`,
+`resident_growth_mb`; slopes, the first three iterations left out). With `--lora` the same for an adapter.
 """
 
 import argparse
+import gc
 import json
 import statistics
 import tempfile
 from pathlib import Path
 
 import psutil
+import torch
 from datasets import Dataset, disable_progress_bars
 from peft import LoraConfig
 from transformers import TrainerCallback
@@ -33,15 +35,26 @@ def resident_mb() -> float:
     return psutil.Process().memory_info().rss / MB
 
 
+def tensors_mb() -> float:
+    """All tensors that are alive, those that share memory once."""
+    storages = {
+        thing.untyped_storage().data_ptr(): thing.untyped_storage().nbytes()
+        for thing in gc.get_objects()
+        if isinstance(thing, torch.Tensor)
+    }
+    return sum(storages.values()) / MB
+
+
 class Watch(TrainerCallback):
     """Resident memory in every outer iteration, and the size of the optimizer's states."""
 
     def __init__(self):
-        self.begin, self.end, self.training = [], [], []
+        self.begin, self.end, self.training, self.tensors = [], [], [], []
         self.optimizer_mb = 0.0
 
     def on_epoch_begin(self, args, state, control, **kwargs):
         self.begin.append(resident_mb())
+        self.tensors.append(tensors_mb())
 
     def on_step_end(self, args, state, control, optimizer, **kwargs):
         states = [tensor for values in optimizer.state.values() for tensor in values.values() if tensor.dim()]
@@ -51,6 +64,10 @@ class Watch(TrainerCallback):
 
     def on_epoch_end(self, args, state, control, **kwargs):
         self.end.append(resident_mb())
+
+
+def slope(values: list[float]) -> float:
+    return statistics.linear_regression(range(len(values)), values).slope
 
 
 def main() -> None:
@@ -87,16 +104,17 @@ def main() -> None:
         )
         trainer.train()
 
-    print("iteration   begin (MB)   training (MB)   end (MB)")
-    for number, row in enumerate(zip(watch.begin, watch.training, watch.end, strict=True), start=1):
-        print(f"{number:9} {row[0]:12.0f} {row[1]:15.0f} {row[2]:10.0f}")
-    slope, _ = statistics.linear_regression(range(len(watch.end) - 1), watch.end[1:])
+    print("iteration   tensors (MB)   resident (MB)   training (MB)   end (MB)")
+    rows = zip(watch.tensors, watch.begin, watch.training, watch.end, strict=True)
+    for number, row in enumerate(rows, start=1):
+        print(f"{number:9} {row[0]:14.1f} {row[1]:15.0f} {row[2]:15.0f} {row[3]:10.0f}")
     figures = {
-        "growth_mb_per_iteration": slope,
         "model_mb": sum(parameter.nbytes for parameter in trainer.model.parameters()) / MB,
         "optimizer_mb": watch.optimizer_mb,
         "reset_mb": trainer.keep_original_weights().num_bytes / MB,
-        "while_generating_mb": watch.begin[-1] - watch.begin[0],
+        "tensors_while_generating_mb": watch.tensors[-1],
+        "tensor_growth_mb": slope(watch.tensors[3:]),
+        "resident_growth_mb": slope(watch.end[3:]),
     }
     print(json.dumps({name: round(value, 2) for name, value in figures.items()}))
 

@@ -22,7 +22,7 @@ from pathlib import Path
 from models import make_random_model, odd_length
 
 
-NUM_PROBLEMS = 192
+NUM_PROBLEMS = 1024
 SEQUENCES_PER_STEP = 16
 
 
@@ -41,7 +41,7 @@ def train(base_model: Path, output_dir: Path) -> None:
         args=STaRConfig(
             output_dir=str(output_dir),
             num_iterations=1,
-            initial_steps=10,
+            initial_steps=3,
             per_device_train_batch_size=SEQUENCES_PER_STEP // num_processes,
             max_completion_length=64,
             max_length=None,

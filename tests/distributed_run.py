@@ -2,6 +2,8 @@
 """What `test_distributed.py` starts in several processes: `distributed_run.py BACKEND BASE_MODEL OUTPUT_DIR`."""
 
 import json
+import os
+import signal
 import sys
 import time
 from datetime import timedelta
@@ -11,7 +13,7 @@ import torch
 from datasets import Dataset
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
-from transformers import LlamaForCausalLM
+from transformers import LlamaForCausalLM, TrainerCallback
 
 from conftest import EXAMPLES, PROBLEMS, build_model, build_tokenizer
 from star_trl import RationaleSampler, STaRConfig, STaRTrainer
@@ -32,6 +34,20 @@ def survives_slowly(completions, **kwargs):
     return survives(completions)
 
 
+class EndOneProcess(TrainerCallback):
+    """By a crash or by a signal, in the fine-tuning of the second iteration, after its first checkpoint."""
+
+    def __init__(self, how: str):
+        self.how = how
+
+    def on_step_end(self, args, state, control, **kwargs):
+        if state.global_step == NUM_STEPS + 3 and torch.distributed.get_rank() == 1:
+            if self.how == "crash":
+                raise RuntimeError("crash")
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+NUM_STEPS = 4
 TIMEOUT = timedelta(seconds=8)
 survives_slowly.waited = False
 
@@ -48,8 +64,9 @@ def train(backend: str, base_model: str, output_dir: Path) -> None:
         args=STaRConfig(
             output_dir=str(output_dir),
             num_iterations=2,
-            initial_steps=2,
+            initial_steps=NUM_STEPS,
             step_growth=1.0,
+            save_steps=2,
             learning_rate=1e-2,
             per_device_train_batch_size=2,
             max_completion_length=100,
@@ -67,16 +84,18 @@ def train(backend: str, base_model: str, output_dir: Path) -> None:
         # Five problems do not divide evenly.
         train_dataset=Dataset.from_list([*PROBLEMS, {**PROBLEMS[0], "prompt": "Q: 3+3?\nA:"}]),
         eval_dataset=Dataset.from_list(PROBLEMS),
+        callbacks=[EndOneProcess(backend)] if backend in ("crash", "sigterm") else None,
     )
     original = weights_digest(trainer.model)
-    trainer.train()
+    trainer.train(resume_from_checkpoint=(output_dir / "star_state.json").exists())
     trained = weights_digest(trainer.model)
     trainer.keep_original_weights().restore(trainer.model)
     restored = weights_digest(trainer.model)
     assert trained != original and restored == original
     assert trainer.model.is_gradient_checkpointing
     if trainer.is_world_process_zero():
-        (output_dir / "done.json").write_text(json.dumps({"backend": str(trainer.accelerator.distributed_type)}))
+        kind = str(trainer.accelerator.distributed_type)
+        (output_dir / "done.json").write_text(json.dumps({"backend": kind, "weights": trained}))
 
 
 def fsdp2(output_dir: Path) -> None:

@@ -19,6 +19,9 @@ pytestmark = pytest.mark.distributed
 
 CONFIGS = Path(__file__).parents[1] / "examples" / "accelerate_configs"
 
+# How one of the processes ends, and what the launcher says of it
+ENDS = {"crash": "RuntimeError: crash", "sigterm": "exitcode  : 75"}
+
 needs_deepspeed = pytest.mark.skipif(
     importlib.util.find_spec("deepspeed") is None, reason="DeepSpeed is not installed: `pip install deepspeed`"
 )
@@ -50,6 +53,9 @@ def launch(backend: str, base_model: str, output_dir: Path, num_processes: int) 
         text=True,
         timeout=300,
     )
+    if backend in ENDS:
+        assert ENDS[backend] in result.stderr
+        return {}
     assert result.returncode == 0, result.stderr[-5000:]
     return json.loads((output_dir / "done.json").read_text())
 
@@ -61,24 +67,54 @@ def one_process(base_model, tmp_path_factory):
     return output_dir
 
 
-@pytest.mark.parametrize(
-    ("backend", "kind"),
-    [
-        ("ddp", "MULTI_CPU"),
-        pytest.param("zero2", "DEEPSPEED", marks=needs_deepspeed),
-        pytest.param("zero3", "DEEPSPEED", marks=needs_deepspeed),
-    ],
-)
-def test_two_processes_sample_what_one_does(one_process, base_model, tmp_path, backend, kind):
+@pytest.fixture(scope="module")
+def two_processes(base_model, tmp_path_factory):
+    output_dir = tmp_path_factory.mktemp("two") / "out"
+    return output_dir, launch("ddp", base_model, output_dir, num_processes=2)
+
+
+def check_samples(output_dir: Path, one_process: Path, num_processes: int) -> None:
     """
-    And train, and start every iteration from the same weights. (The second iteration's samples are another model's:
-    two processes take twice the samples per step.)
+    Those of the first iteration are the ones that one process makes. (The second's are another model's: several
+    processes take more samples per step.)
     """
-    assert kind in launch(backend, base_model, tmp_path / "out", num_processes=2)["backend"]
-    assert len(list((tmp_path / "out" / "iteration-001").glob("samples-*.jsonl"))) == 2
-    samples = Ledger(str(tmp_path / "out"), 0, 2).read(1)
-    assert samples == Ledger(str(one_process), 0, 1).read(1) and len(samples) == 15
+    assert len(list((output_dir / "iteration-001").glob("samples-*.jsonl"))) == num_processes
+    samples = Ledger(output_dir).read(1)
+    assert samples == Ledger(one_process).read(1) and len(samples) == 15
     assert len({len(sample.completion_ids) for sample in samples}) > 1
+
+
+def test_two_processes_sample_what_one_does(one_process, two_processes):
+    """And train, and start every iteration from the same weights."""
+    output_dir, done = two_processes
+    assert "MULTI_CPU" in done["backend"]
+    check_samples(output_dir, one_process, 2)
+
+
+@needs_deepspeed
+@pytest.mark.parametrize("backend", ["zero2", "zero3"])
+def test_deepspeed(one_process, base_model, tmp_path, backend):
+    assert "DEEPSPEED" in launch(backend, base_model, tmp_path / "out", num_processes=2)["backend"]
+    check_samples(tmp_path / "out", one_process, 2)
+
+
+@pytest.mark.slow
+def test_three_processes_sample_what_one_does(one_process, base_model, tmp_path):
+    launch("ddp", base_model, tmp_path / "out", num_processes=3)
+    check_samples(tmp_path / "out", one_process, 3)
+
+
+@pytest.mark.parametrize(("how", "step"), [("crash", 2), ("sigterm", 3)])
+def test_processes_resume_together(two_processes, base_model, tmp_path, how, step):
+    """
+    One of them dies while fine-tuning, or gets a signal; they go on from the checkpoint that all had finished.
+    """
+    launch(how, base_model, tmp_path / "out", num_processes=2)
+    last = json.loads((tmp_path / "out" / "iteration-002" / "fine-tuning" / "last.json").read_text())
+    assert (last["step"], last["num_processes"]) == (step, 2)
+    output_dir, done = two_processes
+    assert launch("ddp", base_model, tmp_path / "out", num_processes=2) == done
+    assert Ledger(tmp_path / "out").read(2) == Ledger(output_dir).read(2)
 
 
 def test_a_slow_process_does_not_time_the_others_out(base_model, tmp_path):
