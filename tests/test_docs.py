@@ -17,12 +17,12 @@ PAGES = ["README.md", *(f"docs/{name}.md" for name in DOCS.split())]
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_code_blocks(page, model, tokenizer, make_trainer, tmp_path, monkeypatch):
+def test_code_blocks(page, model, tokenizer, make_trainer, problems, tmp_path, monkeypatch):
     # What the blocks refer to: a model of some id, loaded as from the hub, and the output of a run in `out`.
     config = LlamaConfig(**{**model.config.to_dict(), "max_position_embeddings": 1024})
     LlamaForCausalLM(config).save_pretrained(tmp_path / "model")
     tokenizer.save_pretrained(tmp_path / "model")
-    make_trainer(solve_easy_and_hinted, num_iterations=1).train()
+    make_trainer(solve_easy_and_hinted, num_iterations=1, eval_dataset=problems).train()
     monkeypatch.chdir(tmp_path)
     # The made-up problems of the README are too few for a model with random weights to solve one.
     trained = []

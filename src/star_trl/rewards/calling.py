@@ -57,6 +57,7 @@ class RewardCaller:
 
         Raises:
             `Exception`: What a function raises, if it fails for every completion of the group, or for the first 8.
+            `TypeError`: If a function fails on text prompts because it reads messages.
         """
         outcomes = self._call_all(funcs, arguments)
         return [
@@ -67,6 +68,16 @@ class RewardCaller:
     def _try_again(
         self, func: Callable, name: str, arguments: dict[str, Any], error: Exception
     ) -> list[float | None | Exception]:
+        if (
+            isinstance(error, TypeError)
+            and "string indices" in str(error)
+            and isinstance(arguments["prompts"][0], str)
+        ):
+            raise TypeError(
+                f"The reward function `{name}` reads completions as lists of messages, but the prompts are text, "
+                "and so are the completions. Make the prompts conversational "
+                '(`[{"role": "user", "content": ...}]`), or use a reward function for text.'
+            ) from error
         for attempt in range(self.retries):
             logger.warning(f"The reward function `{name}` failed ({error!r}). Trying again in {2**attempt} s.")
             time.sleep(2**attempt)

@@ -158,16 +158,7 @@ class Scorer:
             `Exception`: What a function raises, if it fails for every completion.
         """
         arguments = {"prompts": prompts, "completions": completions, "completion_ids": completion_ids, **columns}
-        try:
-            returned = self._call(self.reward_funcs, self.names, arguments)
-        except TypeError as error:
-            if isinstance(completions[0], str) and "string indices" in str(error):
-                raise TypeError(
-                    "A reward function reads completions as lists of messages, but the prompts are text, and so are "
-                    "the completions. Make the prompts conversational "
-                    '(`[{"role": "user", "content": ...}]`), or use a reward function for text.'
-                ) from error
-            raise
+        returned = self._call(self.reward_funcs, self.names, arguments)
         rewards_by_func = [
             self._check_rewards(rewards, name, len(completions))
             for rewards, name in zip(returned, self.names, strict=True)
