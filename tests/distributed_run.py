@@ -34,6 +34,10 @@ def survives_slowly(completions, **kwargs):
     return survives(completions)
 
 
+def odd_length(completions, **kwargs):
+    return [float(len(completion) % 2) for completion in completions]
+
+
 class EndOneProcess(TrainerCallback):
     """By a crash or by a signal, in the fine-tuning of the second iteration, after its first checkpoint."""
 
@@ -56,6 +60,7 @@ def train(backend: str, base_model: str, output_dir: Path) -> None:
     """Two outer iterations of a model that really generates, and how its weights were at the start of each."""
     # Completions end at the first of these letters, so that they are short and of different lengths.
     stop_strings = list("abcdefghijklmnopqrstuvwxyz0123456789")
+    weighted = backend == "weighted"
     if backend == "slow":
         # On a CPU, `ddp_timeout` does not reach the process group.
         torch.distributed.init_process_group("gloo", timeout=TIMEOUT)
@@ -64,11 +69,14 @@ def train(backend: str, base_model: str, output_dir: Path) -> None:
         args=STaRConfig(
             output_dir=str(output_dir),
             num_iterations=2,
-            initial_steps=NUM_STEPS,
+            # Of 15 sequences the last step would have 3, which processes fill up differently.
+            initial_steps=3 if weighted else NUM_STEPS,
             step_growth=1.0,
             save_steps=2,
             learning_rate=1e-2,
-            per_device_train_batch_size=2,
+            per_device_train_batch_size=4 // int(os.environ["WORLD_SIZE"]) if weighted else 2,
+            sample_weighting="advantage" if weighted else "uniform",
+            loss_normalization="problems" if weighted else "tokens",
             max_completion_length=100,
             max_length=None,
             stop_strings=stop_strings,
@@ -78,7 +86,7 @@ def train(backend: str, base_model: str, output_dir: Path) -> None:
             report_to="none",
             disable_tqdm=True,
         ),
-        reward_funcs=survives_slowly if backend == "slow" else survives,
+        reward_funcs=survives_slowly if backend == "slow" else odd_length if weighted else survives,
         samplers=[RationaleSampler(num_generations=3, temperature=1.0)],
         few_shot_examples=EXAMPLES,
         # Five problems do not divide evenly.

@@ -9,7 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from accelerate.commands.config.config_args import load_config_from_file
+from safetensors.torch import load_file
 
 from conftest import build_model, build_tokenizer
 from star_trl.ledger import Ledger
@@ -102,6 +104,16 @@ def test_deepspeed(one_process, base_model, tmp_path, backend):
 def test_three_processes_sample_what_one_does(one_process, base_model, tmp_path):
     launch("ddp", base_model, tmp_path / "out", num_processes=3)
     check_samples(tmp_path / "out", one_process, 3)
+
+
+def test_weights_of_samples_do_not_depend_on_the_number_of_processes(base_model, tmp_path):
+    """As many sequences per step: the same gradients, but for the order of sums."""
+    for number in (1, 2):
+        launch("weighted", base_model, tmp_path / str(number), num_processes=number)
+    one, two = (load_file(tmp_path / name / "iteration-001/checkpoint/model.safetensors") for name in ("1", "2"))
+    base = load_file(f"{base_model}/model.safetensors")
+    assert max((one[name] - base[name]).abs().max() for name in one) > 1e-3
+    assert all(torch.allclose(one[name], two[name], atol=1e-4) for name in one)
 
 
 @pytest.mark.parametrize(("how", "step"), [("crash", 2), ("sigterm", 3)])

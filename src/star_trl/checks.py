@@ -81,7 +81,8 @@ def check_samplers(samplers: list[Sampler] | None, args: STaRConfig, has_hints: 
         `tuple[list[Sampler], bool]`: The samplers, and whether rationalization was left out for want of hints.
 
     Raises:
-        `ValueError`: If there are none, two have the same name, or several completions are to be drawn greedily.
+        `ValueError`: If there are none, two have the same name, several completions are to be drawn greedily, or the
+        weighting of samples needs another way of drawing them.
     """
     without_hints = samplers is None and not has_hints
     if samplers is None:
@@ -96,6 +97,21 @@ def check_samplers(samplers: list[Sampler] | None, args: STaRConfig, has_hints: 
             raise ValueError(
                 f"The sampler `{sampler.name}` draws {num_generations} completions per problem at temperature 0, "
                 "where all of them are the same. Set a `temperature`, or `num_generations=1`."
+            )
+        if args.sample_weighting == "advantage" and num_generations < 2:
+            raise ValueError(
+                "`sample_weighting='advantage'` compares a problem's samples, but the sampler "
+                f"`{sampler.name}` draws one. Set `num_generations` to 2 or more, and a `temperature`."
+            )
+        top_p = args.top_p if sampler.top_p is None else sampler.top_p
+        top_k = args.top_k if sampler.top_k is None else sampler.top_k
+        exact = temperature == 1 and top_p == 1 and not top_k and args.min_p is None and not args.generation_kwargs
+        if args.sample_weighting == "importance" and not exact:
+            raise ValueError(
+                "`sample_weighting='importance'` divides by the probability with which a completion was drawn, which "
+                f"is the model's own only at temperature 1 without truncation. The sampler `{sampler.name}` draws "
+                f"with temperature={temperature} (0 is greedy), top_p={top_p}, top_k={top_k}, min_p={args.min_p}, "
+                f"generation_kwargs={args.generation_kwargs}. Set `temperature=1.0` and leave the others out."
             )
     return samplers, without_hints
 

@@ -75,16 +75,19 @@ class Generator:
         prompts = [prompt for prompt in prompts if _num_begun(prompt) < params.max_new_tokens]
         requests = [_request(prompt, params) for prompt in prompts]
         for output in self.engine.generate(self.model, requests, params):
-            token_ids = self._finish(output, stop_strings)
-            yield _joined(prompts[output.index], token_ids, output.finish_reason, output.logprobs)
+            token_ids, logprobs = self._finish(output, stop_strings)
+            yield _joined(prompts[output.index], token_ids, output.finish_reason, logprobs)
 
-    def _finish(self, output: GenerationOutput, stop_strings: StopStrings) -> list[int]:
+    def _finish(self, output: GenerationOutput, stop_strings: StopStrings) -> tuple[list[int], list[float] | None]:
         """Takes the stop string off and puts EOS in its place, so that the model learns to end there by itself."""
         if output.finish_reason != "stop":
-            return output.token_ids
+            return output.token_ids, output.logprobs
         token_ids = stop_strings.trim(output.token_ids)
-        ended = bool(token_ids) and token_ids[-1] == self.tokenizer.eos_token_id
-        return token_ids if ended else [*token_ids, self.tokenizer.eos_token_id]
+        if token_ids and token_ids[-1] == self.tokenizer.eos_token_id:
+            token_ids = token_ids[:-1]
+        # The model did not draw that EOS.
+        logprobs = None if output.logprobs is None else [*output.logprobs[: len(token_ids)], 0.0]
+        return [*token_ids, self.tokenizer.eos_token_id], logprobs
 
 
 def _num_begun(prompt: Prompt) -> int:

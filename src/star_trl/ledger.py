@@ -49,6 +49,10 @@ class Sample:
         drop_reason (`str`, *optional*):
             Why it was not kept: `"truncated"` (cut by `max_completion_length`, or not gone on with), `"unverified"`
             (no deciding reward function applies), `"error"` (a reward function failed) or `"wrong"`.
+        logprob (`float`, *optional*):
+            Log-probability of the completion under the distribution it was drawn from, in nats, with
+            `sample_weighting="importance"`. Tokens that a tool put in, and an EOS that stands in for a stop string,
+            are not in it.
         extra (`dict[str, Any]`):
             What reward functions recorded with `log_extra`, and under `"error"` what they failed with.
     """
@@ -67,6 +71,7 @@ class Sample:
     reward: float | None
     kept: bool
     drop_reason: str | None = None
+    logprob: float | None = None
     extra: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -91,6 +96,7 @@ FEATURES = Features(
         "reward": Value("float64"),
         "kept": Value("bool"),
         "drop_reason": Value("string"),
+        "logprob": Value("float64"),
         "extra": Value("string"),
     }
 )

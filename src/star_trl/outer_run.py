@@ -34,7 +34,8 @@ SETTINGS = (
     "num_generations temperature top_p top_k min_p generation_kwargs stop_strings chat_template_kwargs "
     "reward_threshold reward_weights max_samples_per_problem learning_rate lr_scheduler_type lr_scheduler_kwargs "
     "warmup_steps optim optim_args weight_decay adam_beta1 adam_beta2 adam_epsilon max_grad_norm loss_type packing "
-    "bf16 fp16 eval_group_column"
+    "bf16 fp16 eval_group_column sample_weighting loss_normalization importance_sampling_cap "
+    "importance_sampling_self_normalize"
 ).split()
 
 

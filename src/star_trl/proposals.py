@@ -105,6 +105,7 @@ class Proposals:
             min_p=self.args.min_p,
             stop_strings=tuple(self.args.stop_strings or ()),
             generation_kwargs=as_dict(self.args.generation_kwargs),
+            logprobs=self.args.sample_weighting == "importance" and not greedy,
         )
 
     def scored(
@@ -222,5 +223,6 @@ def _sample(
         reward=score.reward,
         kept=drop_reason is None,
         drop_reason=drop_reason,
+        logprob=None if completion.logprobs is None else sum(completion.logprobs),
         extra=extra if score.error is None else {**extra, "error": score.error},
     )

@@ -8,7 +8,7 @@ from .ledger import Sample
 
 
 def select_samples(
-    samples: Sequence[Sample], max_samples_per_problem: int | None = None
+    samples: Sequence[Sample], max_samples_per_problem: int | None = None, all_draws: bool = False
 ) -> tuple[list[Sample], Counter[str]]:
     """
     Chooses the samples to train on, in the order given.
@@ -18,6 +18,9 @@ def select_samples(
             Samples of one or more iterations.
         max_samples_per_problem (`int`, *optional*):
             Most samples of one problem; the first ones stay.
+        all_draws (`bool`, *optional*, defaults to `False`):
+            Whether a completion that was drawn several times stays several times, as an estimate of the gradient
+            needs it.
 
     Returns:
         `tuple[list[Sample], Counter[str]]`: The samples, and how many of the others were dropped for each reason:
@@ -32,7 +35,7 @@ def select_samples(
         identity = (sample.problem_id, sample.hint_shown, tuple(sample.completion_ids))
         if sample.drop_reason is not None:
             dropped[sample.drop_reason] += 1
-        elif identity in seen:
+        elif identity in seen and not all_draws:
             dropped["duplicate"] += 1
         elif max_samples_per_problem is not None and per_problem[sample.problem_id] >= max_samples_per_problem:
             dropped["cap"] += 1

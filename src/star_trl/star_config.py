@@ -134,6 +134,22 @@ class STaRConfig(SFTConfig):
         max_samples_per_problem (`int`, *optional*):
             Most samples of one problem to train on. All by default.
 
+        > Parameters that control the loss
+
+        sample_weighting (`str`, *optional*, defaults to `"uniform"`):
+            Weight of a sample in the loss: `"uniform"` (the paper), `"reward"`, `"importance"` (M(r, y | x) /
+            q(r, y | x, y*), the correction that rationalized samples lack; under the model that sampled them), or
+            `"advantage"` (the reward minus the mean of the problem's other samples; failed samples are trained on as
+            well).
+        loss_normalization (`str`, *optional*, defaults to `"tokens"`):
+            What the summed loss is divided by: `"tokens"` (those that are trained on, as in SFT and the paper) or
+            `"problems"` (those that were sampled, failed ones included: the gradient of J, the expected number of
+            solved problems, divided by their number).
+        importance_sampling_cap (`float`, *optional*, defaults to `3.0`):
+            Most that an importance weight can be. `None` leaves them as they are.
+        importance_sampling_self_normalize (`bool`, *optional*, defaults to `False`):
+            Whether importance weights are divided by their mean.
+
         > Parameters that control evaluation
 
         eval_group_column (`str`, *optional*):
@@ -333,6 +349,30 @@ class STaRConfig(SFTConfig):
         metadata={"help": "Most samples of one problem to train on. All by default."},
     )
 
+    # Parameters that control the loss
+    sample_weighting: str = field(
+        default="uniform",
+        metadata={
+            "help": "Weight of a sample in the loss.",
+            "choices": ["uniform", "reward", "importance", "advantage"],
+        },
+    )
+    loss_normalization: str = field(
+        default="tokens",
+        metadata={
+            "help": "What the summed loss is divided by: tokens trained on, or problems sampled.",
+            "choices": ["tokens", "problems"],
+        },
+    )
+    importance_sampling_cap: float | None = field(
+        default=3.0,
+        metadata={"help": "Most that an importance weight can be."},
+    )
+    importance_sampling_self_normalize: bool = field(
+        default=False,
+        metadata={"help": "Whether importance weights are divided by their mean."},
+    )
+
     # Parameters that control evaluation
     eval_group_column: str | None = field(
         default=None,
@@ -354,6 +394,7 @@ class STaRConfig(SFTConfig):
         super().__post_init__()
         self._check_schedule()
         self._check_sampling()
+        self._check_loss()
         if isinstance(self.reward_threshold, list):
             thresholds = [None if value != value else value for value in self.reward_threshold]  # not equal: NaN
             self.reward_threshold = thresholds  # type: ignore[assignment]
@@ -425,6 +466,39 @@ class STaRConfig(SFTConfig):
             self.stop_strings = [self.stop_strings]
         if self.stop_strings is not None and not all(self.stop_strings):
             raise ValueError("`stop_strings` holds an empty string, which would end every completion at once.")
+
+    def _check_loss(self):
+        for name, choices in {
+            "sample_weighting": ("uniform", "reward", "importance", "advantage"),
+            "loss_normalization": ("tokens", "problems"),
+        }.items():
+            if getattr(self, name) not in choices:
+                raise ValueError(f"`{name}` must be one of {', '.join(choices)}, got {getattr(self, name)!r}.")
+        if self.weighted and (self.loss_type != "nll" or self.label_smoothing_factor):
+            raise ValueError(
+                "`sample_weighting` and `loss_normalization` weigh the negative log-likelihood, but "
+                f"`loss_type={self.loss_type!r}` and `label_smoothing_factor={self.label_smoothing_factor}`. Leave "
+                "those at their defaults, or the others at 'uniform' and 'tokens'."
+            )
+        if self.loss_normalization == "problems" and not self.average_tokens_across_devices:
+            raise ValueError(
+                "`loss_normalization='problems'` needs `average_tokens_across_devices=True`, the default: its loss is "
+                "a sum over all processes."
+            )
+        if self.sample_weighting == "importance" and self.sample_iterations > 1:
+            raise ValueError(
+                f"`sample_weighting='importance'` needs the model that sampled, but `sample_iterations="
+                f"{self.sample_iterations}` trains on samples of earlier ones, too. Set `sample_iterations=1`."
+            )
+        if self.importance_sampling_cap is not None and self.importance_sampling_cap <= 0:
+            raise ValueError(
+                f"`importance_sampling_cap` must be positive or None, got {self.importance_sampling_cap}."
+            )
+
+    @property
+    def weighted(self) -> bool:
+        """Whether the loss differs from SFT's."""
+        return self.sample_weighting != "uniform" or self.loss_normalization != "tokens"
 
     def inner_steps(self, iteration: int) -> int | None:
         """

@@ -4,7 +4,8 @@ import random
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from accelerate.logging import get_logger
@@ -21,7 +22,6 @@ from transformers import (
 )
 from transformers.trainer import DEFAULT_PROGRESS_CALLBACK
 from transformers.trainer_utils import TrainOutput, speed_metrics
-from trl import SFTTrainer
 
 from .checks import check_lengths, check_problems, check_samplers, check_sharding, named_datasets
 from .diagnosis import signs_in_samples, signs_of_chance
@@ -42,7 +42,9 @@ from .selection import select_samples
 from .star_config import STaRConfig, as_dict
 from .termination import Termination
 from .trackers import outlive_trackers
-from .training_set import training_sequences
+from .training_set import training_prompts, training_sequences
+from .weighted_sft import WeightedSFTTrainer
+from .weighting import sample_weights, sequence_logprobs
 from .weights import OriginalWeights
 
 
@@ -52,8 +54,10 @@ if TYPE_CHECKING:
 
 logger = get_logger(__name__)
 
+T = TypeVar("T")
 
-class STaRTrainer(SFTTrainer):
+
+class STaRTrainer(WeightedSFTTrainer):
     """
     Trainer for the Self-Taught Reasoner (STaR), introduced in [STaR: Bootstrapping Reasoning With
     Reasoning](https://huggingface.co/papers/2203.14465).
@@ -312,9 +316,16 @@ class STaRTrainer(SFTTrainer):
         Raises:
             `RuntimeError`: If nothing survives in the first iteration.
         """
-        oldest = max(1, iteration - self.args.sample_iterations + 1)
-        samples = [sample for number in range(iteration, oldest - 1, -1) for sample in self.ledger.read(number)]
-        selected, dropped = select_samples(samples, self.args.max_samples_per_problem)
+        samples = self._pool(iteration)
+        if self.args.sample_weighting == "advantage":
+            # Of these the failed ones are trained on as well.
+            failed = ("wrong", "truncated")
+            samples = [
+                replace(sample, drop_reason=None) if sample.drop_reason in failed else sample for sample in samples
+            ]
+        selected, dropped = select_samples(
+            samples, self.args.max_samples_per_problem, all_draws=self.args.loss_normalization == "problems"
+        )
         self._record(selection_metrics(len(selected), dropped))
         if not selected:
             found = ", ".join(f"{count} {reason}" for reason, count in sorted(dropped.items())) or "no sample at all"
@@ -348,11 +359,9 @@ class STaRTrainer(SFTTrainer):
             `ValueError`: If a training sequence is longer than `max_length`.
         """
         start_time = time.time()
-        sequences = training_sequences(selected, self.problems, self.prompt_builder, self.args)
-        # SFTTrainer's own preparation, which truncates nothing here and packs where `packing` is set.
-        prepared = super()._prepare_dataset(
-            sequences, self.processing_class, self.args, self.args.packing, None, "train"
-        )
+        weights = self._weights(selected, iteration) if self.args.weighted else None
+        sequences = training_sequences(selected, self.problems, self.prompt_builder, self.args, weights)
+        prepared = self.prepare_sequences(sequences)
         original_weights = self.keep_original_weights()
         if self.args.reset_model:
             original_weights.restore(self.model)
@@ -508,6 +517,27 @@ class STaRTrainer(SFTTrainer):
         if not self.is_deepspeed_enabled:  # whose engine generates as well
             self.accelerator.free_memory()
 
+    def _weights(self, selected: Sequence[Sample], iteration: int) -> list[float]:
+        weights, metrics = sample_weights(selected, self._pool(iteration), self.args, self._policy_logprobs)
+        self._record(metrics)
+        return weights
+
+    def _policy_logprobs(self, samples: Sequence[Sample]) -> list[float]:
+        """Log-probabilities of samples under the current model, behind the prompts that they are trained behind."""
+        own = self._own(samples)
+        prompts = training_prompts(own, self.problems, self.prompt_builder, self.args)
+        with policy(self) as model:
+            logprobs = sequence_logprobs(model, prompts, own, self.prompt_builder.tokenizer.pad_token_id)
+        merged = [0.0] * len(samples)
+        for process, part in enumerate(gather_object([logprobs])):
+            merged[process :: self.accelerator.num_processes] = part
+        return merged
+
+    def _pool(self, iteration: int) -> list[Sample]:
+        """All samples of the iterations that are trained on, the latest first."""
+        oldest = max(1, iteration - self.args.sample_iterations + 1)
+        return [sample for number in range(iteration, oldest - 1, -1) for sample in self.ledger.read(number)]
+
     def _candidates(self, iteration: int) -> list[int]:
         candidates = [index for index, is_example in enumerate(self._is_example) if not is_example]
         wanted = self.args.num_problems_per_iteration
@@ -515,9 +545,9 @@ class STaRTrainer(SFTTrainer):
             return candidates
         return sorted(random.Random(seed_of(self.args.seed, iteration)).sample(candidates, wanted))
 
-    def _own(self, problems: Sequence[int]) -> Sequence[int]:
-        """This process's part of the problems. All samples of one stay together, for samplers that compare them."""
-        return problems[self.accelerator.process_index :: self.accelerator.num_processes]
+    def _own(self, things: Sequence[T]) -> Sequence[T]:
+        """This process's part of some problems or samples."""
+        return things[self.accelerator.process_index :: self.accelerator.num_processes]
 
     def _record(self, metrics: dict[str, float]) -> None:
         if self.outer_run is not None:

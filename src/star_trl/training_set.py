@@ -8,10 +8,15 @@ from datasets import Dataset
 from .ledger import Sample
 from .prompting import PromptBuilder
 from .star_config import STaRConfig
+from .weighted_sft import COLUMN
 
 
 def training_sequences(
-    selected: Sequence[Sample], problems: Dataset, builder: PromptBuilder, args: STaRConfig
+    selected: Sequence[Sample],
+    problems: Dataset,
+    builder: PromptBuilder,
+    args: STaRConfig,
+    weights: Sequence[float] | None = None,
 ) -> Dataset:
     """
     Token ids and labels of samples: the very ids that were sampled, behind the hint-free prompt, or behind the hinted
@@ -29,19 +34,17 @@ def training_sequences(
             Builds the prompts.
         args ([`STaRConfig`]):
             Configuration, for `few_shot_train` and `max_length`.
+        weights (`list[float]`, *optional*):
+            Weight of each sample in the loss.
 
     Returns:
-        [`~datasets.Dataset`]: `input_ids` and `labels` (-100 on the prompt), one row per sample, neither padded nor
-        packed.
+        [`~datasets.Dataset`]: `input_ids`, `labels` (-100 on the prompt) and, with weights, `loss_weights` (the
+        sample's at every token), one row per sample, neither padded nor packed.
 
     Raises:
         `ValueError`: If a sequence is longer than `max_length`, at which it would be cut.
     """
-    rows = problems.select([sample.problem_id for sample in selected]).to_list()
-    plain = builder.encode(rows, "prompt", args.few_shot_train)
-    shown = [index for index, sample in enumerate(selected) if sample.hint_shown]
-    hinted = builder.encode([rows[index] for index in shown], "hinted_prompt", args.few_shot_train)
-    prompts = {**dict(enumerate(plain)), **dict(zip(shown, hinted, strict=True))}
+    prompts = training_prompts(selected, problems, builder, args)
     input_ids, labels = [], []
     for index, sample in enumerate(selected):
         input_ids.append(prompts[index] + sample.completion_ids)
@@ -58,4 +61,20 @@ def training_sequences(
             f"A training sequence has {longest} tokens, more than `max_length={args.max_length}`, and would be cut. "
             f"Set `max_length={longest}` or more, or None without packing."
         )
-    return Dataset.from_dict({"input_ids": input_ids, "labels": labels})
+    columns: dict[str, list] = {"input_ids": input_ids, "labels": labels}
+    if weights is not None:
+        columns[COLUMN] = [[weight] * len(ids) for weight, ids in zip(weights, input_ids, strict=True)]
+    return Dataset.from_dict(columns)
+
+
+def training_prompts(
+    selected: Sequence[Sample], problems: Dataset, builder: PromptBuilder, args: STaRConfig
+) -> list[list[int]]:
+    """Token ids that stand before the samples in training: without the hint, but for those that keep it by choice."""
+    rows = problems.select([sample.problem_id for sample in selected]).to_list()
+    prompts = builder.encode(rows, "prompt", args.few_shot_train)
+    shown = [index for index, sample in enumerate(selected) if sample.hint_shown]
+    hinted = builder.encode([rows[index] for index in shown], "hinted_prompt", args.few_shot_train)
+    for index, prompt in zip(shown, hinted, strict=True):
+        prompts[index] = prompt
+    return prompts

@@ -68,11 +68,8 @@ class RewardCaller:
     def _try_again(
         self, func: Callable, name: str, arguments: dict[str, Any], error: Exception
     ) -> list[float | None | Exception]:
-        if (
-            isinstance(error, TypeError)
-            and "string indices" in str(error)
-            and isinstance(arguments["prompts"][0], str)
-        ):
+        text_prompts = isinstance(arguments["prompts"][0], str)
+        if text_prompts and isinstance(error, TypeError) and "string indices" in str(error):
             raise TypeError(
                 f"The reward function `{name}` reads completions as lists of messages, but the prompts are text, "
                 "and so are the completions. Make the prompts conversational "
