@@ -59,12 +59,12 @@ def test_what_hangs_is_ended_and_the_next_is_scored():
     assert math_verify_reward(["\\boxed{3}"], [3], timeout=60) == [1.0]  # SymPy is loaded, and its caches are warm
     start = time.monotonic()
     rewards = math_verify_reward(
-        completions, [3] * 6, log_extra=logged.__setitem__, log_metric=logged.__setitem__, timeout=2.0
+        completions, [3] * 6, log_extra=logged.__setitem__, log_metric=logged.__setitem__, timeout=4.0
     )
     assert rewards == [1.0, 0.0, 0.0, 0.0, 0.0, 1.0]
     assert logged["math_verify_error"] == [None, "timeout", "timeout", "timeout", "timeout", None]
     assert logged["math_verify/failed"] == pytest.approx(4 / 6)
-    assert time.monotonic() - start < 4 * 2 + 40  # and five starts
+    assert time.monotonic() - start < 4 * 4 + 40  # and five starts
 
 
 def test_a_worker_that_was_killed_is_replaced():

@@ -50,9 +50,9 @@ class Sample:
             Why it was not kept: `"truncated"` (cut by `max_completion_length`, or not gone on with), `"unverified"`
             (no deciding reward function applies), `"error"` (a reward function failed) or `"wrong"`.
         logprob (`float`, *optional*):
-            Log-probability of the completion under the distribution it was drawn from, in nats, with
-            `sample_weighting="importance"`. Tokens that a tool put in, and an EOS that stands in for a stop string,
-            are not in it.
+            Log-probability of the completion under the model at temperature 1, behind the prompt that it was drawn
+            with, in nats; only where `sample_weighting` or `sample_preference` asks for it. Tokens that a tool put
+            in, and an EOS that stands in for a stop string, are not in it.
         extra (`dict[str, Any]`):
             What reward functions recorded with `log_extra`, and under `"error"` what they failed with.
     """

@@ -32,10 +32,10 @@ SETTINGS = (
     "seed num_problems_per_iteration sample_iterations reset_model initial_steps step_growth step_increment "
     "max_inner_steps max_steps num_train_epochs few_shot_train few_shot_iterations max_completion_length "
     "num_generations temperature top_p top_k min_p generation_kwargs stop_strings chat_template_kwargs "
-    "reward_threshold reward_weights max_samples_per_problem learning_rate lr_scheduler_type lr_scheduler_kwargs "
-    "warmup_steps optim optim_args weight_decay adam_beta1 adam_beta2 adam_epsilon max_grad_norm loss_type packing "
-    "bf16 fp16 eval_group_column sample_weighting loss_normalization importance_sampling_cap "
-    "importance_sampling_self_normalize"
+    "reward_threshold reward_weights max_samples_per_problem sample_preference learning_rate lr_scheduler_type "
+    "lr_scheduler_kwargs warmup_steps optim optim_args weight_decay adam_beta1 adam_beta2 adam_epsilon "
+    "max_grad_norm loss_type packing bf16 fp16 eval_group_column sample_weighting loss_normalization "
+    "importance_sampling_cap importance_sampling_self_normalize"
 ).split()
 
 

@@ -105,7 +105,7 @@ class Proposals:
             min_p=self.args.min_p,
             stop_strings=tuple(self.args.stop_strings or ()),
             generation_kwargs=as_dict(self.args.generation_kwargs),
-            logprobs=self.args.sample_weighting == "importance" and not greedy,
+            logprobs=not greedy and self.args.needs_logprobs,
         )
 
     def scored(

@@ -4,11 +4,15 @@
 from collections import Counter
 from collections.abc import Sequence
 
+from .generator import seed_of
 from .ledger import Sample
 
 
 def select_samples(
-    samples: Sequence[Sample], max_samples_per_problem: int | None = None, all_draws: bool = False
+    samples: Sequence[Sample],
+    max_samples_per_problem: int | None = None,
+    preference: str = "first",
+    all_draws: bool = False,
 ) -> tuple[list[Sample], Counter[str]]:
     """
     Chooses the samples to train on, in the order given.
@@ -17,7 +21,9 @@ def select_samples(
         samples (`list[Sample]`):
             Samples of one or more iterations.
         max_samples_per_problem (`int`, *optional*):
-            Most samples of one problem; the first ones stay.
+            Most samples of one problem.
+        preference (`str`, *optional*, defaults to `"first"`):
+            Which of them stay: the `"first"`, the `"shortest"`, the `"most_likely"` ones, or some at `"random"`.
         all_draws (`bool`, *optional*, defaults to `False`):
             Whether a completion that was drawn several times stays several times, as an estimate of the gradient
             needs it.
@@ -27,11 +33,12 @@ def select_samples(
         the `drop_reason` of a sample that is not kept, `"duplicate"` (the same token ids for the same problem) or
         `"cap"`.
     """
-    selected: list[Sample] = []
+    selected: list[int] = []
     dropped: Counter[str] = Counter()
     seen = set()
     per_problem: Counter[int] = Counter()
-    for sample in samples:
+    for index in sorted(range(len(samples)), key=lambda index: _rank(samples[index], preference)):
+        sample = samples[index]
         identity = (sample.problem_id, sample.hint_shown, tuple(sample.completion_ids))
         if sample.drop_reason is not None:
             dropped[sample.drop_reason] += 1
@@ -42,5 +49,16 @@ def select_samples(
         else:
             seen.add(identity)
             per_problem[sample.problem_id] += 1
-            selected.append(sample)
-    return selected, dropped
+            selected.append(index)
+    return [samples[index] for index in sorted(selected)], dropped
+
+
+def _rank(sample: Sample, preference: str) -> float:
+    """What comes first stays; samples of the same rank keep their order."""
+    if preference == "shortest":
+        return len(sample.completion_ids)
+    if preference == "most_likely":
+        return -(sample.logprob or 0.0)
+    if preference == "random":
+        return seed_of(sample.iteration, *sample.key)
+    return 0

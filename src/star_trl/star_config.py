@@ -133,6 +133,9 @@ class STaRConfig(SFTConfig):
             failed, and the run stops only if it fails for all.
         max_samples_per_problem (`int`, *optional*):
             Most samples of one problem to train on. All by default.
+        sample_preference (`str`, *optional*, defaults to `"first"`):
+            Which samples of a problem stay where there are more than `max_samples_per_problem`: the `"first"`,
+            `"shortest"` or `"most_likely"` ones, or some at `"random"`.
 
         > Parameters that control the loss
 
@@ -349,6 +352,14 @@ class STaRConfig(SFTConfig):
         metadata={"help": "Most samples of one problem to train on. All by default."},
     )
 
+    sample_preference: str = field(
+        default="first",
+        metadata={
+            "help": "Which samples of a problem stay where there are more than `max_samples_per_problem`.",
+            "choices": ["first", "shortest", "most_likely", "random"],
+        },
+    )
+
     # Parameters that control the loss
     sample_weighting: str = field(
         default="uniform",
@@ -471,6 +482,7 @@ class STaRConfig(SFTConfig):
         for name, choices in {
             "sample_weighting": ("uniform", "reward", "importance", "advantage"),
             "loss_normalization": ("tokens", "problems"),
+            "sample_preference": ("first", "shortest", "most_likely", "random"),
         }.items():
             if getattr(self, name) not in choices:
                 raise ValueError(f"`{name}` must be one of {', '.join(choices)}, got {getattr(self, name)!r}.")
@@ -479,6 +491,11 @@ class STaRConfig(SFTConfig):
                 "`sample_weighting` and `loss_normalization` weigh the negative log-likelihood, but "
                 f"`loss_type={self.loss_type!r}` and `label_smoothing_factor={self.label_smoothing_factor}`. Leave "
                 "those at their defaults, or the others at 'uniform' and 'tokens'."
+            )
+        if self.sample_preference != "first" and self.max_samples_per_problem is None:
+            raise ValueError(
+                f"`sample_preference={self.sample_preference!r}` chooses among the samples of a problem, but "
+                "`max_samples_per_problem=None` keeps them all. Set a number."
             )
         if self.loss_normalization == "problems" and not self.average_tokens_across_devices:
             raise ValueError(
@@ -499,6 +516,11 @@ class STaRConfig(SFTConfig):
     def weighted(self) -> bool:
         """Whether the loss differs from SFT's."""
         return self.sample_weighting != "uniform" or self.loss_normalization != "tokens"
+
+    @property
+    def needs_logprobs(self) -> bool:
+        """Whether the log-probabilities of sampled tokens are needed."""
+        return self.sample_weighting == "importance" or self.sample_preference == "most_likely"
 
     def inner_steps(self, iteration: int) -> int | None:
         """

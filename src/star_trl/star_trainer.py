@@ -324,7 +324,10 @@ class STaRTrainer(WeightedSFTTrainer):
                 replace(sample, drop_reason=None) if sample.drop_reason in failed else sample for sample in samples
             ]
         selected, dropped = select_samples(
-            samples, self.args.max_samples_per_problem, all_draws=self.args.loss_normalization == "problems"
+            samples,
+            self.args.max_samples_per_problem,
+            self.args.sample_preference,
+            all_draws=self.args.loss_normalization == "problems",
         )
         self._record(selection_metrics(len(selected), dropped))
         if not selected:
