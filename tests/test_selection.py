@@ -62,7 +62,7 @@ def test_the_most_likely_samples_are_trained_on(make_trainer):
     trainer = make_trainer(
         samplers=[RationaleSampler(num_generations=4, temperature=1.0)],
         reward_funcs=lambda completions, **kwargs: [1.0] * len(completions),
-        stop_strings=list("abcdefghijklmnopqrstuvwxyz0123456789"),
+        stop_strings=list("abcdefgh"),
         max_completion_length=100,
         max_samples_per_problem=1,
         sample_preference="most_likely",
