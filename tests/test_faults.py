@@ -385,6 +385,17 @@ def test_reward_function_that_never_works_is_given_up_early(make_trainer):
     assert reward.calls == 1 + 8
 
 
+def test_single_completion_that_cannot_be_scored(make_trainer):
+    """One by one they are marked: otherwise a run with one such problem left could never be resumed."""
+    reward = Reward(on_one_problem(fail))
+    trainer = make_trainer(
+        solve_easy_and_hinted, reward_funcs=reward, reward_retries=0, generation_batch_size=1, num_iterations=1
+    )
+    trainer.train()
+    reasons = {(sample.sampler, sample.problem_id): sample.drop_reason for sample in trainer.ledger.read(1)}
+    assert reasons["rationale", 2] == reasons["rationalization", 2] == "error"
+
+
 def test_nan_does_not_apply(make_trainer):
     reward = Reward(lambda call, prompts, rewards: [float("nan"), *rewards[1:]])
     trainer = make_trainer(solve_easy_and_hinted, reward_funcs=reward)

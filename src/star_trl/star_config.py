@@ -130,7 +130,7 @@ class STaRConfig(SFTConfig):
         reward_retries (`int`, *optional*, defaults to `2`):
             How often a reward function that raises or takes too long is called again, after 1, 2, 4, ... seconds.
             After that it is called for each completion by itself; those for which it still fails are recorded as
-            failed, and the run stops only if it fails for all.
+            failed, and the run stops only if it fails for 8 in a row, or all of a smaller group.
         max_samples_per_problem (`int`, *optional*):
             Most samples of one problem to train on. All by default.
         sample_preference (`str`, *optional*, defaults to `"first"`):

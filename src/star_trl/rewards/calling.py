@@ -6,6 +6,7 @@ import inspect
 import queue
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -15,8 +16,8 @@ from accelerate.logging import get_logger
 
 logger = get_logger(__name__)
 
-# A function that fails for this many completions one after the other, and for none before, is broken or its service is
-# away: the run ends, and is resumed when it works again.
+# A function that fails for this many completions one after the other, or for all of several, is broken or its service
+# is away: the run ends, and is resumed when it works again. A single completion may be to blame itself.
 MOST_FAILURES = 8
 # Columns and completions are lists with one value per completion; these are not.
 SHARED = ("trainer_state", "log_extra", "log_metric")
@@ -38,11 +39,14 @@ class RewardCaller:
     def __init__(self, timeout: float | None = None, retries: int = 0):
         self.timeout = timeout
         self.retries = retries
+        self._failures: Counter[str] = Counter()  # in a row, by function
 
     def __call__(
         self, funcs: Sequence[Callable], names: Sequence[str], arguments: dict[str, Any]
     ) -> list[list[float | None | Exception]]:
         """
+        Rewards of a group of completions.
+
         Args:
             funcs (`list[RewardFunc]`):
                 Reward functions. Coroutine functions are awaited together.
@@ -56,14 +60,17 @@ class RewardCaller:
             failed.
 
         Raises:
-            `Exception`: What a function raises, if it fails for every completion of the group, or for the first 8.
+            `Exception`: What a function raises, if it fails for all completions of the group, or for 8 in a row.
             `TypeError`: If a function fails on text prompts because it reads messages.
         """
-        outcomes = self._call_all(funcs, arguments)
-        return [
-            self._try_again(func, name, arguments, outcome) if isinstance(outcome, Exception) else list(outcome)
-            for func, name, outcome in zip(funcs, names, outcomes, strict=True)
-        ]
+        rewards: list[list[float | None | Exception]] = []
+        for func, name, outcome in zip(funcs, names, self._call_all(funcs, arguments), strict=True):
+            if isinstance(outcome, Exception):
+                rewards.append(self._try_again(func, name, arguments, outcome))
+            else:
+                rewards.append(list(outcome))
+                self._failures[name] = 0
+        return rewards
 
     def _try_again(
         self, func: Callable, name: str, arguments: dict[str, Any], error: Exception
@@ -80,19 +87,22 @@ class RewardCaller:
             time.sleep(2**attempt)
             (outcome,) = self._call_all([func], arguments)
             if not isinstance(outcome, Exception):
+                self._failures[name] = 0
                 return list(outcome)
             error = outcome
+        count = len(arguments["completions"])
         outcomes: list[float | None | Exception] = []
-        for row in range(len(arguments["completions"])):
+        for row in range(count):
             one = {key: value if key in SHARED else value[row : row + 1] for key, value in arguments.items()}
             if "log_extra" in one:
                 one["log_extra"] = lambda column, values: None  # it takes a value for every completion of the group
             (outcome,) = self._call_all([func], one)
             outcomes.append(outcome if isinstance(outcome, Exception) else next(iter(outcome)))
-            failed = sum(isinstance(value, Exception) for value in outcomes)
-            if failed == len(outcomes) == min(MOST_FAILURES, len(arguments["completions"])):
+            self._failures[name] = self._failures[name] + 1 if isinstance(outcome, Exception) else 0
+            failed = sum(isinstance(outcome, Exception) for outcome in outcomes)
+            if self._failures[name] == MOST_FAILURES or failed == count > 1:
                 raise error
-        logger.warning(f"The reward function `{name}` fails for {failed} of {len(outcomes)} completions: {error!r}.")
+        logger.warning(f"The reward function `{name}` fails for {failed} of {count} completions: {error!r}.")
         return outcomes
 
     def _call_all(self, funcs: Sequence[Callable], arguments: dict[str, Any]) -> list[Any]:
