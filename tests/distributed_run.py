@@ -51,6 +51,24 @@ class EndOneProcess(TrainerCallback):
             os.kill(os.getpid(), signal.SIGTERM)
 
 
+class CheckStart(TrainerCallback):
+    """Every outer iteration starts from the original weights, bit for bit, and with empty moments."""
+
+    def __init__(self):
+        self.original = None
+        self.checked = 0
+
+    def on_step_begin(self, args, state, control, model, optimizer, **kwargs):
+        if state.global_step % NUM_STEPS or args.initial_steps != NUM_STEPS:
+            return
+        while hasattr(optimizer, "optimizer"):  # accelerate's and DeepSpeed's wrappers
+            optimizer = optimizer.optimizer
+        moments = [values["exp_avg"] for values in optimizer.state.values() if "exp_avg" in values]
+        assert not any(moment.any() for moment in moments)
+        assert weights_digest(model) == self.original
+        self.checked += 1
+
+
 NUM_STEPS = 4
 TIMEOUT = timedelta(seconds=8)
 survives_slowly.waited = False
@@ -61,6 +79,7 @@ def train(backend: str, base_model: str, output_dir: Path) -> None:
     # Completions end at the first of these letters, so that they are short and of different lengths.
     stop_strings = list("abcdefghijklmnopqrstuvwxyz0123456789")
     weighted = backend == "weighted"
+    check_start = CheckStart()
     if backend == "slow":
         # On a CPU, `ddp_timeout` does not reach the process group.
         torch.distributed.init_process_group("gloo", timeout=TIMEOUT)
@@ -92,10 +111,12 @@ def train(backend: str, base_model: str, output_dir: Path) -> None:
         # Five problems do not divide evenly.
         train_dataset=Dataset.from_list([*PROBLEMS, {**PROBLEMS[0], "prompt": "Q: 3+3?\nA:"}]),
         eval_dataset=Dataset.from_list(PROBLEMS),
-        callbacks=[EndOneProcess(backend)] if backend in ("crash", "sigterm") else None,
+        callbacks=[check_start, *([EndOneProcess(backend)] if backend in ("crash", "sigterm") else [])],
     )
-    original = weights_digest(trainer.model)
-    trainer.train(resume_from_checkpoint=(output_dir / "star_state.json").exists())
+    check_start.original = original = weights_digest(trainer.model)
+    resumed = (output_dir / "star_state.json").exists()
+    trainer.train(resume_from_checkpoint=resumed)
+    assert check_start.checked == (0 if weighted or resumed else 2)
     trained = weights_digest(trainer.model)
     trainer.keep_original_weights().restore(trainer.model)
     restored = weights_digest(trainer.model)
