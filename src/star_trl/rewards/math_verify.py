@@ -16,7 +16,7 @@ from .text import CompletionLike, after_thinking, before_next_question, completi
 
 
 MEMORY_LIMIT = 2 * 1024**3  # bytes of address space; math-verify itself takes a tenth of it
-TIMEOUT_EXIT_CODE = 1  # of faulthandler's watchdog
+TIMEOUT_EXIT_CODE = -14  # SIGALRM, by number: Windows, where this reward does not work, has no such name
 
 
 def math_verify_reward(
@@ -34,7 +34,7 @@ def math_verify_reward(
 
     math-verify evaluates what a model wrote, so it runs in a process of its own, with limits on time and memory; a
     completion that exceeds them gets 0.0, with the reason in the ledger (`math_verify_error`) and their share in the
-    metric `math_verify/failed`. Note that for math-verify `5\%` equals both 5 and 0.05.
+    metric `math_verify/failed`. It needs Linux or macOS. Note that for math-verify `5\%` equals both 5 and 0.05.
 
     Args:
         completions (`list[str]` or `list[list[dict]]`):

@@ -5,10 +5,11 @@ It says `ready`, reads one JSON object per line (`gold`, `said`, `timeout`) and 
 `error`). An expression that takes longer than its timeout ends it, and so does the end of its input.
 """
 
-import faulthandler
 import json
 import logging
 import os
+import resource
+import signal
 import sys
 
 
@@ -16,31 +17,36 @@ import sys
 IMPORT_TIMEOUT = 300
 
 
+def end_after(seconds: float) -> None:
+    """
+    Ends this process after so many seconds; 0 calls it off. The signal has no handler in Python, so the kernel does it
+    even within one huge multiplication. (faulthandler's watchdog does so too, but now and then crashes on the way.)
+    """
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)  # a parent may have ignored it
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+
+
 def main(memory_limit: int) -> None:
     devnull = open(os.devnull, "w")
     # What SymPy prints must not be taken for an answer.
     replies, sys.stdout = sys.stdout, devnull
-    # The watchdog is a thread of its own without the GIL: it ends the process even within one huge multiplication,
-    # where no signal handler of Python would run.
-    faulthandler.dump_traceback_later(IMPORT_TIMEOUT, exit=True, file=devnull)
+    end_after(IMPORT_TIMEOUT)
     try:
-        import resource
-
         resource.setrlimit(resource.RLIMIT_AS, (memory_limit, memory_limit))
-    except (ImportError, ValueError, OSError):
-        pass  # Windows has no such limit, macOS has it and refuses it
+    except (ValueError, OSError):
+        pass  # macOS has it and refuses it
     logging.disable()
     from math_verify import parse, verify
     from math_verify.parser import ExprExtractionConfig, LatexExtractionConfig
 
     # As in math-verify's own defaults, but a box comes first: what it holds is the answer.
     targets = [LatexExtractionConfig(boxed_match_priority=0), ExprExtractionConfig()]
-    faulthandler.cancel_dump_traceback_later()
+    end_after(0)
     print("ready", file=replies, flush=True)
 
     for line in sys.stdin:
         request = json.loads(line)
-        faulthandler.dump_traceback_later(request["timeout"], exit=True, file=devnull)
+        end_after(request["timeout"])
         right: bool | None = False
         failure = None
         try:
@@ -49,7 +55,7 @@ def main(memory_limit: int) -> None:
             right = None if not gold else verify(gold, said, timeout_seconds=None)
         except Exception as error:  # SymPy raises whatever it comes across
             failure = type(error).__name__
-        faulthandler.cancel_dump_traceback_later()
+        end_after(0)
         print(json.dumps({"right": right, "error": failure}), file=replies, flush=True)
 
 
