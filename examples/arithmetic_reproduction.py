@@ -89,16 +89,21 @@ def read_answer(completion: str) -> str | None:
 
 class DigitsAdded:
     """
-    A curriculum for a sampler: sums of up to five digits in the first three iterations, then one digit more in each,
-    with the same number of problems in every iteration (Figure 5 of the paper).
+    A curriculum for a sampler: sums of up to five digits in the first two iterations, then one digit more in each,
+    with the same number of problems in every iteration (Figure 5 of the paper). A tenth of them are longer ones, of
+    the lengths that are still to come: without any, the model forgets in one iteration how to copy them, and with that
+    how to use a hint in them.
     """
 
     def select(self, state: LoopState) -> list[int]:
-        most = min(TRAINED_DIGITS + max(state.iteration - 3, 0), TRAINED_DIGITS + LONGER_DIGITS)
+        most = min(TRAINED_DIGITS + max(state.iteration - 2, 0), TRAINED_DIGITS + LONGER_DIGITS)
         digits = state.problems["digits"]
+        longer = [problem for problem in state.candidates if digits[problem] > most]
         eligible = [problem for problem in state.candidates if digits[problem] <= most]
         # The same problems for both samplers, and in a resumed run
-        state.candidates = random.Random(state.iteration).sample(eligible, PROBLEMS_PER_ITERATION)
+        rng = random.Random(state.iteration)
+        ahead = rng.sample(longer, min(PROBLEMS_PER_ITERATION // 10, len(longer)))
+        state.candidates = ahead + rng.sample(eligible, PROBLEMS_PER_ITERATION - len(ahead))
         return super().select(state)
 
 
@@ -176,7 +181,7 @@ SETTINGS = {
     "digits_added": Setting(
         title="digits added during training",
         samplers=lambda: [DigitsAddedRationales(), DigitsAddedRationalizations(p_show_hint=P_SHOW_HINT)],
-        config={"num_problems_per_iteration": None, "num_iterations": 8, "max_completion_length": 180},
+        config={"num_problems_per_iteration": None, "num_iterations": 5, "max_completion_length": 180},
         trained_digits=TRAINED_DIGITS + LONGER_DIGITS,
         evaluated_digits=10,
     ),
