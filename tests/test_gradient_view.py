@@ -15,7 +15,7 @@ from peft import LoraConfig
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from star_trl import Completion, RationaleSampler, RationalizationSampler, Sampler, STaRTrainer
+from star_trl import Completion, RationaleSampler, RationalizationSampler, Sampler, STaRTrainer, mixture
 from star_trl.ledger import Sample
 from star_trl.weighting import sample_weights, sequence_logprobs
 
@@ -285,6 +285,23 @@ def test_rationalizing_what_failed_counts_it_twice(make_step, model, tokenizer):
     second_uniform = second + (1 - solved) * expectation(proposed)[1]
     assert z_scores(step, uniform, second_uniform, copies).square().mean() < 2
     assert z_scores(step, (2 - solved) * mean, second_uniform, copies).square().mean() > 10
+
+
+def test_a_mixture_is_unbiased(make_step, model, tokenizer):
+    """No problem has two proposals, so that none counts twice."""
+    copies, share = 2000, 0.5
+    problem = PROBLEMS[0]
+    plain = score_functions(model, tokenizer, problem)
+    mean, second = expectation(plain)
+    proposed = score_functions(model, tokenizer, problem, "hinted_prompt")
+    corrected = sum(p**2 / q * g**2 for (p, g), (q, _) in zip(plain, proposed, strict=True))
+    samplers = mixture(
+        [RationaleSampler(temperature=1.0), RationalizationSampler(temperature=1.0)], [1 - share, share]
+    )
+    settings = {"importance_sampling_cap": None, "sample_weighting": "importance"}
+    step, _ = make_step([problem] * copies, samplers, **settings)
+    scores = z_scores(step, mean, (1 - share) * second + share * corrected, copies)
+    assert len(scores) > 100 and scores.abs().max() < 5 and scores.square().mean() < 2
 
 
 def test_advantages_have_less_variance(make_step, model, tokenizer):

@@ -5,12 +5,14 @@ from .calculator import CalculatorSampler
 from .ledger import Sample, load_ledger
 from .samplers import (
     Completion,
+    DifficultySampler,
     LoopState,
     MajorityVoteSampler,
     Prompt,
     RationaleSampler,
     RationalizationSampler,
     Sampler,
+    mixture,
 )
 from .star_config import STaRConfig
 from .star_trainer import STaRTrainer
@@ -21,6 +23,7 @@ __version__ = "0.1.0.dev0"
 __all__ = [
     "CalculatorSampler",
     "Completion",
+    "DifficultySampler",
     "LoopState",
     "MajorityVoteSampler",
     "Prompt",
@@ -31,4 +34,5 @@ __all__ = [
     "Sample",
     "Sampler",
     "load_ledger",
+    "mixture",
 ]

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from transformers import PreTrainedTokenizerBase
 
-from .samplers import Completion, Generate, LoopState, Prompt, RationaleSampler, Sampler
+from .samplers import Completion, Generate, Prompt, RationaleSampler, Sampler, WrappedSampler
 
 
 # Beyond these bounds there is no result, so that no expression costs time or memory. A value and its decimal places
@@ -139,7 +139,7 @@ def bounded(value: Fraction) -> Fraction:
     return value
 
 
-class CalculatorSampler(Sampler):
+class CalculatorSampler(WrappedSampler):
     """
     Lets a sampler's completions compute: where the model has written `<<48/2=`, generation stops, `24>>` is put in,
     and the model goes on behind it. The STaR paper (section 4.5) keeps this calculator of [Cobbe et al.,
@@ -161,18 +161,7 @@ class CalculatorSampler(Sampler):
     """
 
     def __init__(self, sampler: Sampler | None = None):
-        self.sampler = sampler = sampler or RationaleSampler()
-        self.name = sampler.name
-        self.prompt_column = sampler.prompt_column
-        self.supplies_answer = sampler.supplies_answer
-        self.compares_samples = sampler.compares_samples
-        self.num_generations = sampler.num_generations
-        self.temperature = sampler.temperature
-        self.top_p = sampler.top_p
-        self.top_k = sampler.top_k
-
-    def select(self, state: LoopState) -> list[int]:
-        return self.sampler.select(state)
+        super().__init__(sampler or RationaleSampler())
 
     def sample(self, prompts: Sequence[Prompt], generate: Generate) -> Iterable[Completion]:
         return self.sampler.sample(prompts, WithCalculator(generate))

@@ -1,17 +1,16 @@
 # Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
-"""Proposal distributions: which problems to sample for, conditioned on what, and how."""
+"""The seam between the loop and a proposal distribution."""
 
 import random
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
-from .generation.engine import FinishReason
-from .ledger import Ledger
+from ..generation.engine import FinishReason
+from ..ledger import Ledger
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -170,139 +169,28 @@ class Sampler:
         yield from generate(prompts)
 
 
-class RationaleSampler(Sampler):
+class WrappedSampler(Sampler):
     """
-    Rationale generation: proposes from M(r, y | x) for every problem (Algorithm 1, line 3, of the STaR paper).
+    A sampler that changes another one, and has its name, its prompts and its settings. Override `select` or `sample`.
 
     Args:
-        num_generations (`int`, *optional*):
-            Completions per problem. As in [`STaRConfig`] by default, and so are the following.
-        temperature (`float`, *optional*):
-            Sampling temperature.
-        top_p (`float`, *optional*):
-            Cumulative probability of the most likely tokens to keep.
-        top_k (`int`, *optional*):
-            Number of most likely tokens to keep.
+        sampler ([`Sampler`]):
+            The sampler.
     """
 
-    name = "rationale"
-    compares_samples = False
-
-    def __init__(
-        self,
-        num_generations: int | None = None,
-        temperature: float | None = None,
-        top_p: float | None = None,
-        top_k: int | None = None,
-    ):
-        self.num_generations = num_generations
-        self.temperature = temperature
-        self.top_p = top_p
-        self.top_k = top_k
-
-
-class RationalizationSampler(RationaleSampler):
-    """
-    Rationalization: proposes from M(r, y | x, y*), with the answer as a hint, for the problems that no earlier
-    sampler solved (Algorithm 1, lines 4 and 6). The samples are trained on behind the prompt without the hint.
-
-    Args:
-        p (`float`, *optional*, defaults to `1.0`):
-            Share of the unsolved problems, chosen at random in each iteration, that it proposes for.
-        p_show_hint (`float`, *optional*, defaults to `0.0`):
-            Share of its samples that are trained on with the hint left in the prompt, so that the model does not
-            forget what a hint is for. They are marked `hint_shown` in the ledger. The authors' code has this option.
-        num_generations (`int`, *optional*), temperature (`float`, *optional*), top_p (`float`, *optional*), top_k
-        (`int`, *optional*):
-            As in [`RationaleSampler`].
-
-    Raises:
-        `ValueError`: If `p` or `p_show_hint` is not between 0 and 1.
-    """
-
-    name = "rationalization"
-    prompt_column = "hinted_prompt"
-
-    def __init__(
-        self,
-        p: float = 1.0,
-        p_show_hint: float = 0.0,
-        num_generations: int | None = None,
-        temperature: float | None = None,
-        top_p: float | None = None,
-        top_k: int | None = None,
-    ):
-        super().__init__(num_generations=num_generations, temperature=temperature, top_p=top_p, top_k=top_k)
-        for name, value in (("p", p), ("p_show_hint", p_show_hint)):
-            if not 0 <= value <= 1:
-                raise ValueError(f"`{name}` is a share and must lie between 0 and 1, got {value}.")
-        self.p = p
-        self.p_show_hint = p_show_hint
+    def __init__(self, sampler: Sampler):
+        self.sampler = sampler
+        self.name = sampler.name
+        self.prompt_column = sampler.prompt_column
+        self.supplies_answer = sampler.supplies_answer
+        self.compares_samples = sampler.compares_samples
+        self.num_generations = sampler.num_generations
+        self.temperature = sampler.temperature
+        self.top_p = sampler.top_p
+        self.top_k = sampler.top_k
 
     def select(self, state: LoopState) -> list[int]:
-        unsolved = [problem for problem in state.candidates if problem not in state.solved]
-        return [problem for problem in unsolved if state.rng.random() < self.p]
+        return self.sampler.select(state)
 
     def sample(self, prompts: Sequence[Prompt], generate: Generate) -> Iterable[Completion]:
-        for completion in generate(prompts):
-            # Keyed by the sample, so that it does not depend on the order in which completions finish.
-            show_hint = random.Random(f"{completion.prompt.seed} show hint").random() < self.p_show_hint
-            yield replace(completion, hint_shown=show_hint)
-
-
-class MajorityVoteSampler(RationaleSampler):
-    """
-    Bootstrapping without ground truth: several rationales for every problem, scored against the answer that most of
-    them end with (section 5 of the STaR paper; self-consistency, Wang et al. 2022, as pseudo-labels).
-
-    Args:
-        extract_answer (`Callable[[str], str | None]`):
-            Finds the answer in the text of a completion; `None` where there is none, which casts no vote. Completions
-            cut by the length limit cast none either. Of answers with as many votes, the one whose first sample has
-            the lowest index wins.
-        num_generations (`int`, *optional*, defaults to `8`):
-            Completions per problem: the number of votes.
-        temperature (`float`, *optional*, defaults to `0.7`):
-            Sampling temperature.
-        top_p (`float`, *optional*):
-            Cumulative probability of the most likely tokens to keep. As in [`STaRConfig`] by default.
-        top_k (`int`, *optional*):
-            Number of most likely tokens to keep. As in [`STaRConfig`] by default.
-    """
-
-    name = "majority_vote"
-    supplies_answer = True
-    compares_samples = True
-
-    def __init__(
-        self,
-        extract_answer: Callable[[str], str | None],
-        num_generations: int = 8,
-        temperature: float = 0.7,
-        top_p: float | None = None,
-        top_k: int | None = None,
-    ):
-        super().__init__(num_generations=num_generations, temperature=temperature, top_p=top_p, top_k=top_k)
-        self.extract_answer = extract_answer
-
-    def sample(self, prompts: Sequence[Prompt], generate: Generate) -> Iterable[Completion]:
-        missing = Counter(prompt.problem for prompt in prompts)
-        completions: dict[int, list[Completion]] = defaultdict(list)
-        for completion in generate(prompts):
-            problem = completion.prompt.problem
-            completions[problem].append(completion)
-            missing[problem] -= 1
-            if not missing[problem]:
-                voters = completions.pop(problem)
-                answer = self._vote(voters, generate.tokenizer)
-                yield from (replace(voter, answer=answer) for voter in voters)
-
-    def _vote(self, voters: list[Completion], tokenizer: PreTrainedTokenizerBase) -> str | None:
-        # In the order of the samples, not of their end, so that ties are the same in every run.
-        whole = [voter for voter in voters if voter.finish_reason not in ("length", "pause")]
-        if not whole:  # of which `batch_decode` makes one empty text
-            return None
-        whole.sort(key=lambda voter: voter.prompt.sample_index)
-        texts = tokenizer.batch_decode([voter.token_ids for voter in whole], skip_special_tokens=True)
-        votes = Counter(answer for answer in map(self.extract_answer, texts) if answer is not None)
-        return votes.most_common(1)[0][0] if votes else None
+        return self.sampler.sample(prompts, generate)
