@@ -96,6 +96,7 @@ def train(backend: str, base_model: str, output_dir: Path) -> None:
             per_device_train_batch_size=4 // int(os.environ["WORLD_SIZE"]) if weighted else 2,
             sample_weighting="advantage" if weighted else "uniform",
             loss_normalization="problems" if weighted else "tokens",
+            gradient_view_samples=5 if weighted else 0,
             max_completion_length=100,
             max_length=None,
             stop_strings=stop_strings,

@@ -114,6 +114,10 @@ def test_weights_of_samples_do_not_depend_on_the_number_of_processes(base_model,
     base = load_file(f"{base_model}/model.safetensors")
     assert max((one[name] - base[name]).abs().max() for name in one) > 1e-3
     assert all(torch.allclose(one[name], two[name], atol=1e-4) for name in one)
+    one, two = (json.loads((tmp_path / name / "iteration-002/metrics.json").read_text()) for name in ("1", "2"))
+    view = {name: value for name, value in one.items() if name.startswith("policy_gradient/")}
+    assert view["policy_gradient/kl"] != 0
+    assert {name: two[name] for name in view} == pytest.approx(view, rel=1e-2, abs=1e-3)
 
 
 @pytest.mark.parametrize(("how", "step"), [("crash", 2), ("sigterm", 3)])

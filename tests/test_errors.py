@@ -135,9 +135,14 @@ def test_an_output_directory_with_a_run(make_trainer):
     assert trainer.ledger.iterations() == [0, 1, 2]
 
 
-def test_fsdp_1_is_refused():
+def test_sharding_that_is_refused(make_args):
     state = SimpleNamespace(fsdp_plugin=SimpleNamespace(fsdp_version=1))
     with pytest.raises(ValueError, match="fsdp_version: 2"):
-        check_sharding(SimpleNamespace(state=state))
+        check_sharding(SimpleNamespace(state=state), make_args())
     state.fsdp_plugin.fsdp_version = 2
-    check_sharding(SimpleNamespace(state=state))
+    check_sharding(SimpleNamespace(state=state), make_args())
+    with pytest.raises(ValueError, match="its parameters are sharded"):
+        check_sharding(SimpleNamespace(state=state), make_args(gradient_view_samples=8))
+    state = SimpleNamespace(deepspeed_plugin=SimpleNamespace(zero_stage=3))
+    with pytest.raises(ValueError, match="its parameters are sharded"):
+        check_sharding(SimpleNamespace(state=state), make_args(gradient_view_samples=8))

@@ -16,6 +16,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from star_trl import Completion, RationaleSampler, RationalizationSampler, Sampler, STaRTrainer, mixture
+from star_trl.gradient_view import GradientView
 from star_trl.ledger import Sample
 from star_trl.weighting import sample_weights, sequence_logprobs
 
@@ -323,6 +324,82 @@ def test_advantages_have_less_variance(make_step, model, tokenizer):
     assert variance["advantage"] < 0.8 * variance["uniform"]
     along = steps["advantage"] @ mean / mean.square().sum()  # 1 on average
     assert abs(along.mean() - 1) < 3 * along.std() / seeds**0.5 < 0.25
+
+
+def last_view(trainer):
+    prefix = "policy_gradient/"
+    history = trainer.outer_run.state.history[-1]
+    return {name.removeprefix(prefix): value for name, value in history.items() if name.startswith(prefix)}
+
+
+def test_the_logged_numbers_are_those_of_the_view(make_step, model, tokenizer):
+    """J on- and off-policy, the mean importance weight and the shares of the gradient, against their exact values."""
+    draws = 2000
+    problem = PROBLEMS[0]
+    plain = score_functions(model, tokenizer, problem)
+    proposed = score_functions(model, tokenizer, problem, "hinted_prompt")
+    solved, solved_with_hint = (float(sum(p for p, _ in rows)) for rows in (plain, proposed))
+    samplers = [
+        RationaleSampler(num_generations=draws, temperature=1.0),
+        RationalizeAll(num_generations=draws, temperature=1.0),
+    ]
+    _, trainer = make_step([problem], samplers, gradient_view_samples=draws)
+    view = last_view(trainer)
+    assert view["objective/rationale"] == pytest.approx(solved, abs=0.05)
+    assert view["objective/rationalization"] == pytest.approx(solved, abs=0.05)
+    assert view["importance_weight/rationalization"] == pytest.approx(solved / solved_with_hint, rel=0.1)
+    assert view["log_ratio/rationalization"] < 0
+    assert view["kl"] == pytest.approx(0.0, abs=1e-4)  # it is the original model
+    parts = {"rationale": expectation(plain)[0], "rationalization": expectation(proposed)[0]}
+    total = sum(parts.values())
+    for name, part in parts.items():
+        assert view[f"share/{name}"] == pytest.approx(float(part @ total / (total @ total)), abs=0.05)
+    assert view["share/rationale"] + view["share/rationalization"] == pytest.approx(1.0)
+    assert view["share_of_samples/rationale"] == pytest.approx(solved / (solved + solved_with_hint), abs=0.05)
+    # With importance weights both estimate the same gradient; a few of the samples show it.
+    settings = {"sample_weighting": "importance", "importance_sampling_cap": None, "gradient_view_samples": 200}
+    view = last_view(make_step([problem], samplers, **settings)[1])
+    assert view["share/rationale"] == pytest.approx(0.5, abs=0.05)
+    assert view["share_of_samples/rationale"] < 0.4
+
+
+def test_greedy_samples_have_no_importance_weight(make_step):
+    _, trainer = make_step(PROBLEMS, [RationaleSampler(), RationalizeAll()], gradient_view_samples=4)
+    assert {"log_ratio/rationalization", "objective/rationale", "kl"} <= set(last_view(trainer))
+    assert not {"importance_weight/rationalization", "objective/rationalization"} & set(last_view(trainer))
+
+
+@pytest.mark.parametrize("reset_model", [True, False])
+def test_kl_is_that_of_the_model_that_sampled_from_the_original(make_trainer, model, tokenizer, reset_model):
+    """In the second iteration, against the sum over all completions; the weights are what they were before."""
+    original = build()
+    original.load_state_dict(model.state_dict())
+    trainer = make_trainer(
+        train_dataset=Dataset.from_list(PROBLEMS[:1]),
+        few_shot_examples=None,
+        samplers=[RationaleSampler(num_generations=1000, temperature=1.0)],
+        reward_funcs=ends_right,
+        max_completion_length=LENGTH,
+        stop_strings=None,
+        gradient_view_samples=1000,
+        reset_model=reset_model,
+        num_iterations=1,
+    )
+    trainer.keep_original_weights()
+    trainer.fine_tune(trainer.select(1) if trainer.sample(1) else [], 1)
+    prompt = tokenizer(PROBLEMS[0]["prompt"])["input_ids"]
+    trained = trainer.model.eval()
+    before = {name: value.clone() for name, value in trained.state_dict().items()}
+    with torch.no_grad():
+        pairs = [
+            (logprob(trained, prompt, tokens), logprob(original.eval(), prompt, tokens)) for tokens in COMPLETIONS
+        ]
+    exact = float(sum(p.exp() * (p - q) for p, q in pairs))
+    spread = float(sum(p.exp() * (p - q) ** 2 for p, q in pairs)) ** 0.5
+    trainer.sample(2)
+    kl = GradientView(trainer, 2).kl("rationale")["kl"]
+    assert exact > 0.05 and abs(kl - exact) < 4 * spread / 1000**0.5
+    assert all(torch.equal(before[name], value) for name, value in trained.state_dict().items())
 
 
 def test_log_probabilities_leave_out_what_was_not_drawn(make_trainer, model, tokenizer):

@@ -103,10 +103,9 @@ def check_samplers(samplers: list[Sampler] | None, args: STaRConfig, has_hints: 
                 "`sample_weighting='advantage'` compares a problem's samples, but the sampler "
                 f"`{sampler.name}` draws one. Set `num_generations` to 2 or more, and a `temperature`."
             )
-        top_p = args.top_p if sampler.top_p is None else sampler.top_p
-        top_k = args.top_k if sampler.top_k is None else sampler.top_k
-        exact = temperature == 1 and top_p == 1 and not top_k and args.min_p is None and not args.generation_kwargs
-        if args.sample_weighting == "importance" and not exact:
+        if args.sample_weighting == "importance" and not draws_from_model(sampler, args):
+            top_p = args.top_p if sampler.top_p is None else sampler.top_p
+            top_k = args.top_k if sampler.top_k is None else sampler.top_k
             raise ValueError(
                 "`sample_weighting='importance'` divides by the probability with which a completion was drawn, which "
                 f"is the model's own only at temperature 1 without truncation. The sampler `{sampler.name}` draws "
@@ -114,6 +113,17 @@ def check_samplers(samplers: list[Sampler] | None, args: STaRConfig, has_hints: 
                 f"generation_kwargs={args.generation_kwargs}. Set `temperature=1.0` and leave the others out."
             )
     return samplers, without_hints
+
+
+def draws_from_model(sampler: Sampler, args: STaRConfig) -> bool:
+    """Whether a sampler draws with the model's own probabilities: at temperature 1 without truncation."""
+    return (
+        (args.temperature if sampler.temperature is None else sampler.temperature) == 1
+        and (args.top_p if sampler.top_p is None else sampler.top_p) == 1
+        and not (args.top_k if sampler.top_k is None else sampler.top_k)
+        and args.min_p is None
+        and not args.generation_kwargs
+    )
 
 
 def check_lengths(
@@ -168,11 +178,20 @@ def check_lengths(
                 )
 
 
-def check_sharding(accelerator: Accelerator) -> None:
-    """Raises `ValueError` under FSDP 1, which cannot hold the parameters whole while a model generates."""
-    plugin = getattr(accelerator.state, "fsdp_plugin", None)
-    if plugin is not None and plugin.fsdp_version == 1:
+def check_sharding(accelerator: Accelerator, args: STaRConfig) -> None:
+    """
+    Raises `ValueError` under FSDP 1, which cannot hold the parameters whole while a model generates, and where
+    gradients are wanted of parameters that are sharded.
+    """
+    fsdp = getattr(accelerator.state, "fsdp_plugin", None)
+    if fsdp is not None and fsdp.fsdp_version == 1:
         raise ValueError(
             "FSDP 1 gathers parameters in every forward pass, for which processes that generate different numbers of "
             "tokens would wait forever. Set `fsdp_version: 2` in the accelerate config."
+        )
+    deepspeed = getattr(accelerator.state, "deepspeed_plugin", None)
+    if args.gradient_view_samples and (fsdp is not None or (deepspeed is not None and deepspeed.zero_stage == 3)):
+        raise ValueError(
+            f"`gradient_view_samples={args.gradient_view_samples}` takes gradients of the whole model in every "
+            "process, but its parameters are sharded. Set it to 0, or train with DDP or ZeRO 1 or 2."
         )

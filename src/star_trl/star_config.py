@@ -153,6 +153,11 @@ class STaRConfig(SFTConfig):
         importance_sampling_self_normalize (`bool`, *optional*, defaults to `False`):
             Whether importance weights are divided by their mean.
 
+        gradient_view_samples (`int`, *optional*, defaults to `0`):
+            Number of samples of each sampler from which the numbers of the policy-gradient view are estimated in every
+            iteration and logged under `policy_gradient/`: J on- and off-policy, importance weights, the share of the
+            gradient that comes from each sampler, and the KL divergence from the original model. `0`: none.
+
         > Parameters that control evaluation
 
         eval_group_column (`str`, *optional*):
@@ -383,6 +388,10 @@ class STaRConfig(SFTConfig):
         default=False,
         metadata={"help": "Whether importance weights are divided by their mean."},
     )
+    gradient_view_samples: int = field(
+        default=0,
+        metadata={"help": "Number of samples of each sampler for the numbers of the policy-gradient view. 0: none."},
+    )
 
     # Parameters that control evaluation
     eval_group_column: str | None = field(
@@ -507,6 +516,8 @@ class STaRConfig(SFTConfig):
                 f"`sample_weighting='importance'` needs the model that sampled, but `sample_iterations="
                 f"{self.sample_iterations}` trains on samples of earlier ones, too. Set `sample_iterations=1`."
             )
+        if self.gradient_view_samples < 0:
+            raise ValueError(f"`gradient_view_samples` must be 0 or more, got {self.gradient_view_samples}.")
         if self.importance_sampling_cap is not None and self.importance_sampling_cap <= 0:
             raise ValueError(
                 f"`importance_sampling_cap` must be positive or None, got {self.importance_sampling_cap}."
@@ -520,7 +531,11 @@ class STaRConfig(SFTConfig):
     @property
     def needs_logprobs(self) -> bool:
         """Whether the log-probabilities of sampled tokens are needed."""
-        return self.sample_weighting == "importance" or self.sample_preference == "most_likely"
+        return (
+            self.sample_weighting == "importance"
+            or self.sample_preference == "most_likely"
+            or self.gradient_view_samples > 0
+        )
 
     def inner_steps(self, iteration: int) -> int | None:
         """

@@ -27,6 +27,7 @@ from .checks import check_lengths, check_problems, check_samplers, check_shardin
 from .diagnosis import signs_in_samples, signs_of_chance
 from .evaluation import accuracy_metrics
 from .generator import Generator, make_engine, seed_of
+from .gradient_view import GradientView
 from .inner_run import inner_run
 from .iteration_metrics import sampling_metrics, selection_metrics
 from .ledger import Ledger, Sample
@@ -197,7 +198,7 @@ class STaRTrainer(WeightedSFTTrainer):
             quantization_config=quantization_config,
             peft_config=peft_config,
         )
-        check_sharding(self.accelerator)
+        check_sharding(self.accelerator, args)
         outlive_trackers(self.callback_handler.callbacks, args.report_to)
         # The default flow logs, evaluates and saves by inner steps; the inner run gets one of its own.
         self.remove_callback(DefaultFlowCallback)
@@ -280,7 +281,7 @@ class STaRTrainer(WeightedSFTTrainer):
                 rng=random.Random(seed_of(self.args.seed, iteration, sampler.name)),
                 ledger=self.ledger,
             )
-            own = self._own(sampler.select(state))
+            own = self.own_part(sampler.select(state))
             prompts = self.proposals.prompts(sampler, self.problems, own, iteration)
             for sample in self._propose(sampler, prompts, iteration, self.ledger):
                 num_new_tokens += len(sample.completion_ids)
@@ -363,6 +364,8 @@ class STaRTrainer(WeightedSFTTrainer):
         """
         start_time = time.time()
         weights = self._weights(selected, iteration) if self.args.weighted else None
+        if self.args.gradient_view_samples:
+            self._record(GradientView(self, iteration).metrics(selected, weights or [1.0] * len(selected)))
         sequences = training_sequences(selected, self.problems, self.prompt_builder, self.args, weights)
         prepared = self.prepare_sequences(sequences)
         original_weights = self.keep_original_weights()
@@ -460,7 +463,7 @@ class STaRTrainer(WeightedSFTTrainer):
             `list[Sample]`: One scored sample per problem, from all processes, in the order of the problems.
         """
         sampler, iteration = self.samplers[0], max(self.iteration, 1)
-        prompts = self.proposals.prompts(sampler, dataset, self._own(range(len(dataset))), iteration, greedy=True)
+        prompts = self.proposals.prompts(sampler, dataset, self.own_part(range(len(dataset))), iteration, greedy=True)
         samples = list(self._propose(sampler, prompts, self.iteration, ledger, evaluation=True))
         if ledger is not None:
             return ledger.read(self.iteration)
@@ -521,14 +524,26 @@ class STaRTrainer(WeightedSFTTrainer):
             self.accelerator.free_memory()
 
     def _weights(self, selected: Sequence[Sample], iteration: int) -> list[float]:
-        weights, metrics = sample_weights(selected, self._pool(iteration), self.args, self._policy_logprobs)
+        weights, metrics = sample_weights(selected, self._pool(iteration), self.args, self.policy_logprobs)
         self._record(metrics)
         return weights
 
-    def _policy_logprobs(self, samples: Sequence[Sample]) -> list[float]:
-        """Log-probabilities of samples under the current model, behind the prompts that they are trained behind."""
-        own = self._own(samples)
-        prompts = training_prompts(own, self.problems, self.prompt_builder, self.args)
+    def policy_logprobs(self, samples: Sequence[Sample], few_shot: bool | None = None) -> list[float]:
+        """
+        Log-probabilities of samples, in nats, under the current model, behind the prompts that they are trained
+        behind.
+
+        Args:
+            samples (`list[Sample]`):
+                The samples, the same in every process.
+            few_shot (`bool`, *optional*):
+                Whether the few-shot examples stand before the prompt. As in training by default.
+
+        Returns:
+            `list[float]`: One per sample, from all processes.
+        """
+        own = self.own_part(samples)
+        prompts = training_prompts(own, self.problems, self.prompt_builder, self.args, few_shot)
         with policy(self) as model:
             logprobs = sequence_logprobs(model, prompts, own, self.prompt_builder.tokenizer.pad_token_id)
         merged = [0.0] * len(samples)
@@ -548,12 +563,12 @@ class STaRTrainer(WeightedSFTTrainer):
             return candidates
         return sorted(random.Random(seed_of(self.args.seed, iteration)).sample(candidates, wanted))
 
-    def _own(self, things: Sequence[T]) -> Sequence[T]:
+    def own_part(self, things: Sequence[T]) -> Sequence[T]:
         """This process's part of some problems or samples."""
         return things[self.accelerator.process_index :: self.accelerator.num_processes]
 
     def _record(self, metrics: dict[str, float]) -> None:
-        if self.outer_run is not None:
+        if self.outer_run is not None and metrics:
             self.outer_run.record(metrics)
 
     @staticmethod

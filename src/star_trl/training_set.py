@@ -68,13 +68,21 @@ def training_sequences(
 
 
 def training_prompts(
-    selected: Sequence[Sample], problems: Dataset, builder: PromptBuilder, args: STaRConfig
+    selected: Sequence[Sample],
+    problems: Dataset,
+    builder: PromptBuilder,
+    args: STaRConfig,
+    few_shot: bool | None = None,
 ) -> list[list[int]]:
-    """Token ids that stand before the samples in training: without the hint, but for those that keep it by choice."""
+    """
+    Token ids that stand before the samples in training: without the hint, but for those that keep it by choice, and
+    with the few-shot examples where `few_shot`, or by default `few_shot_train`, says so.
+    """
+    few_shot = args.few_shot_train if few_shot is None else few_shot
     rows = problems.select([sample.problem_id for sample in selected]).to_list()
-    prompts = builder.encode(rows, "prompt", args.few_shot_train)
+    prompts = builder.encode(rows, "prompt", few_shot)
     shown = [index for index, sample in enumerate(selected) if sample.hint_shown]
-    hinted = builder.encode([rows[index] for index in shown], "hinted_prompt", args.few_shot_train)
+    hinted = builder.encode([rows[index] for index in shown], "hinted_prompt", few_shot)
     for index, prompt in zip(shown, hinted, strict=True):
         prompts[index] = prompt
     return prompts

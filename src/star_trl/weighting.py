@@ -135,26 +135,38 @@ def sequence_logprobs(
     sums: list[float] = []
     for start in range(0, len(samples), BATCH_SIZE):
         part = samples[start : start + BATCH_SIZE]
-        rows = [
-            torch.tensor(prompt + sample.completion_ids)
-            for prompt, sample in zip(prompts[start : start + BATCH_SIZE], part, strict=True)
-        ]
-        # Padded on the left, so that the completions of all rows end where the logits that are kept do.
-        padded: dict[str, Any] = {"padding_side": "left"}
-        input_ids = pad(rows, padding_value=pad_token_id, **padded).to(model.device)
-        attention_mask = pad([torch.ones_like(row) for row in rows], padding_value=0, **padded).to(model.device)
-        sampled = pad([torch.tensor(_sampled_tokens(sample)) for sample in part], padding_value=False, **padded)
-        length = sampled.shape[1]
-        logits = model(
-            input_ids=input_ids,
-            attention_mask=attention_mask,
-            position_ids=(attention_mask.cumsum(-1) - 1).clamp(min=0),
-            logits_to_keep=length + 1,
-            use_cache=False,
-        ).logits
-        logprobs = selective_log_softmax(logits[:, :-1].float(), input_ids[:, -length:])
-        sums += (logprobs * sampled.to(logprobs.device)).sum(-1).tolist()
+        masks = [_sampled_tokens(sample) for sample in part]
+        sums += summed_logprobs(model, prompts[start : start + BATCH_SIZE], part, masks, pad_token_id).tolist()
     return sums
+
+
+def summed_logprobs(
+    model: PreTrainedModel,
+    prompts: Sequence[list[int]],
+    samples: Sequence[Sample],
+    masks: Sequence[list[bool]],
+    pad_token_id: int,
+) -> torch.Tensor:
+    """
+    One forward pass: a tensor of shape (samples,), the log-probability of each completion behind its prompt, summed
+    over the tokens that its mask has.
+    """
+    rows = [torch.tensor(prompt + sample.completion_ids) for prompt, sample in zip(prompts, samples, strict=True)]
+    # Padded on the left, so that the completions of all rows end where the logits that are kept do.
+    padded: dict[str, Any] = {"padding_side": "left"}
+    input_ids = pad(rows, padding_value=pad_token_id, **padded).to(model.device)
+    attention_mask = pad([torch.ones_like(row) for row in rows], padding_value=0, **padded).to(model.device)
+    summed = pad([torch.tensor(mask) for mask in masks], padding_value=False, **padded)
+    length = summed.shape[1]
+    logits = model(
+        input_ids=input_ids,
+        attention_mask=attention_mask,
+        position_ids=(attention_mask.cumsum(-1) - 1).clamp(min=0),
+        logits_to_keep=length + 1,
+        use_cache=False,
+    ).logits
+    logprobs = selective_log_softmax(logits[:, :-1].float(), input_ids[:, -length:])
+    return (logprobs * summed.to(logprobs.device)).sum(-1)
 
 
 def _sampled_tokens(sample: Sample) -> list[bool]:

@@ -3,7 +3,7 @@
 
 import hashlib
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 import torch.distributed as dist
@@ -37,6 +37,16 @@ class OriginalWeights:
                     self._tensors[name] = _own_part(tensor).to("cpu", copy=True)
         self.num_bytes = sum(tensor.nbytes for tensor in self._tensors.values())
         self.digest = weights_digest(model)
+
+    @contextmanager
+    def put_in(self, model: nn.Module) -> Iterator[None]:
+        """Holds them in the model while the context is open, and then what was there before."""
+        current = OriginalWeights(model)
+        self.restore(model)
+        try:
+            yield
+        finally:
+            current.restore(model)
 
     @torch.no_grad()
     def restore(self, model: nn.Module) -> None:
