@@ -3,6 +3,7 @@
 
 from .arithmetic import scratchpad_answer_reward
 from .exact_match import exact_match_reward
+from .format import get_format_reward
 from .math_verify import math_verify_reward
 from .multiple_choice import multiple_choice_reward, strict_multiple_choice_reward
 from .numeric import extract_number, numeric_reward, strict_numeric_reward
@@ -11,6 +12,7 @@ from .numeric import extract_number, numeric_reward, strict_numeric_reward
 __all__ = [
     "exact_match_reward",
     "extract_number",
+    "get_format_reward",
     "math_verify_reward",
     "multiple_choice_reward",
     "numeric_reward",
