@@ -5,7 +5,12 @@ import re
 from pathlib import Path
 
 import pytest
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import (
+    LlamaConfig,
+    LlamaForCausalLM,
+    LlamaForSequenceClassification,
+    LlamaForTokenClassification,
+)
 
 from conftest import solve_easy_and_hinted
 from star_trl import STaRTrainer
@@ -18,10 +23,15 @@ PAGES = ["README.md", *(f"docs/{name}.md" for name in DOCS.split())]
 
 @pytest.mark.parametrize("page", PAGES)
 def test_code_blocks(page, model, tokenizer, make_trainer, problems, tmp_path, monkeypatch):
-    # What the blocks refer to: a model of some id, loaded as from the hub, and the output of a run in `out`.
+    # What the blocks refer to: models of some id, loaded as from the hub, and the output of a run in `out`.
     config = LlamaConfig(**{**model.config.to_dict(), "max_position_embeddings": 1024})
     LlamaForCausalLM(config).save_pretrained(tmp_path / "model")
-    tokenizer.save_pretrained(tmp_path / "model")
+    config.num_labels = 1
+    LlamaForSequenceClassification(config).save_pretrained(tmp_path / "my-reward-model")
+    config.num_labels = 2
+    LlamaForTokenClassification(config).save_pretrained(tmp_path / "my-prm")
+    for name in ("model", "my-reward-model", "my-prm"):
+        tokenizer.save_pretrained(tmp_path / name)
     make_trainer(solve_easy_and_hinted, num_iterations=1, eval_dataset=problems).train()
     monkeypatch.chdir(tmp_path)
     # The made-up problems of the README are too few for a model with random weights to solve one.
@@ -32,8 +42,7 @@ def test_code_blocks(page, model, tokenizer, make_trainer, problems, tmp_path, m
     assert blocks
     names: dict = {}  # a block may build on those before it
     for block in blocks:
-        block = block.replace("Qwen/Qwen3-0.6B-Base", "model").replace(
-            'output_dir="out"', 'output_dir="new", use_cpu=True'
-        )
+        block = block.replace("Qwen/Qwen3-0.6B-Base", "model").replace("my-org/", "")
+        block = block.replace('output_dir="out"', 'output_dir="new", use_cpu=True')
         exec(compile(block, page, "exec"), names)
     assert bool(trained) == (page == "README.md")

@@ -36,7 +36,7 @@ def needs_solution_steps(completions, solution_steps, **kwargs):
         ({"train_dataset": None}, ValueError, "`train_dataset` is required"),
         ({"reward_funcs": None}, ValueError, "`reward_funcs` is required"),
         ({"reward_funcs": []}, ValueError, "`reward_funcs` is empty"),
-        ({"reward_funcs": "a/model-id"}, TypeError, "must be a function"),
+        ({"reward_funcs": [1.0]}, TypeError, "must be a function .* got a float"),
         ({"reward_funcs": needs_solution_steps}, ValueError, "`needs_solution_steps` needs a column `solution_steps`"),
         ({"reward_funcs": [exact_match_reward, format_reward]}, ValueError, "`reward_threshold` must be a list"),
         (

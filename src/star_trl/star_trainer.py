@@ -93,11 +93,12 @@ class STaRTrainer(WeightedSFTTrainer):
             Model to train: a model id, a path or a loaded model, as in [`~trl.SFTTrainer`].
         args ([`STaRConfig`], *optional*):
             Configuration.
-        reward_funcs (`RewardFunc` or `list[RewardFunc]`):
+        reward_funcs (`RewardFunc`, `str`, `nn.Module` or a list of them):
             Reward functions that decide what is kept, in the calling convention of [`~trl.GRPOTrainer`]:
             `reward_func(prompts, completions, completion_ids, **columns)` returns one `float` or `None` ("does not
             apply") per completion. `columns` are the dataset's other columns (`solution` defaults to `answer`),
-            `trainer_state`, `log_extra` and `log_metric`. Coroutine functions are awaited together.
+            `trainer_state`, `log_extra` and `log_metric`. Coroutine functions are awaited together. A reward model,
+            or its id, becomes a [`~star_trl.rewards.RewardModel`].
         samplers (`list[Sampler]`, *optional*):
             Proposal distributions, run in this order; each sees what the earlier ones solved. The default is
             `[RationaleSampler(), RationalizationSampler()]`, without the second where the problems have no
@@ -156,7 +157,7 @@ class STaRTrainer(WeightedSFTTrainer):
         self,
         model: "str | PreTrainedModel | PeftModel",
         args: STaRConfig | None = None,
-        reward_funcs: RewardFunc | list[RewardFunc] | None = None,
+        reward_funcs: RewardFunc | str | list[RewardFunc | str] | None = None,
         samplers: list[Sampler] | None = None,
         few_shot_examples: FewShotExamples | Dataset | None = None,
         train_dataset: Dataset | None = None,
@@ -199,6 +200,7 @@ class STaRTrainer(WeightedSFTTrainer):
             peft_config=peft_config,
         )
         check_sharding(self.accelerator, args)
+        self.scorer.to(self.accelerator.device)
         outlive_trackers(self.callback_handler.callbacks, args.report_to)
         # The default flow logs, evaluates and saves by inner steps; the inner run gets one of its own.
         self.remove_callback(DefaultFlowCallback)

@@ -3,14 +3,20 @@
 
 from .arithmetic import scratchpad_answer_reward
 from .exact_match import exact_match_reward
+from .format import get_format_reward
 from .math_verify import math_verify_reward
 from .multiple_choice import multiple_choice_reward, strict_multiple_choice_reward
 from .numeric import extract_number, numeric_reward, strict_numeric_reward
+from .process_reward_model import ProcessRewardModel
+from .reward_model import RewardModel
 
 
 __all__ = [
+    "ProcessRewardModel",
+    "RewardModel",
     "exact_match_reward",
     "extract_number",
+    "get_format_reward",
     "math_verify_reward",
     "multiple_choice_reward",
     "numeric_reward",

@@ -7,7 +7,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+from torch import nn
+
 from .calling import RewardCaller
+from .model_reward import ModelReward
+from .reward_model import RewardModel
 
 
 # GRPO's calling convention: `reward_func(prompts, completions, completion_ids=..., **columns)`, where every column of
@@ -46,8 +51,8 @@ class Scorer:
     The filter of STaR: the indicator 1[y = y*], and its generalisation to several reward functions.
 
     Args:
-        reward_funcs (`RewardFunc` or `list[RewardFunc]`):
-            Reward functions.
+        reward_funcs (`RewardFunc`, `str`, `nn.Module` or a list of them):
+            Reward functions; reward models, which are wrapped into [`RewardModel`], by their id or loaded.
         weights (`list[float]`, *optional*):
             Weight of each in the reward. All `1.0` by default.
         thresholds (`float` or `list[float | None]`, *optional*):
@@ -58,29 +63,30 @@ class Scorer:
 
     Raises:
         `TypeError`: If a reward function cannot be called.
-        `ValueError`: If the weights or the thresholds do not fit the functions, or nothing decides.
+        `ValueError`: If the weights or the thresholds do not fit the functions, nothing decides, or a single reward
+        model has no threshold.
     """
 
     def __init__(
         self,
-        reward_funcs: RewardFunc | list[RewardFunc],
+        reward_funcs: RewardFunc | str | list[RewardFunc | str],
         weights: list[float] | None = None,
         thresholds: float | Sequence[float | None] | None = None,
         call: RewardCaller | None = None,
     ):
         self._call = call if call is not None else RewardCaller()
-        self.reward_funcs: list[RewardFunc] = (
-            [reward_funcs] if callable(reward_funcs) or isinstance(reward_funcs, str) else list(reward_funcs)
-        )
-        if not self.reward_funcs:
+        given = [reward_funcs] if callable(reward_funcs) or isinstance(reward_funcs, str) else list(reward_funcs)
+        if not given:
             raise ValueError("`reward_funcs` is empty. Give at least one reward function, such as exact_match_reward.")
-        for func in self.reward_funcs:
-            # An `nn.Module` can be called, but wants tokenized input.
-            if not callable(func) or hasattr(func, "state_dict"):
+        for func in given:
+            if not callable(func) and not isinstance(func, str):
                 raise TypeError(
-                    f"A reward function must be a function of (prompts, completions, **columns), got a "
-                    f"{type(func).__name__}. Call a reward model inside such a function."
+                    "A reward function must be a function of (prompts, completions, **columns), or a reward model or "
+                    f"its id, got a {type(func).__name__}."
                 )
+        self.reward_funcs: list[RewardFunc] = [
+            RewardModel(func) if isinstance(func, (str, nn.Module)) else func for func in given
+        ]
         self.names = [_name(func) for func in self.reward_funcs]
         if len(set(self.names)) < len(self.names):
             raise ValueError(f"Reward functions need different names, got {self.names}. Set their `__name__`.")
@@ -95,6 +101,12 @@ class Scorer:
     def _check_thresholds(self, thresholds: float | Sequence[float | None] | None) -> Sequence[float | None]:
         if thresholds is None or isinstance(thresholds, (int, float)):
             if len(self.reward_funcs) == 1:
+                if thresholds is None and isinstance(self.reward_funcs[0], ModelReward):
+                    raise ValueError(
+                        f"`reward_threshold` is not set, and its default of 1.0 means nothing for the scores of the "
+                        f"model `{self.names[0]}`. Set the score from which a sample is kept, or let the answer "
+                        "decide: `reward_funcs=[exact_match_reward, model]` and `reward_threshold=[1.0, None]`."
+                    )
                 return [1.0 if thresholds is None else thresholds]
             raise ValueError(
                 f"With {len(self.reward_funcs)} reward functions ({', '.join(self.names)}), `reward_threshold` must "
@@ -109,6 +121,18 @@ class Scorer:
         if all(threshold is None for threshold in thresholds):
             raise ValueError("`reward_threshold` is None for every reward function, so nothing decides what is kept.")
         return thresholds
+
+    def to(self, device: torch.device) -> None:
+        """
+        Moves the reward functions that can be moved: those with a model.
+
+        Args:
+            device (`torch.device`):
+                Where to.
+        """
+        for func in self.reward_funcs:
+            if hasattr(func, "to"):
+                func.to(device)
 
     def check_columns(self, columns: Sequence[str]) -> None:
         """
