@@ -150,7 +150,7 @@ SETTINGS = {
     "many_first_steps": Setting(
         title="without rationalization, four times the first steps",
         samplers=lambda: [RationaleSampler()],
-        config={"initial_steps": 4 * CONFIG["initial_steps"], "step_growth": 1.0, "num_iterations": 2},
+        config={"initial_steps": 4 * CONFIG["initial_steps"], "num_iterations": 1},
     ),
     "temperature": Setting(
         title="4 samples at temperature 0.7 in place of rationalization",
