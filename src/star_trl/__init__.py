@@ -2,6 +2,7 @@
 """STaR, the Self-Taught Reasoner, as a trainer for Hugging Face TRL."""
 
 from .calculator import CalculatorSampler
+from .export import preference_dataset, sft_dataset, verifier_dataset
 from .ledger import Sample, load_ledger
 from .samplers import (
     Completion,
@@ -31,4 +32,7 @@ __all__ = [
     "Sample",
     "Sampler",
     "load_ledger",
+    "preference_dataset",
+    "sft_dataset",
+    "verifier_dataset",
 ]
