@@ -2,6 +2,7 @@
 """STaR, the Self-Taught Reasoner, as a trainer for Hugging Face TRL."""
 
 from .calculator import CalculatorSampler
+from .export import preference_dataset, sft_dataset, verifier_dataset
 from .ledger import Sample, load_ledger
 from .samplers import (
     Completion,
@@ -35,4 +36,7 @@ __all__ = [
     "Sampler",
     "load_ledger",
     "mixture",
+    "preference_dataset",
+    "sft_dataset",
+    "verifier_dataset",
 ]

@@ -93,11 +93,7 @@ def check_samplers(samplers: list[Sampler] | None, args: STaRConfig, has_hints: 
     for sampler in samplers:
         num_generations = sampler.num_generations or args.num_generations
         temperature = args.temperature if sampler.temperature is None else sampler.temperature
-        if num_generations > 1 and temperature == 0:
-            raise ValueError(
-                f"The sampler `{sampler.name}` draws {num_generations} completions per problem at temperature 0, "
-                "where all of them are the same. Set a `temperature`, or `num_generations=1`."
-            )
+        check_draws(sampler, args)
         if args.sample_weighting == "advantage" and num_generations < 2:
             raise ValueError(
                 "`sample_weighting='advantage'` compares a problem's samples, but the sampler "
@@ -124,6 +120,17 @@ def draws_from_model(sampler: Sampler, args: STaRConfig) -> bool:
         and args.min_p is None
         and not args.generation_kwargs
     )
+
+
+def check_draws(sampler: Sampler, args: STaRConfig) -> None:
+    """Raises `ValueError` where a sampler is to draw several completions greedily."""
+    num_generations = sampler.num_generations or args.num_generations
+    temperature = args.temperature if sampler.temperature is None else sampler.temperature
+    if num_generations > 1 and temperature == 0:
+        raise ValueError(
+            f"The sampler `{sampler.name}` draws {num_generations} completions per problem at temperature 0, where "
+            "all of them are the same. Set a `temperature`, or `num_generations=1`."
+        )
 
 
 def check_lengths(

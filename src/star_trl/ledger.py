@@ -182,6 +182,18 @@ def _parse(line: str, path: Path, number: int) -> Sample:
         ) from error
 
 
+def read_samples(output_dir: str | os.PathLike, name: str = "samples") -> list[Sample]:
+    """As [`load_ledger`], as a list of [`Sample`]."""
+    ledger = Ledger(output_dir, name=name)
+    samples = [sample for iteration in ledger.iterations() for sample in ledger.read(iteration)]
+    if not samples:
+        raise FileNotFoundError(
+            f"No samples under {Path(output_dir).resolve()}: expected `iteration-*/{name}-*.jsonl`. Give the "
+            "`output_dir` of a run."
+        )
+    return samples
+
+
 def load_ledger(output_dir: str | os.PathLike, name: str = "samples") -> Dataset:
     """
     The samples of a run as a dataset.
@@ -201,15 +213,8 @@ def load_ledger(output_dir: str | os.PathLike, name: str = "samples") -> Dataset
     Raises:
         `FileNotFoundError`: If there are no samples under `output_dir`.
     """
-    ledger = Ledger(output_dir, name=name)
-    samples = [sample for iteration in ledger.iterations() for sample in ledger.read(iteration)]
-    if not samples:
-        raise FileNotFoundError(
-            f"No samples under {Path(output_dir).resolve()}: expected `iteration-*/{name}-*.jsonl`. Give the "
-            "`output_dir` of a run."
-        )
     rows = []
-    for sample in samples:
+    for sample in read_samples(output_dir, name):
         row = asdict(sample)
         row["rewards"] = [{"name": name, "value": value} for name, value in sample.rewards.items()]
         row["extra"] = json.dumps(sample.extra, ensure_ascii=False)

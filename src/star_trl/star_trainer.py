@@ -23,7 +23,7 @@ from transformers import (
 from transformers.trainer import DEFAULT_PROGRESS_CALLBACK
 from transformers.trainer_utils import TrainOutput, speed_metrics
 
-from .checks import check_lengths, check_problems, check_samplers, check_sharding, named_datasets
+from .checks import check_draws, check_lengths, check_problems, check_samplers, check_sharding, named_datasets
 from .diagnosis import signs_in_samples, signs_of_chance
 from .evaluation import accuracy_metrics
 from .generator import Generator, make_engine, seed_of
@@ -450,23 +450,37 @@ class STaRTrainer(WeightedSFTTrainer):
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 
-    def sample_problems(self, dataset: Dataset, ledger: Ledger | None = None) -> list[Sample]:
+    def sample_problems(
+        self, dataset: Dataset, ledger: Ledger | None = None, sampler: Sampler | None = None
+    ) -> list[Sample]:
         """
         What the first sampler writes for some problems, as in an evaluation: greedily, one completion each, with the
-        tools that it calls. An answer that it supplies does not take the place of the true one.
+        tools that it calls. Or what a sampler given here draws with its own settings, such as several completions of
+        each at a temperature. An answer that a sampler supplies does not take the place of the true one.
 
         Args:
             dataset ([`~datasets.Dataset`]):
                 Problems.
             ledger ([`~star_trl.ledger.Ledger`], *optional*):
                 Where the samples are recorded. What it has already is not made again. By default nothing is recorded.
+            sampler ([`Sampler`], *optional*):
+                What to draw with in place of the first sampler, decoded greedily.
 
         Returns:
-            `list[Sample]`: One scored sample per problem, from all processes, in the order of the problems.
+            `list[Sample]`: The scored samples, from all processes, in the order of the problems: one per problem, or
+            `num_generations` of the sampler.
+
+        Raises:
+            `ValueError`: If a sampler given here is to draw several completions greedily, or reads a column that the
+            problems lack.
         """
-        sampler, iteration = self.samplers[0], max(self.iteration, 1)
-        prompts = self.proposals.prompts(sampler, dataset, self.own_part(range(len(dataset))), iteration, greedy=True)
-        samples = list(self._propose(sampler, prompts, self.iteration, ledger, evaluation=True))
+        greedy, iteration = sampler is None, max(self.iteration, 1)
+        if sampler is not None:
+            check_draws(sampler, self.args)
+            check_problems(dataset, "dataset", ["prompt", sampler.prompt_column])
+        sampler = sampler or self.samplers[0]
+        prompts = self.proposals.prompts(sampler, dataset, self.own_part(range(len(dataset))), iteration, greedy)
+        samples = list(self._propose(sampler, prompts, self.iteration, ledger, evaluation=True, greedy=greedy))
         if ledger is not None:
             return ledger.read(self.iteration)
         return sorted(gather_object(samples), key=lambda sample: sample.key)
@@ -493,6 +507,7 @@ class STaRTrainer(WeightedSFTTrainer):
         iteration: int,
         ledger: Ledger | None,
         evaluation: bool = False,
+        greedy: bool = False,
     ) -> Iterator[Sample]:
         """Completes and scores the prompts that the ledger has no sample of, and records the samples as they come."""
         recorded: set[tuple] = set()
@@ -507,7 +522,7 @@ class STaRTrainer(WeightedSFTTrainer):
         disable = self.args.disable_tqdm or not self.is_world_process_zero()
         name = "evaluation" if evaluation else sampler.name
         with (
-            self.generator(sampler, greedy=evaluation) as generate,
+            self.generator(sampler, greedy) as generate,
             generation_bar(len(missing), f"iteration {iteration}, {name}", disable) as show,
         ):
             completions = sampler.sample(missing, generate)
