@@ -27,6 +27,7 @@ python examples/arithmetic.py --output_dir runs/without --rationalization false 
 import json
 import random
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -137,6 +138,23 @@ def make_datasets(args: ArithmeticArguments, seed: int) -> tuple[Dataset, Datase
         Dataset.from_list(held_out).remove_columns("completion"),
         examples,
     )
+
+
+@cache
+def default_datasets() -> tuple[Dataset, Dataset, dict[int, list[dict]]]:
+    """Those of the default arguments, made once."""
+    return make_datasets(ArithmeticArguments(), seed=42)
+
+
+def load(split: str) -> Dataset:
+    """The problems for training or for the `test`: the `dataset_name` of the recipe."""
+    train, held_out, _ = default_datasets()
+    return train if split == "train" else held_out
+
+
+def choose_examples(problem: dict) -> list[dict]:
+    """The examples with as many digits: the `few_shot_examples` of the recipe."""
+    return default_datasets()[2][problem["digits"]]
 
 
 def report(output_dir: Path, max_digits: int) -> None:

@@ -13,6 +13,8 @@ from typing import Any
 
 from datasets import Dataset
 
+from star_trl.few_shot import as_messages, read_prompts
+
 
 @dataclass(kw_only=True)
 class TaskArguments:
@@ -107,29 +109,13 @@ DEFAULTS = {
 
 def read_examples(folder: Path, direct_pattern: str) -> list[dict[str, str]]:
     """
-    Few-shot examples from `prompts.txt` and, with the same questions and hints, `prompts_answer_key.txt`: blocks of
-    `Q: ...` and `A: ...`, with a blank line between them.
+    Few-shot examples of [`~star_trl.few_shot.read_prompts`].
 
     Returns:
         `list[dict]`: With `prompt`, `hinted_prompt`, `completion`, and `direct`, the completion without the rationale.
     """
-    files = [(folder / name).read_text().strip() for name in ("prompts.txt", "prompts_answer_key.txt")]
-    examples = []
-    for plain, hinted in zip(*(re.split(r"\n\n(?=Q: )", file) for file in files), strict=True):
-        prompt, completion = plain.split("\nA:", 1)
-        hinted_prompt, same = hinted.split("\nA:", 1)
-        if completion.split() != same.split():
-            raise ValueError(f"The completions of {prompt!r} differ with and without the hint, in {folder}.")
-        answer = re.findall(direct_pattern, completion)[-1]
-        examples.append(
-            {
-                "prompt": f"{prompt}\nA:",
-                "hinted_prompt": f"{hinted_prompt}\nA:",
-                "completion": completion.rstrip(),
-                "direct": f" {answer}",
-            }
-        )
-    return examples
+    examples = read_prompts(folder)
+    return [{**example, "direct": f" {re.findall(direct_pattern, example['completion'])[-1]}"} for example in examples]
 
 
 def first_line(row: dict[str, Any]) -> str:
@@ -167,17 +153,12 @@ def load_data(task: Task, args: TaskArguments, direct: bool) -> tuple[list[dict]
     if args.chat:
         instruction = task.direct_instruction if direct else task.instruction
         examples, problems, held_out = (
-            [as_messages(row, instruction) for row in rows] for rows in (examples, problems, held_out)
+            [with_messages(row, instruction) for row in rows] for rows in (examples, problems, held_out)
         )
     return examples, problems, held_out
 
 
-def as_messages(row: dict[str, Any], instruction: str) -> dict[str, Any]:
-    """A row or a few-shot example for a chat model: its prompts as messages, its completions without white space."""
-    changed = dict(row)
-    for column in ("prompt", "hinted_prompt"):
-        question = row[column].removeprefix("Q: ").removesuffix("\nA:")
-        changed[column] = [{"role": "user", "content": f"{question}\n\n{instruction}"}]
-    for column in {"completion", "direct"} & row.keys():
-        changed[column] = row[column].strip()
-    return changed
+def with_messages(row: dict[str, Any], instruction: str) -> dict[str, Any]:
+    """A row or a few-shot example for a chat model, its direct completion as well without white space."""
+    direct = {"direct": row["direct"].strip()} if "direct" in row else {}
+    return {**as_messages(row, instruction), **direct}

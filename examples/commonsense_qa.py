@@ -89,6 +89,13 @@ def make_problem(question: str, choices: list[str], answer_key: str) -> dict:
     }
 
 
+def format_row(row: dict) -> dict:
+    """A row of the hub as a problem, without its gold completion: the `formatting_function` of the recipes."""
+    problem = make_problem(row["question"], row["choices"]["text"], row["answerKey"])
+    del problem["direct"]
+    return problem
+
+
 TASK = Task(
     name="commonsense_qa",
     load=load,

@@ -75,6 +75,13 @@ def make_problem(question: str, solution: str) -> dict:
     }
 
 
+def format_row(row: dict) -> dict:
+    """A row of the hub as a problem, without its gold completion: the `formatting_function` of the recipes."""
+    problem = make_problem(row["question"], row["answer"])
+    del problem["direct"]
+    return problem
+
+
 def report_steps(output_dir: Path, problems: Dataset) -> None:
     """Prints how often a kept sample takes as many calculator steps as the reference solution (figure 6)."""
     reference = problems["steps"]

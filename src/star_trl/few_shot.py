@@ -1,0 +1,71 @@
+# Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
+"""Few-shot examples from text files, and text prompts as messages for chat models."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+
+def read_prompts(folder: str | Path) -> list[dict[str, str]]:
+    """
+    Few-shot examples from `prompts.txt` and, with the same questions and hints, `prompts_answer_key.txt`: blocks of
+    `Q: ...` and `A: ...`, with a blank line between them. The STaR authors' files have this form.
+
+    Args:
+        folder (`str` or `Path`):
+            Folder with the two files. Without the second one the examples have no hints.
+
+    Returns:
+        `list[dict]`: With `prompt`, `completion` and `hinted_prompt`.
+
+    Raises:
+        `ValueError`: If the completions of the two files differ.
+    """
+    folder = Path(folder)
+    plain = _blocks(folder / "prompts.txt")
+    if not (folder / "prompts_answer_key.txt").exists():
+        return [{"prompt": prompt, "completion": completion} for prompt, completion in plain]
+    examples = []
+    for (prompt, completion), (hinted_prompt, same) in zip(
+        plain, _blocks(folder / "prompts_answer_key.txt"), strict=True
+    ):
+        if completion.split() != same.split():
+            raise ValueError(f"The completions of {prompt!r} differ with and without the hint, in {folder}.")
+        examples.append({"prompt": prompt, "hinted_prompt": hinted_prompt, "completion": completion})
+    return examples
+
+
+def _blocks(path: Path) -> list[tuple[str, str]]:
+    blocks = []
+    for number, block in enumerate(re.split(r"\n\n(?=Q: )", path.read_text(encoding="utf-8").strip()), start=1):
+        question, separator, completion = block.partition("\nA:")
+        if not separator:
+            raise ValueError(f"Example {number} of {path} has no line that begins with `A:`: {block[:80]!r}.")
+        blocks.append((f"{question}\nA:", completion.rstrip()))
+    return blocks
+
+
+def as_messages(row: dict[str, Any], instruction: str | None = None) -> dict[str, Any]:
+    """
+    A problem or a few-shot example for a chat model.
+
+    Args:
+        row (`dict`):
+            With text in `prompt` and perhaps `hinted_prompt`; the frame `Q: ...\\nA:` is taken off. A `completion`
+            loses the white space around it.
+        instruction (`str`, *optional*):
+            What the model is told behind the question.
+
+    Returns:
+        `dict`: The row with its prompts as lists of messages.
+    """
+    changed = dict(row)
+    for column in ("prompt", "hinted_prompt"):
+        if column not in row:
+            continue
+        question = row[column].removeprefix("Q: ").removesuffix("\nA:")
+        content = question if instruction is None else f"{question}\n\n{instruction}"
+        changed[column] = [{"role": "user", "content": content}]
+    if "completion" in row:
+        changed["completion"] = row["completion"].strip()
+    return changed

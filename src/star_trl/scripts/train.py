@@ -1,0 +1,27 @@
+# Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
+"""`star-trl train`."""
+
+from .arguments import make_parser
+from .dry_run import dry_run
+from .running import run
+from .setup import build_trainer
+
+
+def main(argv: list[str]) -> None:
+    """Trains, or with `--dry_run` shows what training would be."""
+    (task, train_args, args, model_args), _ = make_parser("train").parse(argv)
+    if train_args.dry_run:
+        dry_run(task, args, model_args, train_args.dry_run_problems)
+        return
+    trainer = build_trainer(task, args, model_args)
+    resume = args.resume_from_checkpoint
+    trainer.train(resume_from_checkpoint={"true": True, "false": None}.get(str(resume).lower(), resume))
+    trainer.save_model(args.output_dir)
+    trainer.accelerator.print(f"The model is in {args.output_dir}, the samples in its folders `iteration-*`.")
+    if args.push_to_hub:
+        trainer.push_to_hub(dataset_name=task.dataset_name)
+    trainer.end()
+
+
+if __name__ == "__main__":
+    run(main, "train")
