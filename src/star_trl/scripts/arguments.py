@@ -85,9 +85,9 @@ class TaskArguments:
     few_shot_examples: str | None = field(
         default=None,
         metadata={
-            "help": "Examples with `prompt`, `completion` and `hinted_prompt`: a file (.json, .jsonl, .yaml, .parquet, "
-            ".csv), a folder with prompts.txt and prompts_answer_key.txt, or the path of a list or of a function from "
-            "a problem to its examples."
+            "help": "Examples with `prompt`, `completion` and `hinted_prompt`: a file (.json, .jsonl, .yaml, "
+            ".parquet, .csv), a folder with prompts.txt and prompts_answer_key.txt, or the path of a list or of a "
+            "function from a problem to its examples."
         },
     )
     num_few_shot: int | None = field(default=None, metadata={"help": "Number of them to use. All by default."})

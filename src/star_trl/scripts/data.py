@@ -63,8 +63,8 @@ def _load(name: str, config: str | None, split: str, is_own_file: bool) -> Datas
         first, bracket, rest = split.partition("[")
         if not is_own_file and first != "train":
             raise UsageError(
-                f"{name} is one file, whose rows are the split `train`, but the split `{split}` is asked for. Name the "
-                "file with the other problems as `test_dataset_name`."
+                f"{name} is one file, whose rows are the split `train`, but the split `{split}` is asked for. Name "
+                "the file with the other problems as `test_dataset_name`."
             )
         return datasets.load_dataset(BUILDERS[path.suffix], data_files=str(path), split=f"train{bracket}{rest}")
     try:

@@ -30,6 +30,8 @@ NUM_SHOWN = 3
 NUM_STEPS = 4
 # Of a part without loss, so many characters are shown, from its end.
 MAX_CHARACTERS = 300
+# Of what is printed into a file.
+WIDTH = 110
 
 
 @dataclass(kw_only=True)
@@ -78,6 +80,8 @@ def dry_run(task: TaskArguments, args: STaRConfig, model_args: ModelConfig, num_
             Number of problems to sample for, to measure the time.
     """
     console = Console(highlight=False, markup=False)
+    if not console.is_terminal:
+        console.width = WIDTH
     args.report_to, args.push_to_hub, args.disable_tqdm = [], False, True
     planned = copy.copy(args)
     with TemporaryDirectory() as args.output_dir:
@@ -96,13 +100,13 @@ def dry_run(task: TaskArguments, args: STaRConfig, model_args: ModelConfig, num_
 def show_prompts(console: Console, trainer: STaRTrainer) -> None:
     """Prints the first problem's prompts whole, and those of a few more without the few-shot examples."""
     builder, columns = trainer.prompt_builder, dict.fromkeys(sampler.prompt_column for sampler in trainer.samplers)
-    few_shot = trainer.args.few_shot_iterations != 0
+    few_shot = trainer.args.few_shot_iterations != 0  # in the first iteration
     for number, index in enumerate(trainer._candidates(1)[:NUM_SHOWN]):
         problem = trainer.problems[index]
         for column in columns:
             (alone,), (whole,) = (builder.encode([problem], column, shown) for shown in (False, few_shot))
-            ids, kind = (alone, "without the few-shot examples") if number else (whole, "as the model sees it")
-            console.rule(f"problem {index}, {column}: {len(whole)} tokens, {len(alone)} without examples; {kind}")
+            ids, kind = (alone, "shown without its few-shot examples") if number else (whole, "as the model sees it")
+            console.rule(f"problem {index}, {column}, {len(whole)} tokens: {kind}", align="left")
             console.print(builder.tokenizer.decode(ids), soft_wrap=True)
         others = {name: value for name, value in problem.items() if name not in ("prompt", "hinted_prompt")}
         console.print(f"\n(for the reward functions: {others})\n", style="dim", soft_wrap=True)
@@ -139,11 +143,12 @@ def show_training_sequence(console: Console, trainer: STaRTrainer, samples: Sequ
     sample = next((sample for sample in samples if sample.kept), samples[0])
     (row,) = training_sequences([sample], trainer.problems, trainer.prompt_builder, trainer.args)
     kind = "kept" if sample.kept else f"not kept ({sample.drop_reason}), but shown for its form"
-    console.rule(f"a training sequence: {len(row['input_ids'])} tokens; from problem {sample.problem_id}, {kind}")
+    title = f"a training sequence of {len(row['input_ids'])} tokens: problem {sample.problem_id}, {kind}"
+    console.rule(title, align="left")
     pairs = zip(row["input_ids"], row["labels"], strict=True)
     for trained, part in groupby(pairs, key=lambda pair: pair[1] != -100):
         ids = [token for token, _ in part]
-        text = trainer.prompt_builder.tokenizer.decode(ids)
+        text = str(trainer.prompt_builder.tokenizer.decode(ids))
         if not trained and len(text) > MAX_CHARACTERS:
             text = f"[...]{text[-MAX_CHARACTERS:]}"
         for line in text.split("\n"):
@@ -218,8 +223,8 @@ def show_estimate(
         table.add_row(name, _duration(first), _duration(every), note)
     console.print(table)
     console.print(
-        f"Measured on {num_problems} problems and {NUM_STEPS} steps, the warm-up included in sampling: with larger batches "
-        "sampling is faster. N processes share the sampling and the evaluation; a step takes each of them as long.",
+        f"Measured on {num_problems} problems and {NUM_STEPS} steps, the warm-up included in sampling: with larger "
+        "batches it is faster. N processes share the sampling and the evaluation; a step takes each of them as long.",
         soft_wrap=True,
     )
     if torch.cuda.is_available():

@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from transformers import PrinterCallback
+
 from .arguments import make_parser
 from .parser import UsageError
 from .running import run
@@ -20,6 +22,7 @@ def main(argv: list[str]) -> None:
     with TemporaryDirectory() as folder:  # nothing of the run in `output_dir` is touched
         args.output_dir = folder
         trainer, problems = build_evaluator(task, args, model_args)
+        trainer.remove_callback(PrinterCallback)  # which would print the metrics as well
         metrics = trainer.evaluate(problems)
         if trainer.is_world_process_zero():
             text = json.dumps(metrics, indent=2)

@@ -61,8 +61,8 @@ def load_object(path: str, what: str) -> Any:
         return pkgutil.resolve_name(path)
     except ModuleNotFoundError as error:
         raise UsageError(
-            f"{what}: no module named {error.name!r} for {path!r}. Give a dotted path, such as `my_package.module.name`,"
-            " or a file and a name in it, such as `my_file.py:name`."
+            f"{what}: no module named {error.name!r} for {path!r}. Give a dotted path, such as "
+            "`my_package.module.name`, or a file and a name in it, such as `my_file.py:name`."
         ) from error
     except AttributeError as error:
         module, name = path.rsplit(".", 1)
@@ -116,8 +116,8 @@ def load_reward(spec: str | dict[str, Any]) -> Any:
     else:
         known = [*REWARDS, *TRL_REWARDS]
         raise UsageError(
-            f"reward_funcs: there is no {name!r}.{nearest(name, known)} There are {', '.join(known)}; a dotted path or "
-            "`file.py:name` takes one of your own, and `organization/model` a reward model."
+            f"reward_funcs: there is no {name!r}.{nearest(name, known)} There are {', '.join(known)}; a dotted path "
+            "or `file.py:name` takes one of your own, and `organization/model` a reward model."
         )
     makes_one = isinstance(found, type) or name.startswith("get_") or bool(arguments)
     return _call(found, arguments, f"reward_funcs, {name}") if makes_one else found
@@ -147,8 +147,8 @@ def _load_sampler(spec: str | dict[str, Any]) -> Any:
         found = load_object(name, "samplers")
     else:
         raise UsageError(
-            f"samplers: there is no {name!r}.{nearest(name, SAMPLERS)} There are {', '.join(SAMPLERS)}; a dotted path or "
-            "`file.py:name` takes one of your own."
+            f"samplers: there is no {name!r}.{nearest(name, SAMPLERS)} There are {', '.join(SAMPLERS)}; a dotted path "
+            "or `file.py:name` takes one of your own."
         )
     if "sampler" in arguments:
         arguments["sampler"] = _load_sampler(arguments["sampler"])
@@ -180,9 +180,7 @@ def _call(function: Callable, arguments: dict[str, Any], what: str) -> Any:
     known = inspect.signature(function).parameters
     for name in arguments:
         if name not in known and not any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values()):
-            raise UsageError(
-                f"{what}: there is no argument `{name}`.{nearest(name, known)} It has {', '.join(known)}."
-            )
+            raise UsageError(f"{what} has no argument `{name}`.{nearest(name, known)} It has {', '.join(known)}.")
     try:
         return function(**arguments)
     except (TypeError, ValueError) as error:

@@ -31,7 +31,7 @@ class StarParser(TrlParser):
     `accelerate launch`.
 
     Args:
-        dataclass_types (`list[type]`):
+        dataclass_types (`list`):
             Dataclasses whose fields are the arguments.
         prog (`str`):
             The command, for messages.
@@ -39,7 +39,7 @@ class StarParser(TrlParser):
             Whether arguments of `accelerate launch` are taken.
     """
 
-    def __init__(self, dataclass_types: Iterable[type], prog: str, launched: bool = True):
+    def __init__(self, dataclass_types: Iterable[Any], prog: str, launched: bool = True):
         dataclass_types = list(dataclass_types)
         super().__init__(dataclass_types, prog=prog, allow_abbrev=False)
         self.launched = launched
@@ -80,7 +80,7 @@ class StarParser(TrlParser):
             raise UsageError(str(error)) from error
         return parsed, [*from_config, *from_command_line]
 
-    def parse_args_into_dataclasses(self, args: Any = None, **kwargs: Any) -> tuple[Any, ...]:
+    def parse_args_into_dataclasses(self, args=None, **kwargs):  # type: ignore[override]
         """As in the base class, but names are checked before the dataclasses check values."""
         self._check_unknown(self.parse_known_args(args)[1], "")
         return super().parse_args_into_dataclasses(args, **kwargs)
@@ -135,9 +135,8 @@ class StarParser(TrlParser):
             raise UsageError(f"{place} is {value!r}, but needs {_described(members)}.") from error
         if action.choices is not None and converted not in action.choices:
             choices = [str(choice) for choice in action.choices]
-            raise UsageError(
-                f"{place} is {value!r}, but needs one of {', '.join(choices)}.{nearest(str(value), choices)}"
-            )
+            close = nearest(str(value), choices)
+            raise UsageError(f"{place} is {value!r}, but needs one of {', '.join(choices)}.{close}")
         return converted
 
     def _check_unknown(self, args: list[str], place: str) -> None:
@@ -207,9 +206,9 @@ def _described(members: list[Any]) -> str:
     names = {int: "a whole number", float: "a number", bool: "true or false", str: "text", dict: "a mapping"}
     names[type(None)] = "nothing"
     names[list] = "a list"
-    described = []
+    described: list[str] = []
     for member in members:
-        name = names.get(_origin(member)) or getattr(member, "__name__", str(member))
+        name = names.get(_origin(member)) or str(getattr(member, "__name__", member))
         (inner,) = get_args(member)[:1] or (None,)
         described.append(f"a list ({names.get(_origin(inner), inner)})" if _origin(member) is list else name)
     return " or ".join(dict.fromkeys(described))
