@@ -3,6 +3,7 @@
 
 from .arguments import make_parser
 from .dry_run import dry_run
+from .parser import UsageError
 from .running import run
 from .setup import build_trainer
 
@@ -15,7 +16,10 @@ def main(argv: list[str]) -> None:
         return
     trainer = build_trainer(task, args, model_args)
     resume = args.resume_from_checkpoint
-    trainer.train(resume_from_checkpoint={"true": True, "false": None}.get(str(resume).lower(), resume))
+    try:
+        trainer.train(resume_from_checkpoint={"true": True, "false": None}.get(str(resume).lower(), resume))
+    except FileExistsError as error:  # a run that is there already
+        raise UsageError(str(error)) from error
     trainer.save_model(args.output_dir)
     trainer.accelerator.print(f"The model is in {args.output_dir}, the samples in its folders `iteration-*`.")
     if args.push_to_hub:
