@@ -4,6 +4,7 @@
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 import tomllib
@@ -397,6 +398,20 @@ HUB_ROWS = {
 }
 
 
+def same(given, value) -> bool:
+    """Whether a field has a recipe's value, as the dataclasses keep it."""
+    if isinstance(value, list):
+        given = given if isinstance(given, list) else [given]
+        return all(map(same, given, value)) and len(given) == len(value)
+    if value != value:  # not a number
+        return given is None
+    if value == "none":
+        return given == []
+    if isinstance(value, (int, float)):
+        return given == value
+    return str(getattr(given, "value", given)) == str(value)
+
+
 @pytest.mark.parametrize("name", RECIPES)
 def test_recipes_build_a_trainer(name, long_model, tmp_path, monkeypatch):
     """With a tiny model and two local rows; all other fields are the recipe's."""
@@ -420,8 +435,7 @@ def test_recipes_build_a_trainer(name, long_model, tmp_path, monkeypatch):
             assert launch_args == ["--accelerate_config", value] and Path(value).is_file()
             continue
         (given,) = [vars(part)[field] for part in (task, args, model_args) if field in vars(part)]
-        given = [float("nan") if one is None else one for one in given] if field == "reward_threshold" else given
-        assert str(getattr(given, "value", given)) == str(value) or given == float(value)
+        assert same(given, value), field
     trainer = build_trainer(task, args, model_args)
     assert trainer.prompt_builder.examples(trainer.problems[0]) and trainer.eval_dataset is not None
     hinted = any(isinstance(getattr(s, "sampler", s), RationalizationSampler) for s in trainer.samplers)
@@ -433,9 +447,53 @@ def test_the_arithmetic_recipe_from_end_to_end(folder, long_model, tmp_path, mon
     """Offline, with problems made on the spot, from a model with random weights and a reward that it reaches."""
     pytest.importorskip("matplotlib")
     monkeypatch.chdir(ROOT)
-    small = "--num_iterations 1 --initial_steps 2 --num_problems_per_iteration 20 --max_completion_length 4"
+    small = "--num_iterations 1 --initial_steps 2 --num_problems_per_iteration 20 --max_completion_length 16"
     recipe = ["--config", "recipes/arithmetic_cpu.yaml", "--model_name_or_path", str(long_model)]
-    reward = ["--reward_funcs", f"{folder}/mine.py:always", "--output_dir", str(tmp_path), "--stop_strings", "e"]
+    reward = [
+        "--reward_funcs",
+        f"{folder}/mine.py:always",
+        "--output_dir",
+        str(tmp_path),
+        "--stop_strings",
+        *"abcdefghij",
+    ]
     main(["train", *recipe, *reward, *small.split(), "--per_device_train_batch_size", "2", "--disable_tqdm", "true"])
     metrics = json.loads((tmp_path / "iteration-001/metrics.json").read_text())
     assert {"eval_accuracy/1", "eval_accuracy/2", "eval_accuracy/3", "rationale/solved"} <= set(metrics)
+
+
+# The documentation
+
+DOC = (ROOT / "docs/cli.md").read_text()
+
+
+def test_the_recipe_in_the_documentation_builds_a_trainer(long_model, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    recipe, examples, fragment = re.findall(r"```yaml\n(.*?)```", DOC, re.DOTALL)
+    (tmp_path / "recipe.yaml").write_text(recipe)
+    (tmp_path / "examples.yaml").write_text(examples)
+    row = {"question": "Tom has 3 apples and buys 2. How many?", "solution": "5"}
+    (tmp_path / "problems.jsonl").write_text("\n".join([json.dumps(row)] * 10))
+    (tmp_path / "held_out.jsonl").write_text(json.dumps(row))
+    here = ["--config", "recipe.yaml", "--model_name_or_path", str(long_model), "--use_cpu", "--bf16", "false"]
+    (task, _, args, model_args), _ = make_parser("train").parse(here)
+    trainer = build_trainer(task, args, model_args)
+    assert len(trainer.problems) == 9 and trainer.problems[0]["hinted_prompt"].endswith("(5)\nA:")
+    assert trainer.prompt_builder.render(trainer.problems[0], "prompt", True).startswith("Q: Ann has")
+    parts = yaml.safe_load(fragment)
+    _, form = [load_reward(spec) for spec in parts["reward_funcs"]]
+    assert form(completions=["So.\n#### 5", "5"]) == [1.0, 0.0]
+    calculator, vote = load_samplers(parts["samplers"])
+    assert calculator.num_generations == 4 and vote.name == "majority_vote"
+
+
+@pytest.mark.parametrize("page", ["docs/cli.md", "README.md", *(f"recipes/{name}.yaml" for name in RECIPES)])
+def test_commands_in_the_documentation_are_read(page, inside, monkeypatch):
+    lines = re.findall(
+        r"^[# ]*star-trl (train|evaluate|generate) (--config .*?)(?: +# .*)?$", (ROOT / page).read_text(), re.M
+    )
+    assert lines
+    for command, arguments in lines:
+        config, *others = shlex.split(arguments.removeprefix("--config "))
+        path = Path("recipe.yaml") if config == "recipe.yaml" else ROOT / config
+        make_parser(command).parse(["--config", str(path), *others, "--use_cpu", "--bf16", "false"])

@@ -199,8 +199,13 @@ def show_estimate(
     evaluation = num_held_out * proposals[0].completion_tokens / tokens_per_second
     steps = [_steps(args, iteration, proposals) for iteration in range(1, args.num_iterations + 1)]
     table = Table(title="Time, in one process", box=box.SIMPLE_HEAD)
-    for title in ("", "iteration 1", f"all {args.num_iterations}", ""):
-        table.add_column(title, justify="right")
+    for title, justify in (
+        ("", "left"),
+        ("iteration 1", "right"),
+        (f"all {args.num_iterations}", "right"),
+        ("", "left"),
+    ):
+        table.add_column(title, justify=justify)
     tuning = [number * seconds_per_step for number in steps]
     count = args.num_iterations
     rows = [
@@ -211,12 +216,7 @@ def show_estimate(
             sum(tuning),
             f"{steps[0]:,} steps, {sum(steps):,} in all, {seconds_per_step:.2g} s each",
         ),
-        (
-            "evaluation",
-            evaluation,
-            evaluation * (count + 1),
-            f"{num_held_out:,} problems, and the base model's before",
-        ),
+        ("evaluation", evaluation, evaluation * (count + 1), f"{num_held_out:,} problems; the original model as well"),
     ]
     rows.append(("together", sum(row[1] for row in rows), sum(row[2] for row in rows), ""))
     for name, first, every, note in rows:
