@@ -199,13 +199,10 @@ def show_estimate(
     evaluation = num_held_out * proposals[0].completion_tokens / tokens_per_second
     steps = [_steps(args, iteration, proposals) for iteration in range(1, args.num_iterations + 1)]
     table = Table(title="Time, in one process", box=box.SIMPLE_HEAD)
-    for title, justify in (
-        ("", "left"),
-        ("iteration 1", "right"),
-        (f"all {args.num_iterations}", "right"),
-        ("", "left"),
-    ):
-        table.add_column(title, justify=justify)
+    table.add_column("")
+    table.add_column("iteration 1", justify="right")
+    table.add_column(f"all {args.num_iterations}", justify="right")
+    table.add_column("")
     tuning = [number * seconds_per_step for number in steps]
     count = args.num_iterations
     rows = [
