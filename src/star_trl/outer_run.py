@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from accelerate.logging import get_logger
+from accelerate.utils import broadcast_object_list
 from transformers import TrainerState
 from transformers.trainer_utils import SaveStrategy, TrainOutput
 
@@ -84,6 +85,8 @@ class OuterRun:
             epoch=0,
         )
         trainer.control.should_training_stop = False
+        # A script may look for a run while the first process begins one.
+        (resume_from_checkpoint,) = broadcast_object_list([resume_from_checkpoint])
         if resume_from_checkpoint:
             self._resume(resume_from_checkpoint)
         else:
