@@ -10,7 +10,9 @@ from .histogram import Histogram
 
 WIDTH, HEIGHT = 400, 230
 LEFT, TOP, BOTTOM = 44, 12, 34
-NUM_COLORS = 8
+# Classes of the style sheet. What goes on in several figures has the same color in all of them.
+COLORS = ("c0", "c1", "c2", "c3", "c4", "c5", "c6", "c7")
+KEPT, NOT_KEPT = "c2", "off"
 MAX_LINES = 8  # more than that nobody can tell apart; the table has them all
 
 Format = Callable[[float], str]
@@ -30,9 +32,13 @@ def number(value: float) -> str:
 
 
 def seconds(value: float) -> str:
-    if value < 60:
-        return f"{value:.3g} s"
-    return f"{value / 60:.3g} min" if value < 3600 else f"{value / 3600:.3g} h"
+    size, unit = time_unit(value)
+    return f"{value / size:.3g} {unit}"
+
+
+def time_unit(value: float) -> tuple[int, str]:
+    """What to measure so many seconds in."""
+    return next((size, unit) for size, unit in ((3600, "h"), (60, "min"), (1, "s")) if value >= size or size == 1)
 
 
 def lines(
@@ -41,6 +47,7 @@ def lines(
     iterations: Sequence[int],
     series: Mapping[str, Sequence[float | None]],
     base: float | None = None,
+    colors: Sequence[str] = COLORS,
 ) -> str:
     """
     Shares over the iterations, one line for each of the series. The first is the one that matters most.
@@ -56,6 +63,8 @@ def lines(
             For each label, one share per iteration; `None` where there is none.
         base (`float`, *optional*):
             A share to compare with, as a dashed line.
+        colors (`list[str]`, *optional*):
+            Colors of the lines, which start over at the end.
     """
     shown = dict(list(series.items())[:MAX_LINES])
     right = 16 + min(max(map(len, shown)), 16) * 7
@@ -71,7 +80,7 @@ def lines(
         points = [(iteration, value) for iteration, value in zip(iterations, values, strict=True) if value is not None]
         if not points:
             continue
-        color = f"c{index % NUM_COLORS}"
+        color = colors[index % len(colors)]
         ends_at[label] = y(points[-1][1])
         path = " ".join(f"{x(iteration):.1f},{y(value):.1f}" for iteration, value in points)
         parts.append(f'<polyline class="line {color}{"" if index else " main"}" points="{path}"/>')
@@ -81,11 +90,11 @@ def lines(
             parts.append(f'<circle class="dot {color}" {dot}><title>{tip}</title></circle>')
     for label, at in _spread(ends_at).items():
         short = label if len(label) <= 16 else label[:15] + "…"
-        color = f"c{list(shown).index(label) % NUM_COLORS}"
+        color = colors[list(shown).index(label) % len(colors)]
         parts.append(_text(WIDTH - right + 12, at + 4, short, "start", f"label {color}"))
     legend = "" if base is None else '<li><span class="swatch base"></span>base model</li>'
     rows = [
-        [str(iteration), *("–" if values[row] is None else percent(values[row]) for values in series.values())]
+        [str(iteration), *("–" if (share := values[row]) is None else percent(share) for values in series.values())]
         for row, iteration in enumerate(iterations)
     ]
     return _figure(title, note, HEIGHT, parts, ["iteration", *series], rows, legend)
@@ -99,6 +108,7 @@ def bars(
     form: Format = number,
     axis: Format | None = None,
     top: float | None = None,
+    colors: Sequence[str] = COLORS,
 ) -> str:
     """
     Amounts by iteration, stacked.
@@ -118,6 +128,8 @@ def bars(
             How it is written at the axis. As elsewhere by default.
         top (`float`, *optional*):
             Upper end of the axis.
+        colors (`list[str]`, *optional*):
+            Colors of the parts, which start over at the end.
     """
     totals = [sum(values[row] for values in parts_of.values()) for row in range(len(iterations))]
     top = top or _round_up(max(totals))
@@ -132,13 +144,13 @@ def bars(
             if values[row]:
                 tip = escape(f"{label}, iteration {iteration}: {form(values[row])}")
                 place = _box(middle - width / 2, y(height + values[row]), width, y(height) - y(height + values[row]))
-                drawn.append(f'<rect class="bar c{index % NUM_COLORS}" {place}><title>{tip}</title></rect>')
+                drawn.append(f'<rect class="bar {colors[index % len(colors)]}" {place}><title>{tip}</title></rect>')
             height += values[row]
         if iteration in ticks:
             drawn.append(_text(middle, HEIGHT - 14, str(iteration), "middle"))
             if len(iterations) <= 8:
                 drawn.append(_text(middle, y(height) - 4, form(height), "middle"))
-    legend = _legend(list(parts_of)) if len(parts_of) > 1 else ""
+    legend = _legend(list(parts_of), colors) if len(parts_of) > 1 else ""
     rows = [
         [str(iteration), *(form(values[row]) for values in parts_of.values())]
         for row, iteration in enumerate(iterations)
@@ -159,20 +171,17 @@ def ridges(title: str, note: str, histogram: Histogram) -> str:
         drawn.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - 8}" y1="{floor}" y2="{floor}"/>')
         drawn.append(_text(LEFT - 8, floor - 4, str(iteration), "end"))
         for index, (kept, dropped) in enumerate(histogram.shares(iteration)):
-            at = floor
-            for label, share, color in (("kept", kept, "c0"), ("not kept", dropped, "off")):
+            at = float(floor)
+            for label, share, color in (("kept", kept, KEPT), ("not kept", dropped, NOT_KEPT)):
                 if share:
                     size = (row_height - 6) * share / histogram.highest
                     at -= size
                     tip = f"iteration {iteration}, {histogram.label(index)}: {percent(share)} {label}"
                     place = _box(LEFT + 4 + step * index + gap / 2, at, step - gap, size)
                     drawn.append(f'<rect class="bar {color}" {place}><title>{tip}</title></rect>')
-    for index, label, anchor in histogram.ticks():
-        drawn.append(_text(LEFT + 4 + step * index, height - 8, label, anchor))
-    legend = (
-        '<li><span class="swatch c0"></span>kept</li><li><span class="swatch off"></span>not kept</li>'
-        "<li>rows: iterations</li>"
-    )
+    for at_bin, label, anchor in histogram.ticks():
+        drawn.append(_text(LEFT + 4 + step * at_bin, height - 8, label, anchor))
+    legend = _legend(["kept", "not kept"], [KEPT, NOT_KEPT]) + "<li>rows: iterations</li>"
     header = ["iteration", "samples", "kept", "mean", "5%", "median", "95%"]
     rows = [[str(iteration), *map(number, histogram.summary(iteration))] for iteration in histogram.iterations]
     return _figure(title, note, height, drawn, header, rows, legend)
@@ -196,9 +205,9 @@ def _figure(
     )
 
 
-def _legend(labels: list[str]) -> str:
+def _legend(labels: Sequence[str], colors: Sequence[str]) -> str:
     return "".join(
-        f'<li><span class="swatch c{index % NUM_COLORS}"></span>{escape(label)}</li>'
+        f'<li><span class="swatch {colors[index % len(colors)]}"></span>{escape(label)}</li>'
         for index, label in enumerate(labels)
     )
 

@@ -6,9 +6,12 @@ from collections.abc import Iterator
 from html import escape
 from typing import Any
 
-from .charts import bars, lines, number, percent, ridges, seconds, whole_percent
+from .charts import COLORS, KEPT, NOT_KEPT, bars, lines, number, percent, ridges, seconds, time_unit, whole_percent
 from .gather import Run
 from .histogram import Histogram
+
+
+FATES = ("samples/selected", "samples/dropped_wrong")  # come first
 
 
 def figures(run: Run) -> Iterator[str]:
@@ -24,10 +27,11 @@ def figures(run: Run) -> Iterator[str]:
         series = {"all": _column(rows, key), **{labels[name]: _column(rows, name) for name in groups}}
         yield lines(
             f"Accuracy on {_set_name(key)}",
-            "Share that passes the filter, after each iteration; 0 is the base model, and the dashed line its accuracy.",
+            "Share that passes the filter, after each iteration. 0 is the base model; the dashed line, too.",
             iterations,
             series,
             _value(rows[0], key) if rows[0]["iteration"] == 0 else None,
+            ["ink", *COLORS],
         )
     if trained:
         yield bars(
@@ -43,7 +47,7 @@ def figures(run: Run) -> Iterator[str]:
             "Yield",
             "Share of a sampler's completions that are kept. That of rationalization says how well the hints work.",
             numbers,
-            {name: _column(trained, f"{name}/yield") for name in sorted(run.samplers, key=_rationalization_first)},
+            {name: _column(trained, f"{name}/yield") for name in run.samplers},
         )
         fates = dict.fromkeys(name for row in trained for name in row if name.startswith("samples/"))
         yield bars(
@@ -52,8 +56,9 @@ def figures(run: Run) -> Iterator[str]:
             numbers,
             {
                 name.removeprefix("samples/").removeprefix("dropped_"): _amounts(trained, name)
-                for name in sorted(fates, key=lambda name: name != "samples/selected")
+                for name in sorted(fates, key=lambda name: FATES.index(name) if name in FATES else len(FATES))
             },
+            colors=[KEPT, NOT_KEPT, "c3", "c4", "c5", "c6", "c7"],
         )
     for name, title, note in (
         ("reward", "Rewards", "Weighted sum of the reward functions, for the samples of the training problems."),
@@ -64,9 +69,14 @@ def figures(run: Run) -> Iterator[str]:
             yield ridges(title, note, Histogram(run.counts[name]))
     if run.inner_steps:
         note = "Steps of the optimizer in each iteration."
-        yield bars("Training steps", note, list(run.inner_steps), {"steps": list(run.inner_steps.values())})
+        yield bars(
+            "Training steps", note, list(run.inner_steps), {"steps": list(run.inner_steps.values())}, colors=["c6"]
+        )
     if rows:
-        yield bars("Time", "Wall-clock time of each iteration, by phase.", iterations, _phases(rows), seconds)
+        size, unit = time_unit(max(_amounts(rows, "seconds")))
+        phases = {name: [value / size for value in values] for name, values in _phases(rows).items()}
+        note = f"Wall-clock time of each iteration by phase, in {unit}."
+        yield bars("Time", note, iterations, phases, colors=["c4", "c6", "c7", NOT_KEPT])
 
 
 def summary(run: Run) -> str:
@@ -79,7 +89,8 @@ def summary(run: Run) -> str:
         if values[0][0] == 0:
             facts[f"Base model{where}"] = percent(values[0][1])
         facts[f"Iteration {values[-1][0]}{where}"] = percent(values[-1][1])
-        facts[f"Best, iteration {best[0]}{where}"] = percent(best[1])
+        if best[1] > values[-1][1]:
+            facts[f"Best, iteration {best[0]}{where}"] = percent(best[1])
     used = [value for row in run.history if (value := _value(row, "train_data_used")) is not None]
     if used:
         facts["Training data used"] = percent(used[-1])
@@ -91,12 +102,10 @@ def summary(run: Run) -> str:
 
 
 def _phases(rows: list[dict[str, Any]]) -> dict[str, list[float]]:
-    evaluation = [key for row in rows for key in row if key.endswith("_runtime") and key != "train_runtime"]
     phases = {
         "sampling": _amounts(rows, "seconds/sample"),
         "fine-tuning": _amounts(rows, "seconds/fine_tune"),
-        "evaluation": [sum(parts) for parts in zip(*(_amounts(rows, key) for key in dict.fromkeys(evaluation)))]
-        or [0.0] * len(rows),
+        "evaluation": [sum(_value(row, key) or 0.0 for key in row if key.endswith("_runtime")) for row in rows],
     }
     known = [sum(parts) for parts in zip(*phases.values(), strict=True)]
     rest = [max(total - part, 0.0) for total, part in zip(_amounts(rows, "seconds"), known, strict=True)]
@@ -111,10 +120,6 @@ def _accuracies(rows: list[dict[str, Any]]) -> list[str]:
 def _set_name(key: str) -> str:
     name = key.removesuffix("_accuracy")
     return "the evaluation set" if name == "eval" else name.removeprefix("eval_")
-
-
-def _rationalization_first(name: str) -> bool:
-    return name != "rationalization"
 
 
 def _column(rows: list[dict[str, Any]], key: str) -> list[float | None]:

@@ -4,6 +4,7 @@
 from collections import Counter
 from collections.abc import Iterator, Mapping
 
+
 MAX_DISTINCT, NUM_BINS = 12, 24
 
 
@@ -23,6 +24,8 @@ class Histogram:
         values = sorted({value for counter in counts.values() for value, _ in counter})
         self.low, self.high = values[0], values[-1]
         self.distinct = values if len(values) <= MAX_DISTINCT else None
+        if self.high - self.low < MAX_DISTINCT and all(isinstance(value, int) for value in values):
+            self.distinct = list(range(self.low, self.high + 1))
         self.num_bins = len(self.distinct or range(NUM_BINS))
         self._shares = {iteration: self._bin(counter) for iteration, counter in counts.items()}
         self.highest = max(sum(pair) for shares in self._shares.values() for pair in shares)

@@ -123,7 +123,7 @@ function snippet(sample) {
     if (at >= 0) return (at > 20 ? "…" : "") + line(text.slice(Math.max(0, at - 20), at + 160));
   }
   // The ends tell most: the question, and the answer.
-  return `${tail(line(prompt.slice(-200)), 28)} → ${tail(line(samples.completion[sample].slice(-200)), 80)}`;
+  return `${tail(line(prompt.slice(-200)), 20)} → ${tail(line(samples.completion[sample].slice(-200)), 24)}`;
 }
 
 const tail = (text, length) => (text.length > length ? `…${text.slice(-length)}` : text);

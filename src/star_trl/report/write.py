@@ -57,8 +57,12 @@ def _page(run: Run) -> str:
         progress += f" of {run.planned_iterations:.0f}"
     # Model output is in the data only, whose alphabet has nothing that HTML knows, and the script puts it in as text.
     # Should anything else get in, the policy runs no script but this one, and nothing is loaded.
+    policy = (
+        f"default-src 'none'; script-src {_hash(js)}; style-src {_hash(css)}; img-src data:; base-uri 'none'; "
+        "form-action 'none'"
+    )
     return Template(files(__package__).joinpath("report.html").read_text(encoding="utf-8")).substitute(
-        policy=f"default-src 'none'; script-src {_hash(js)}; style-src {_hash(css)}; img-src data:; base-uri 'none'; form-action 'none'",
+        policy=policy,
         title=escape(run.name),
         progress=escape(progress),
         written=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
