@@ -33,7 +33,7 @@ def figures(run: Run) -> Iterator[str]:
             _value(rows[0], key) if rows[0]["iteration"] == 0 else None,
             ["ink", *COLORS],
         )
-    if trained:
+    if trained and run.samplers:
         yield bars(
             "Training data used",
             "Share of the iteration's problems with a kept sample, by the sampler that solved it first.",
@@ -84,6 +84,8 @@ def summary(run: Run) -> str:
     facts: dict[str, str] = {}
     for key in _accuracies(run.history):
         values = [(row["iteration"], value) for row in run.history if (value := _value(row, key)) is not None]
+        if not values:
+            continue
         where = "" if key == "eval_accuracy" else f" on {_set_name(key)}"
         best = max(values, key=lambda pair: pair[1])
         if values[0][0] == 0:
