@@ -290,6 +290,13 @@ def test_what_the_model_saw_against_what_it_is_trained_on(browser, run_dir):
     assert texts(browser, ".columns h4")[0] == "The prompt, without a hint"
 
 
+def test_messages_are_shown_as_turns(browser, tmp_path):
+    messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "1+2?"}]
+    Ledger(tmp_path).append([make_sample(prompt=json.dumps(messages))])
+    browser.open(write_report(tmp_path))
+    assert texts(browser, ".columns pre") == ["system: Be brief.\n\nuser: 1+2?"] * 2
+
+
 def test_a_problem_over_the_iterations_side_by_side(browser, run_dir):
     browser.open(write_report(run_dir))
     select(browser, set="0", iteration="2", sampler="1")
@@ -371,9 +378,9 @@ def test_a_hundred_thousand_samples(browser, tmp_path):
             samples.append(make_sample(**names, completion=completion, completion_ids=list(range(80)), **outcome))
         Ledger(tmp_path).append(samples)
         write_metrics(tmp_path, iteration)
-    start = time.monotonic()
+    start = time.process_time()  # on a busy machine the wall clock tells of others
     path = write_report(tmp_path)
-    assert time.monotonic() - start < 120
+    assert time.process_time() - start < 60
     assert path.stat().st_size < 20e6
     browser.open(path)
     assert select(browser, iteration="3", result="kept") == "10,000 of 100,000 samples, of 10,000 problems"

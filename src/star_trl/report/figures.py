@@ -27,7 +27,7 @@ def figures(run: Run) -> Iterator[str]:
         series = {"all": _column(rows, key), **{labels[name]: _column(rows, name) for name in groups}}
         yield lines(
             f"Accuracy on {_set_name(key)}",
-            "Share that passes the filter, after each iteration. 0 is the base model; the dashed line, too.",
+            "Share that passes the filter, after each iteration. 0 and the dashed line: the base model.",
             iterations,
             series,
             _value(rows[0], key) if rows[0]["iteration"] == 0 else None,

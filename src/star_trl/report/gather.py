@@ -4,7 +4,6 @@
 import json
 import math
 import os
-import random
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
+from ..generator import seed_of
 from ..ledger import Ledger, Sample
 from ..run_state import STATE_NAME
 from .prompts import read_prompts
@@ -92,20 +92,20 @@ def gather(output_dir: str | os.PathLike, max_samples: int) -> Run:
         state = found["trainer_state"]
         run.planned_iterations = state.get("num_train_epochs")
         run.inner_steps = _inner_steps(state.get("log_history", []))
-    rows: list[dict[str, Any]] = []
+    shown, total = _Shown(max_samples), 0
     for number, name in enumerate(ledgers):
         ledger = Ledger(path, name=name)
         for iteration in ledger.iterations():
             samples = ledger.read(iteration)
-            rows += [_row(number, sample) for sample in samples]
+            total += len(samples)
+            shown.add(_row(number, sample) for sample in samples)
             if name == TRAINING:
                 _count(run, samples)
-    shown = _thin_out(rows, max_samples)
     run.columns = {
         "sets": ledgers,
-        "total": len(rows),
+        "total": total,
         "settings": run.settings,
-        **_columns(shown, ledgers, read_prompts(path)),
+        **_columns(shown.rows, ledgers, read_prompts(path)),
     }
     return run
 
@@ -169,19 +169,27 @@ def _codes(values: Iterable[Any]) -> dict[Any, int]:
     return {value: number for number, value in enumerate(dict.fromkeys(values))}
 
 
-def _thin_out(rows: list[dict[str, Any]], max_samples: int) -> list[dict[str, Any]]:
-    if len(rows) <= max_samples:
-        return rows
-    sizes = Counter(row["key"] for row in rows)
-    order = sorted(sizes)
-    random.Random(0).shuffle(order)
-    shown, left = set(), max_samples
-    for problem in order:
-        left -= sizes[problem]
-        if left < 0:
-            break
-        shown.add(problem)
-    return [row for row in rows if row["key"] in shown]
+class _Shown:
+    """
+    Rows of at most so many samples. Of more, only those of some problems, whose ranks are random but always the same:
+    what is left out once is left out for good, so that the others have their whole history.
+    """
+
+    def __init__(self, max_samples: int):
+        self.max_samples = max_samples
+        self.rows: list[dict[str, Any]] = []
+        self._end = math.inf  # ranks from here on are left out
+
+    def add(self, rows: Iterable[dict[str, Any]]) -> None:
+        self.rows += [row for row in rows if seed_of(*row["key"]) < self._end]
+        if len(self.rows) > self.max_samples:
+            left = self.max_samples
+            for rank, size in sorted(Counter(seed_of(*row["key"]) for row in self.rows).items()):
+                left -= size
+                if left < 0:
+                    self._end = rank
+                    break
+            self.rows = [row for row in self.rows if seed_of(*row["key"]) < self._end]
 
 
 def _count(run: Run, samples: list[Sample]) -> None:

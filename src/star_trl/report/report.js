@@ -126,7 +126,7 @@ function snippet(sample) {
   return `${tail(line(prompt.slice(-200)), 20)} → ${tail(line(samples.completion[sample].slice(-200)), 24)}`;
 }
 
-const tail = (text, length) => (text.length > length ? `…${text.slice(-length)}` : text);
+const tail = (text, length) => (text.length > length ? `…${text.slice(-length).replace(/^\S+ /, "")}` : text);
 
 function badge(sample) {
   const reason = reasonOf(sample);
