@@ -6,6 +6,7 @@ import sys
 from .write import write_report
 
 
-if len(sys.argv) != 2:
-    sys.exit("Usage: python -m star_trl.report <output_dir>")
-sys.stdout.write(f"{write_report(sys.argv[1])}\n")
+if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit("Usage: python -m star_trl.report <output_dir>")
+    sys.stdout.write(f"{write_report(sys.argv[1])}\n")

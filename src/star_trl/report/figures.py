@@ -27,7 +27,7 @@ def figures(run: Run) -> Iterator[str]:
         series = {"all": _column(rows, key), **{labels[name]: _column(rows, name) for name in groups}}
         yield lines(
             f"Accuracy on {_set_name(key)}",
-            "Share that passes the filter, after each iteration. 0 and the dashed line: the base model.",
+            "Share that passes the filter, after each iteration. 0 is the base model.",
             iterations,
             series,
             _value(rows[0], key) if rows[0]["iteration"] == 0 else None,
@@ -89,10 +89,10 @@ def summary(run: Run) -> str:
         where = "" if key == "eval_accuracy" else f" on {_set_name(key)}"
         best = max(values, key=lambda pair: pair[1])
         if values[0][0] == 0:
-            facts[f"Base model{where}"] = percent(values[0][1])
-        facts[f"Iteration {values[-1][0]}{where}"] = percent(values[-1][1])
+            facts[f"Accuracy{where}, base model"] = percent(values[0][1])
+        facts[f"Accuracy{where}, iteration {values[-1][0]}"] = percent(values[-1][1])
         if best[1] > values[-1][1]:
-            facts[f"Best, iteration {best[0]}{where}"] = percent(best[1])
+            facts[f"Best{where}, iteration {best[0]}"] = percent(best[1])
     used = [value for row in run.history if (value := _value(row, "train_data_used")) is not None]
     if used:
         facts["Training data used"] = percent(used[-1])
