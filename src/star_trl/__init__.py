@@ -3,6 +3,7 @@
 
 from .calculator import CalculatorSampler
 from .ledger import Sample, load_ledger
+from .report import write_report
 from .samplers import (
     Completion,
     DifficultySampler,
@@ -35,4 +36,5 @@ __all__ = [
     "Sampler",
     "load_ledger",
     "mixture",
+    "write_report",
 ]
