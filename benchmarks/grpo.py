@@ -4,8 +4,8 @@ STaR against TRL's `GRPOTrainer`: the same base model, problems, reward function
 the arithmetic example's (sums of one to three digits with scratchpads, without few-shot examples); GRPO gets as many
 seconds as STaR with rationalization took. Evaluations, which are the same for all, stop the clock.
 
-    python benchmarks/grpo.py            # about 15 minutes on two cores
-    python benchmarks/grpo.py --seed 1
+    python benchmarks/grpo.py                          # about 15 minutes on two cores
+    python benchmarks/grpo.py --warm_up_steps 400      # all start from a model that solves some of the longer sums
 
 Merges the curves, accuracy over seconds of training, into `docs/results/grpo.json`. The last line is JSON: where each
 method ended.
@@ -46,13 +46,13 @@ Curve = list[dict[str, float]]
 
 
 def make_star(
-    base_model: str, output_dir: Path, seed: int, datasets: tuple[Dataset, Dataset], samplers: list[Sampler]
+    base_model: str, output_dir: Path, seed: int, datasets: list[Dataset], samplers: list[Sampler], **changes: int
 ) -> STaRTrainer:
     train_dataset, eval_dataset = datasets
-    settings = {**DEFAULTS, "max_completion_length": MAX_COMPLETION_LENGTH, "disable_tqdm": True, "seed": seed}
+    settings = {**DEFAULTS, "max_completion_length": MAX_COMPLETION_LENGTH, "disable_tqdm": True, **changes}
     return STaRTrainer(
         model=base_model,
-        args=STaRConfig(output_dir=str(output_dir), save_strategy="no", **settings),
+        args=STaRConfig(output_dir=str(output_dir), save_strategy="no", seed=seed, **settings),
         reward_funcs=scratchpad_answer_reward,
         samplers=samplers,
         train_dataset=train_dataset,
@@ -144,6 +144,7 @@ def accuracy(metrics: dict[str, float]) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--seed", type=int, default=0, help="Seed of the problems and of the training.")
+    parser.add_argument("--warm_up_steps", type=int, default=0, help="Steps of STaR before, from which all start.")
     parser.add_argument("--base_model", type=Path, default=Path("runs/arithmetic-base"), help="Made where it is not.")
     args = parser.parse_args()
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", 2)))
@@ -152,11 +153,15 @@ def main() -> None:
     *datasets, _ = make_datasets(ArithmeticArguments(), args.seed)
 
     curves: dict[str, Curve] = {}
+    with_hints = [RationaleSampler(), RationalizationSampler(p_show_hint=0.1)]
     with tempfile.TemporaryDirectory() as folder:
-        for name, samplers in {
-            "STaR": [RationaleSampler(), RationalizationSampler(p_show_hint=0.1)],
-            "STaR without rationalization": [RationaleSampler()],
-        }.items():
+        if args.warm_up_steps:
+            warm_up = {"num_iterations": 1, "initial_steps": args.warm_up_steps}
+            trainer = make_star(base_model, Path(folder) / "warm-up", args.seed, datasets, with_hints, **warm_up)
+            trainer.train()
+            base_model = f"{folder}/base"
+            trainer.save_model(base_model)
+        for name, samplers in {"STaR": with_hints, "STaR without rationalization": [RationaleSampler()]}.items():
             trainer = make_star(base_model, Path(folder) / name, args.seed, datasets, samplers)
             curves[name] = run_star(trainer)
         limit = curves["STaR"][-1]["seconds"]
@@ -167,7 +172,8 @@ def main() -> None:
             curves[name] = run_grpo(base_model, Path(folder) / name, args.seed, learning_rate, problems, judge, limit)
 
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    RESULTS.write_text(json.dumps({**results, f"seed {args.seed}": curves}, indent=1) + "\n")
+    key = f"seed {args.seed}, {args.warm_up_steps} steps of warm-up"
+    RESULTS.write_text(json.dumps({**results, key: curves}, indent=1) + "\n")
     last = {name: {key: round(value, 3) for key, value in curve[-1].items()} for name, curve in curves.items()}
     print(json.dumps(last))
 

@@ -36,7 +36,7 @@ CONFIG = {
     "max_completion_length": 64,
     "num_generations": 4,
     "temperature": 1.0,
-    "gradient_view_samples": 128,
+    "gradient_view_samples": 64,
     "save_strategy": "no",
     "disable_tqdm": True,
 }
@@ -44,7 +44,7 @@ CONFIG = {
 
 def run(weighting: str, seed: int, base_model: str) -> list[dict[str, float]]:
     """One row for each iteration."""
-    train_dataset, eval_dataset, examples = make_datasets(ArithmeticArguments(), seed)
+    train_dataset, eval_dataset, examples = make_datasets(ArithmeticArguments(problems_per_digit=600), seed)
     with tempfile.TemporaryDirectory() as output_dir:
         trainer = STaRTrainer(
             model=base_model,

@@ -89,14 +89,14 @@ def read_answer(completion: str) -> str | None:
 
 class DigitsAdded:
     """
-    A curriculum for a sampler: sums of up to five digits in the first two iterations, then one digit more in each,
-    with the same number of problems in every iteration (Figure 5 of the paper). A tenth of them are longer ones, of
+    A curriculum for a sampler: sums of up to five digits in the first iteration, then one digit more in each, with the
+    same number of problems in every iteration (Figure 5 of the paper). A tenth of them are longer ones, of
     the lengths that are still to come: without any, the model forgets in one iteration how to copy them, and with that
     how to use a hint in them.
     """
 
     def select(self, state: LoopState) -> list[int]:
-        most = min(TRAINED_DIGITS + max(state.iteration - 2, 0), TRAINED_DIGITS + LONGER_DIGITS)
+        most = TRAINED_DIGITS + min(state.iteration - 1, LONGER_DIGITS)
         digits = state.problems["digits"]
         longer = [problem for problem in state.candidates if digits[problem] > most]
         eligible = [problem for problem in state.candidates if digits[problem] <= most]
@@ -181,7 +181,7 @@ SETTINGS = {
     "digits_added": Setting(
         title="digits added during training",
         samplers=lambda: [DigitsAddedRationales(), DigitsAddedRationalizations(p_show_hint=P_SHOW_HINT)],
-        config={"num_problems_per_iteration": None, "num_iterations": 5, "max_completion_length": 180},
+        config={"num_problems_per_iteration": None, "num_iterations": 4, "max_completion_length": 180},
         trained_digits=TRAINED_DIGITS + LONGER_DIGITS,
         evaluated_digits=10,
     ),

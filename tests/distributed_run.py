@@ -76,6 +76,7 @@ survives_slowly.waited = False
 
 def train(backend: str, base_model: str, output_dir: Path) -> None:
     """Two outer iterations of a model that really generates, and how its weights were at the start of each."""
+    resumed = (output_dir / "star_state.json").exists()  # before the processes meet, after which it may appear
     # Completions end at the first of these letters, so that they are short and of different lengths.
     stop_strings = list("abcdefghijklmnopqrstuvwxyz0123456789")
     weighted = backend == "weighted"
@@ -115,7 +116,6 @@ def train(backend: str, base_model: str, output_dir: Path) -> None:
         callbacks=[check_start, *([EndOneProcess(backend)] if backend in ("crash", "sigterm") else [])],
     )
     check_start.original = original = weights_digest(trainer.model)
-    resumed = (output_dir / "star_state.json").exists()
     trainer.train(resume_from_checkpoint=resumed)
     assert check_start.checked == (0 if weighted or resumed else 2)
     trained = weights_digest(trainer.model)

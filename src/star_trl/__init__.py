@@ -4,6 +4,7 @@
 from .calculator import CalculatorSampler
 from .export import preference_dataset, sft_dataset, verifier_dataset
 from .ledger import Sample, load_ledger
+from .report import write_report
 from .samplers import (
     Completion,
     DifficultySampler,
@@ -39,4 +40,5 @@ __all__ = [
     "preference_dataset",
     "sft_dataset",
     "verifier_dataset",
+    "write_report",
 ]

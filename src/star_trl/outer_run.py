@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from accelerate.logging import get_logger
+from accelerate.utils import broadcast_object_list
 from transformers import TrainerState
 from transformers.trainer_utils import SaveStrategy, TrainOutput
 
@@ -18,6 +19,7 @@ from .checks import named_datasets
 from .inner_run import ResumeCheckpoints
 from .ledger import Ledger, Sample
 from .progress import print_iterations
+from .report.live import LiveReport
 from .run_state import RunState, clear_run, write_json
 
 
@@ -58,6 +60,7 @@ class OuterRun:
         self.trainer = trainer
         self.state = RunState(base_weights=trainer.keep_original_weights().digest, settings=self._settings())
         self.in_progress = True
+        self._report = LiveReport(trainer)
         self._metrics: dict[str, Any] = {}
         self._start_time = time.time()
 
@@ -84,6 +87,8 @@ class OuterRun:
             epoch=0,
         )
         trainer.control.should_training_stop = False
+        # A script may look for a run while the first process begins one.
+        (resume_from_checkpoint,) = broadcast_object_list([resume_from_checkpoint])
         if resume_from_checkpoint:
             self._resume(resume_from_checkpoint)
         else:
@@ -91,6 +96,7 @@ class OuterRun:
                 clear_run(trainer.ledger.output_dir, args.overwrite_output_dir)
                 self.state.save(trainer.ledger.output_dir)
             self._load(0)  # a trainer that was trained before starts over, too
+        self._report.begin()
         trainer.accelerator.wait_for_everyone()
         trainer.control = trainer.callback_handler.on_train_begin(args, trainer.state, trainer.control)
         if self._at_plateau():
@@ -154,6 +160,7 @@ class OuterRun:
             state.save(trainer.ledger.output_dir)
             self._prune()
             print_iterations(state.history, [sampler.name for sampler in trainer.samplers])
+            self._report.update()
         if self._at_plateau():
             logger.info(f"No improvement since iteration {state.best_iteration}: stopping after {iteration}.")
             trainer.control.should_training_stop = True

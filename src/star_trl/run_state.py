@@ -10,6 +10,7 @@ from typing import Any
 
 
 STATE_NAME = "star_state.json"
+VIEWS = ("report.html", "prompts.json")  # go with the run that they show
 
 
 @dataclass(kw_only=True)
@@ -124,8 +125,8 @@ def clear_run(output_dir: str | os.PathLike, overwrite: bool) -> None:
             "Continue it with `train(resume_from_checkpoint=True)`, choose another `output_dir`, or set "
             "`overwrite_output_dir=True` to delete it."
         )
-    for path in found:
+    for path in [*found, *(Path(output_dir) / name for name in VIEWS if found)]:
         if path.is_dir():
             shutil.rmtree(path)
         else:
-            path.unlink()
+            path.unlink(missing_ok=True)

@@ -41,6 +41,9 @@ class STaRConfig(SFTConfig):
             `metric_for_best_model`, or, without an `eval_dataset`, the share of training problems solved.
         overwrite_output_dir (`bool`, *optional*, defaults to `False`):
             Whether `train()` may delete the run that it finds in `output_dir`. Otherwise it raises.
+        html_report (`bool`, *optional*, defaults to `True`):
+            Whether to write `report.html`, with the figures and the samples, to `output_dir` after every outer
+            iteration.
 
         > Parameters that control the inner loop
 
@@ -196,6 +199,10 @@ class STaRConfig(SFTConfig):
     overwrite_output_dir: bool = field(
         default=False,
         metadata={"help": "Whether `train()` may delete the run that it finds in `output_dir`."},
+    )
+    html_report: bool = field(
+        default=True,
+        metadata={"help": "Whether to write `report.html` to `output_dir` after every outer iteration."},
     )
 
     # Parameters that control the inner loop

@@ -1,0 +1,361 @@
+// Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
+// The browser of samples. What a model wrote only ever becomes text: there is no innerHTML here.
+"use strict";
+
+const $ = (id) => document.getElementById(id);
+const ROW = 58; // height of a row of the list in pixels, as in report.css
+const wide = matchMedia("(min-width: 60rem)");
+const count = new Intl.NumberFormat("en");
+let data, problems, samples;
+let view = new Uint32Array(0); // numbers of the samples that pass the filters
+let active = 0; // position in the view
+let query = null; // what is searched for, as a regular expression
+
+function element(tag, attributes = {}, ...children) {
+  const node = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (value !== null && value !== undefined && value !== false) node.setAttribute(name, value === true ? "" : value);
+  }
+  node.append(...children.filter((child) => child !== null));
+  return node;
+}
+
+// Text with what is searched for marked.
+function marked(text) {
+  const parts = [];
+  let end = 0;
+  for (const match of query ? text.matchAll(query) : []) {
+    parts.push(text.slice(end, match.index), element("mark", { class: "hit" }, match[0]));
+    end = match.index + match[0].length;
+  }
+  return [...parts, text.slice(end)];
+}
+
+async function load() {
+  const text = $("data").textContent;
+  const bytes = Uint8Array.fromBase64 ? Uint8Array.fromBase64(text) : Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
+  $("data").remove(); // its text would be held twice
+  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+  return new Response(stream).json();
+}
+
+// Filters
+
+function fillFilters() {
+  const sorted = (values) => [...new Set(values)].sort((a, b) => `${a}`.localeCompare(`${b}`, "en", { numeric: true }));
+  const reasons = data.names.drop_reason.filter((reason) => reason !== null);
+  const choices = {
+    set: data.sets.map((name, number) => [number, setName(name)]),
+    iteration: sorted(samples.iteration).map((number) => [number, number || "0 (base)"]),
+    sampler: data.names.sampler.map((name, number) => [number, name]),
+    result: [["kept", "kept"], ["dropped", "not kept"], ...reasons.map((reason) => [`:${reason}`, `not kept: ${reason}`])],
+    group: sorted((problems.group ?? []).filter((group) => group !== null)).map((group) => [group, groupName(group)]),
+  };
+  for (const [name, options] of Object.entries(choices)) {
+    $(name).append(new Option("all", ""), ...options.map(([value, label]) => new Option(label, value)));
+    $(name).parentElement.hidden = options.length < 2;
+  }
+}
+
+const setName = (name) => (name === "samples" ? "training" : name === "eval" ? "evaluation" : name.replace(/^eval_/, ""));
+const groupName = (group) => `${data.settings.eval_group_column ?? ""} ${group}`.trim();
+const reasonOf = (sample) => data.names.drop_reason[samples.drop_reason[sample]];
+
+function filter() {
+  const [set, iteration, sampler, result, group] = ["set", "iteration", "sampler", "result", "group"].map((id) => $(id).value);
+  const text = $("search").value;
+  const pattern = text.replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
+  const search = text && new RegExp(pattern, "iu");
+  query = text ? new RegExp(pattern, "giu") : null;
+  const wanted = problems.id?.map((_, problem) => (!set || problems.set[problem] == set) && (!group || problems.group[problem] === group));
+  const found = search && problems.id.map((_, problem) =>
+    wanted[problem] && (search.test(seen(problem, "prompt")) || search.test(problems.answer[problem] ?? "")));
+  const reasons = data.names.drop_reason.map((reason) =>
+    !result || (result === "kept" ? reason === null : result === "dropped" ? reason !== null : `:${reason}` === result));
+  const current = view[active];
+  view = Uint32Array.from(samples.problem.keys()).filter((sample) =>
+    wanted[samples.problem[sample]] &&
+    (!iteration || samples.iteration[sample] == iteration) &&
+    (!sampler || samples.sampler[sample] == sampler) &&
+    reasons[samples.drop_reason[sample]] &&
+    (!search || found[samples.problem[sample]] || search.test(samples.completion[sample])));
+  const distinct = new Set(view.length < samples.problem.length ? Array.from(view, (sample) => samples.problem[sample]) : problems.id?.keys());
+  const all = data.total > samples.problem.length ? ` shown of ${count.format(data.total)} in the run` : "";
+  $("status").textContent =
+    `${count.format(view.length)} of ${count.format(samples.problem.length)} samples${all}, of ${count.format(distinct.size)} problems`;
+  active = Math.max(0, view.indexOf(current)); // what is looked at stays, where it passes the filters
+  $("spacer").style.height = `${view.length * ROW}px`;
+  reveal();
+  if (wide.matches) show();
+}
+
+// The list: only the rows in sight are in the document.
+
+function draw() {
+  const list = $("list");
+  const first = Math.max(0, Math.floor(list.scrollTop / ROW) - 4);
+  const last = Math.min(view.length, Math.ceil((list.scrollTop + list.clientHeight) / ROW) + 4);
+  const rows = [];
+  for (let position = first; position < last; position++) rows.push(row(position));
+  $("spacer").replaceChildren(...rows);
+  if (view.length) list.setAttribute("aria-activedescendant", `row-${active}`);
+  else list.removeAttribute("aria-activedescendant");
+}
+
+function row(position) {
+  const sample = view[position];
+  const problem = samples.problem[sample];
+  const node = element("div",
+    { role: "option", id: `row-${position}`, class: "row", "aria-selected": `${position === active}`, "aria-setsize": view.length, "aria-posinset": position + 1 },
+    element("div", { class: "row-head" }, badge(sample), element("b", {}, `#${problems.id[problem]}`), ` it ${samples.iteration[sample]} · ${samplerOf(sample)}`,
+      problems.group[problem] === null ? null : element("span", { class: "group" }, groupName(problems.group[problem]))),
+    element("div", { class: "snippet" }, ...marked(snippet(sample))));
+  node.style.top = `${position * ROW}px`;
+  node.dataset.position = position;
+  return node;
+}
+
+function snippet(sample) {
+  const line = (text) => text.replace(/\s+/g, " ").trim();
+  const prompt = seen(samples.problem[sample], "prompt");
+  for (const text of query ? [samples.completion[sample], prompt] : []) {
+    const at = text.search(query);
+    if (at >= 0) return (at > 20 ? "…" : "") + line(text.slice(Math.max(0, at - 20), at + 160));
+  }
+  // The ends tell most: the question, and the answer.
+  return `${tail(line(prompt.slice(-200)), 20)} → ${tail(line(samples.completion[sample].slice(-200)), 24)}`;
+}
+
+const tail = (text, length) => (text.length > length ? `…${text.slice(-length).replace(/^\S+ /, "")}` : text);
+
+function badge(sample) {
+  const reason = reasonOf(sample);
+  return element("span", { class: `badge ${reason === null ? "kept" : "dropped"}` }, reason === null ? "✓ kept" : `✗ ${reason}`);
+}
+
+const samplerOf = (sample) => data.names.sampler[samples.sampler[sample]];
+
+function reveal() {
+  const list = $("list");
+  const top = active * ROW;
+  if (top < list.scrollTop) list.scrollTop = top;
+  else if (top + ROW > list.scrollTop + list.clientHeight) list.scrollTop = top + ROW - list.clientHeight;
+  draw();
+}
+
+function move(position, open = wide.matches) {
+  if (!view.length) return;
+  active = Math.min(Math.max(position, 0), view.length - 1);
+  reveal();
+  if (open) show();
+}
+
+// The sample
+
+function plain(text) {
+  if (!text.startsWith("[{")) return text;
+  try {
+    return JSON.parse(text)
+      .map(({ role, content }) => `${role}: ${typeof content === "string" ? content : JSON.stringify(content)}`)
+      .join("\n\n");
+  } catch {
+    return text; // it only looked like messages
+  }
+}
+
+const seen = (problem, column) => {
+  const text = column === "prompt" ? problems.prompt[problem] : problems.prompts[problem][column];
+  return text === undefined ? null : plain(text);
+};
+
+// The text with what it has more than the plain prompt marked as the hint.
+function hintMarked(text, prompt) {
+  let start = 0;
+  let end = 0;
+  while (start < prompt.length && text[start] === prompt[start]) start++;
+  while (end < prompt.length - start && text[text.length - 1 - end] === prompt[prompt.length - 1 - end]) end++;
+  const hint = text.slice(start, text.length - end);
+  return [...marked(text.slice(0, start)), hint && element("mark", { class: "hint", title: "the hint" }, hint), ...marked(text.slice(text.length - end))];
+}
+
+function promptBox(problem, column, fewShot) {
+  const prompt = seen(problem, "prompt");
+  const examples = data.examples[problems.examples[problem][column]];
+  const node = element("div", { class: "text" });
+  if (fewShot && examples) {
+    node.append(element("details", {}, element("summary", {}, `few-shot examples, ${count.format(examples.length)} characters`), element("pre", {}, ...marked(plain(examples)))));
+  }
+  const text = seen(problem, column);
+  node.append(text === null ? "Not stored with this run." : element("pre", {}, ...hintMarked(text, prompt)));
+  return node;
+}
+
+function panels(sample) {
+  const problem = samples.problem[sample];
+  const { few_shot_iterations: last, few_shot_train: fewShotTrain, sample_weighting: weighting } = data.settings;
+  const column = data.columns[samplerOf(sample)];
+  const reason = reasonOf(sample);
+  const held = data.sets[problems.set[problem]] !== "samples";
+  const left = element("section", {}, element("h4", {}, column ? "What the model saw" : "The prompt, without a hint"),
+    promptBox(problem, column ?? "prompt", last == null || Math.max(samples.iteration[sample], 1) <= last));
+  const right = element("section", {}, element("h4", {}, "What it is trained on"));
+  const note = (text) => right.append(element("p", { class: "note" }, text));
+  const failedToo = weighting === "advantage" && (reason === "wrong" || reason === "truncated");
+  if (held) note("Nothing: an evaluation problem.");
+  else if (reason !== null && !failedToo) note(`Nothing: ${reason}.`);
+  else {
+    const shown = samples.hint_shown[sample];
+    right.append(promptBox(problem, shown ? column ?? "prompt" : "prompt", fewShotTrain));
+    note(`${shown ? "The hint is left in, by the sampler's choice. " : ""}The completion follows; only it has a loss. Left out if a duplicate, or over the cap per problem.`);
+  }
+  return element("div", { class: "columns" }, left, right);
+}
+
+function facts(sample) {
+  const number = (value) => (value === null ? "none" : `${Number(value.toPrecision(4))}`);
+  const problem = samples.problem[sample];
+  const shown = {
+    answer: problems.answer[problem],
+    [data.settings.eval_group_column ?? "group"]: problems.group[problem],
+    reward: number(samples.reward[sample]),
+    ...(data.rewards.length > 1 ? Object.fromEntries(data.rewards.map((name, index) => [name, number(samples.rewards[index][sample])])) : {}),
+    tokens: count.format(samples.tokens[sample]) + (samples.untrained[sample] ? `, ${samples.untrained[sample]} of them not trained on` : ""),
+    ended: data.names.finish_reason[samples.finish_reason[sample]],
+    "log-probability": samples.logprob[sample] === undefined ? null : number(samples.logprob[sample]),
+    more: samples.extra[sample],
+  };
+  const entries = Object.entries(shown).filter(([, value]) => value !== null && value !== undefined);
+  return element("dl", { class: "sample-facts" }, ...entries.map(([name, value]) => element("div", {}, element("dt", {}, name), element("dd", {}, value))));
+}
+
+// All samples of the problem, one column per iteration. Lines that the iteration before does not have are marked.
+function history(sample) {
+  const problem = samples.problem[sample];
+  let first = sample;
+  while (samples.problem[first - 1] === problem) first--;
+  const columns = new Map();
+  for (let other = first; samples.problem[other] === problem; other++) {
+    const iteration = samples.iteration[other];
+    columns.set(iteration, [...(columns.get(iteration) ?? []), other]);
+  }
+  const node = element("div", { class: "history scroll", tabindex: 0, role: "region", "aria-label": "The problem over the iterations" });
+  let before = null;
+  for (const [iteration, others] of columns) {
+    const column = element("section", {}, element("h5", {}, iteration ? `Iteration ${iteration}` : "Base model"));
+    for (const other of others) {
+      const button = element("button", { type: "button", class: "pick", "aria-current": other === sample && "true" },
+        badge(other), ` ${samplerOf(other)}${samples.index[other] ? ` ${samples.index[other]}` : ""}`);
+      button.addEventListener("click", () => show(other));
+      const lines = samples.completion[other].split("\n").map((line) =>
+        element("span", { class: before && line.trim() && !before.has(line) ? "line new" : "line" }, ...marked(line), "\n"));
+      column.append(button, element("pre", {}, ...lines));
+    }
+    before = new Set(others.flatMap((other) => samples.completion[other].split("\n")));
+    node.append(column);
+  }
+  return node;
+}
+
+function show(sample = view[active]) {
+  const detail = $("detail");
+  if (sample === undefined) {
+    detail.replaceChildren(element("p", { class: "note" }, "No sample passes the filters."));
+    return;
+  }
+  const button = (label, act, name = label) => {
+    const node = element("button", { type: "button", "aria-label": name }, label);
+    node.addEventListener("click", act);
+    return node;
+  };
+  detail.replaceChildren(
+    element("div", { class: "bar-top" }, element("span", { class: "only-narrow" }, button("‹ List", close, "Back to the list")),
+      element("span", { class: "only-narrow" }, button("↑", () => move(active - 1, true), "Previous sample"), button("↓", () => move(active + 1, true), "Next sample"))),
+    element("h3", {}, badge(sample), ` Problem ${problems.id[samples.problem[sample]]}, iteration ${samples.iteration[sample]}, ${samplerOf(sample)}`,
+      samples.index[sample] ? `, sample ${samples.index[sample]}` : ""),
+    facts(sample),
+    panels(sample),
+    element("h4", {}, "What it wrote"),
+    element("div", { class: "text" }, element("pre", { class: "completion" }, ...marked(samples.completion[sample]))),
+    element("h4", {}, "The problem over the iterations"),
+    history(sample),
+    element("p", { class: "note" }, "The bar marks lines that the iteration before does not have."));
+  if (!wide.matches) open();
+  const columns = detail.querySelector(".history");
+  columns.scrollLeft = columns.querySelector("[aria-current]").parentElement.offsetLeft - columns.offsetLeft - 40;
+}
+
+// On a narrow screen the sample covers the page.
+const covered = () => document.querySelectorAll("body > header, .figures, #figures-title, #samples-title, #status, #filters, #list");
+
+function open() {
+  const detail = $("detail");
+  if (document.body.classList.contains("open")) return;
+  document.body.classList.add("open");
+  detail.setAttribute("role", "dialog");
+  for (const node of covered()) node.inert = true;
+  detail.scrollTop = 0;
+  detail.focus();
+}
+
+function close() {
+  if (!document.body.classList.contains("open")) return;
+  document.body.classList.remove("open");
+  $("detail").removeAttribute("role");
+  for (const node of covered()) node.inert = false;
+  $("list").focus({ preventScroll: true });
+}
+
+function listen() {
+  const list = $("list");
+  let waiting;
+  const soon = () => { clearTimeout(waiting); waiting = setTimeout(filter, 150); };
+  $("search").addEventListener("input", soon);
+  $("filters").addEventListener("change", (event) => event.target.id === "search" || filter());
+  $("filters").addEventListener("reset", () => setTimeout(filter));
+  $("filters").addEventListener("submit", (event) => event.preventDefault());
+  list.addEventListener("scroll", () => requestAnimationFrame(draw));
+  new ResizeObserver(draw).observe(list);
+  list.addEventListener("click", (event) => {
+    const node = event.target.closest(".row");
+    if (node) move(Number(node.dataset.position), true);
+  });
+  list.addEventListener("keydown", (event) => {
+    const page = Math.max(1, Math.floor(list.clientHeight / ROW) - 1);
+    const steps = { ArrowDown: active + 1, ArrowUp: active - 1, PageDown: active + page, PageUp: active - page, Home: 0, End: view.length - 1 };
+    if (event.key in steps) move(steps[event.key]);
+    else if (event.key === "Enter" || event.key === " ") move(active, true);
+    else return;
+    event.preventDefault();
+  });
+  document.addEventListener("keydown", (event) => {
+    if (event.key === "Escape") close();
+    if (event.key === "/" && !/^(INPUT|SELECT)$/.test(event.target.tagName)) {
+      close();
+      $("search").focus();
+      event.preventDefault();
+    }
+  });
+  wide.addEventListener("change", () => { close(); if (wide.matches) show(); });
+}
+
+async function start() {
+  $("status").textContent = "Unpacking the samples…";
+  if (typeof DecompressionStream === "undefined") throw new Error("this browser has no DecompressionStream; one of 2023 or later has");
+  data = await load();
+  ({ problems, samples } = data);
+  samples.hint_shown = samples.hint_shown ?? {};
+  if (!samples.problem.length) {
+    $("status").textContent = "There are no samples yet.";
+    return;
+  }
+  fillFilters();
+  $("filters").hidden = $("panes").hidden = false;
+  listen();
+  filter();
+  document.body.dataset.ready = "true";
+}
+
+// After the figures are on the screen.
+requestAnimationFrame(() => setTimeout(() => start().catch((error) => {
+  $("status").textContent = `The samples cannot be shown: ${error.message}.`;
+})));
