@@ -165,6 +165,14 @@ def test_export(trained):
     assert rows.column_names == ["prompt", "completion"]
 
 
+def test_report(trained):
+    report = trained / "out" / "report.html"
+    before = report.read_bytes()  # written by the run itself
+    report.unlink()
+    assert star_trl(trained, "report", "--output_dir", "out", "--max_samples", "1").endswith("out/report.html\n")
+    assert 0 < len(report.read_bytes()) < len(before)
+
+
 def test_env(folder):
     output = star_trl(folder, "env")
     assert "star-trl version" in output and "PyTorch version" in output

@@ -24,6 +24,7 @@ COMMANDS = {
     "train": "Run STaR from a recipe (--config) and its changes; --dry_run shows what it would do",
     "evaluate": "Accuracy of a model",
     "generate": "Completions of a model as JSON lines",
+    "report": "Write the report of a run anew",
     "export": "Samples of a run as SFT, preference or verifier data",
     "env": "Print the environment information",
 }
