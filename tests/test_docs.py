@@ -12,7 +12,7 @@ from star_trl import STaRTrainer
 
 
 ROOT = Path(__file__).parent.parent
-DOCS = "trainer samplers rewards add_a_dataset base_or_chat hints recipes"
+DOCS = "trainer samplers rewards add_a_dataset base_or_chat hints recipes export"
 PAGES = ["README.md", *(f"docs/{name}.md" for name in DOCS.split())]
 
 
