@@ -4,8 +4,9 @@
 # dependencies = ["star-trl[examples]"]
 # ///
 """
-V-STaR (Hosseini et al., 2024, arXiv 2402.06457) on the sums of `arithmetic.py`: the right and wrong samples of a run
-train a verifier, with TRL's `DPOTrainer` as in the paper, and it picks the best of k.
+V-STaR (Hosseini et al., 2024, arXiv 2402.06457) on the sums of `arithmetic.py`: right and wrong samples of a model
+that STaR has trained become pairs, on which TRL's `DPOTrainer` trains a verifier, as in the paper, and that picks the
+best of k samples.
 
 ```bash
 python examples/v_star.py --output_dir runs/v_star
@@ -26,6 +27,7 @@ from trl import DPOConfig, DPOTrainer
 from arithmetic import DEFAULTS, ArithmeticArguments, make_datasets
 from arithmetic_base import make_base_model
 from star_trl import RationaleSampler, RationalizationSampler, Sample, STaRConfig, STaRTrainer, preference_dataset
+from star_trl.ledger import Ledger
 from star_trl.rewards import scratchpad_answer_reward
 from star_trl.weighting import sequence_logprobs
 
@@ -40,9 +42,9 @@ class VStarArguments(ArithmeticArguments):
             Completions of a held-out problem to choose from.
         draws (`int`, *optional*, defaults to `4`):
             Completions of a training problem, which the verifier learns from.
-        draw_temperature (`float`, *optional*, defaults to `0.8`):
+        draw_temperature (`float`, *optional*, defaults to `1.0`):
             Temperature of both.
-        verifier_steps (`int`, *optional*, defaults to `200`):
+        verifier_steps (`int`, *optional*, defaults to `150`):
             Training steps of the verifier.
         verifier_learning_rate (`float`, *optional*, defaults to `3e-4`):
             Its learning rate.
@@ -50,8 +52,8 @@ class VStarArguments(ArithmeticArguments):
 
     k: int = field(default=8, metadata={"help": "Completions of a held-out problem to choose from."})
     draws: int = field(default=4, metadata={"help": "Completions of a training problem."})
-    draw_temperature: float = field(default=0.8, metadata={"help": "Temperature of both."})
-    verifier_steps: int = field(default=200, metadata={"help": "Training steps of the verifier."})
+    draw_temperature: float = field(default=1.0, metadata={"help": "Temperature of both."})
+    verifier_steps: int = field(default=150, metadata={"help": "Training steps of the verifier."})
     verifier_learning_rate: float = field(default=3e-4, metadata={"help": "Learning rate of the verifier."})
 
 
@@ -116,7 +118,7 @@ def report(greedy: list[Sample], drawn: list[list[Sample]], scores: dict[str, li
 def main() -> None:
     parser = HfArgumentParser([VStarArguments, STaRConfig])
     parser.set_defaults(**DEFAULTS, output_dir="runs/v_star")
-    parser.set_defaults(num_iterations=1, initial_steps=700)
+    parser.set_defaults(num_iterations=1, initial_steps=700, problems_per_digit=3000, eval_problems_per_digit=300)
     args, star_args = parser.parse_args_into_dataclasses()
 
     # Without few-shot examples, so that reasoner and verifier see the same prompts.
@@ -125,28 +127,29 @@ def main() -> None:
         model=str(make_base_model(Path(args.base_model))),
         args=star_args,
         reward_funcs=scratchpad_answer_reward,
-        samplers=[
-            RationaleSampler(num_generations=args.draws, temperature=args.draw_temperature),
-            RationalizationSampler(p_show_hint=args.p_show_hint),
-        ],
+        samplers=[RationaleSampler(), RationalizationSampler(p_show_hint=args.p_show_hint)],
         train_dataset=train_dataset,
     )
     trainer.train()
-    # It is the last model that the verifier has to judge, so that one's samples are recorded as well.
-    trainer.sample(star_args.num_iterations + 1)
-    pairs = preference_dataset(star_args.output_dir)
-    print(f"{len(pairs)} pairs of a right and a wrong sample")
 
-    greedy = trainer.sample_problems(eval_dataset)
+    # What the last model gets right and wrong: the verifier is to judge that one's samples.
+    ledger = Ledger(trainer.ledger.iteration_dir(trainer.iteration) / "draws")
+    sampler = RationaleSampler(num_generations=args.draws, temperature=args.draw_temperature)
+    trainer.sample_problems(train_dataset, ledger, sampler)
+    pairs = preference_dataset(ledger.output_dir)
+    print(f"{len(pairs)} pairs of a right and a wrong sample")
+    checkpoint = trainer.outer_run.checkpoint_dir(trainer.iteration)
+    verifier = train_verifier(str(checkpoint), pairs, args, star_args)
+
     sampler = RationaleSampler(num_generations=args.k, temperature=args.draw_temperature)
     samples = trainer.sample_problems(eval_dataset, sampler=sampler)
     tokenizer = trainer.processing_class
-    scores = {"reasoner's likelihood": likelihoods(trainer.model, tokenizer, samples)}
-    checkpoint = trainer.outer_run.checkpoint_dir(trainer.iteration)
-    verifier = train_verifier(str(checkpoint), pairs, args, star_args)
-    scores["verifier"] = likelihoods(verifier.model, tokenizer, samples)
+    scores = {
+        "reasoner's likelihood": likelihoods(trainer.model, tokenizer, samples),
+        "verifier": likelihoods(verifier.model, tokenizer, samples),
+    }
     drawn = [samples[start : start + args.k] for start in range(0, len(samples), args.k)]
-    report(greedy, drawn, scores, list(eval_dataset["digits"]))
+    report(trainer.sample_problems(eval_dataset), drawn, scores, list(eval_dataset["digits"]))
 
 
 if __name__ == "__main__":

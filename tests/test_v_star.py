@@ -38,7 +38,7 @@ def test_the_example_runs_and_reports(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["v_star.py", *argv])
     v_star.main()
     output = capsys.readouterr().out
-    assert f"{len(preference_dataset(tmp_path / 'run'))} pairs" in output
+    assert f"{len(preference_dataset(tmp_path / 'run/iteration-001/draws'))} pairs" in output
     for row in ("one sample", "greedy", "majority of 3", "best of 3 by the verifier", "any of 3"):
         assert re.search(rf"{row}.* \d+\.\d% +\d+\.\d%", output)
 
