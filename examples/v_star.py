@@ -40,7 +40,7 @@ class VStarArguments(ArithmeticArguments):
     Args:
         k (`int`, *optional*, defaults to `8`):
             Completions of a held-out problem to choose from.
-        draws (`int`, *optional*, defaults to `4`):
+        draws (`int`, *optional*, defaults to `8`):
             Completions of a training problem, which the verifier learns from.
         draw_temperature (`float`, *optional*, defaults to `1.0`):
             Temperature of both.
@@ -51,7 +51,7 @@ class VStarArguments(ArithmeticArguments):
     """
 
     k: int = field(default=8, metadata={"help": "Completions of a held-out problem to choose from."})
-    draws: int = field(default=4, metadata={"help": "Completions of a training problem."})
+    draws: int = field(default=8, metadata={"help": "Completions of a training problem."})
     draw_temperature: float = field(default=1.0, metadata={"help": "Temperature of both."})
     verifier_steps: int = field(default=150, metadata={"help": "Training steps of the verifier."})
     verifier_learning_rate: float = field(default=3e-4, metadata={"help": "Learning rate of the verifier."})
@@ -118,7 +118,7 @@ def report(greedy: list[Sample], drawn: list[list[Sample]], scores: dict[str, li
 def main() -> None:
     parser = HfArgumentParser([VStarArguments, STaRConfig])
     parser.set_defaults(**DEFAULTS, output_dir="runs/v_star")
-    parser.set_defaults(num_iterations=1, initial_steps=700, problems_per_digit=3000, eval_problems_per_digit=300)
+    parser.set_defaults(num_iterations=1, initial_steps=700, eval_problems_per_digit=300)
     args, star_args = parser.parse_args_into_dataclasses()
 
     # Without few-shot examples, so that reasoner and verifier see the same prompts.
