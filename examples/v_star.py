@@ -40,20 +40,20 @@ class VStarArguments(ArithmeticArguments):
     Args:
         k (`int`, *optional*, defaults to `8`):
             Completions of a held-out problem to choose from.
-        draws (`int`, *optional*, defaults to `8`):
-            Completions of a training problem, which the verifier learns from.
+        draws (`int`, *optional*, defaults to `4`):
+            Completions of a problem that the verifier learns from.
         draw_temperature (`float`, *optional*, defaults to `1.0`):
             Temperature of both.
-        verifier_steps (`int`, *optional*, defaults to `150`):
+        verifier_steps (`int`, *optional*, defaults to `100`):
             Training steps of the verifier.
         verifier_learning_rate (`float`, *optional*, defaults to `3e-4`):
             Its learning rate.
     """
 
     k: int = field(default=8, metadata={"help": "Completions of a held-out problem to choose from."})
-    draws: int = field(default=8, metadata={"help": "Completions of a training problem."})
+    draws: int = field(default=4, metadata={"help": "Completions of a problem that the verifier learns from."})
     draw_temperature: float = field(default=1.0, metadata={"help": "Temperature of both."})
-    verifier_steps: int = field(default=150, metadata={"help": "Training steps of the verifier."})
+    verifier_steps: int = field(default=100, metadata={"help": "Training steps of the verifier."})
     verifier_learning_rate: float = field(default=3e-4, metadata={"help": "Learning rate of the verifier."})
 
 
@@ -118,24 +118,29 @@ def report(greedy: list[Sample], drawn: list[list[Sample]], scores: dict[str, li
 def main() -> None:
     parser = HfArgumentParser([VStarArguments, STaRConfig])
     parser.set_defaults(**DEFAULTS, output_dir="runs/v_star")
-    parser.set_defaults(num_iterations=1, initial_steps=700, eval_problems_per_digit=300)
+    parser.set_defaults(num_iterations=1, initial_steps=700, problems_per_digit=3600, eval_problems_per_digit=300)
     args, star_args = parser.parse_args_into_dataclasses()
 
     # Without few-shot examples, so that reasoner and verifier see the same prompts.
-    train_dataset, eval_dataset, _ = make_datasets(args, star_args.seed)
+    problems, eval_dataset, _ = make_datasets(args, star_args.seed)
+    # STaR trains on a third of the problems, and the verifier on samples of the others: those that the reasoner was
+    # trained on it knows too well. Of one digit there are only 81, which both have.
+    reasoner_problems, verifier_problems = (
+        problems.filter(lambda row, index, own: row["digits"] == 1 or index % 3 in own, True, fn_kwargs={"own": own})
+        for own in ((0,), (1, 2))
+    )
     trainer = STaRTrainer(
         model=str(make_base_model(Path(args.base_model))),
         args=star_args,
         reward_funcs=scratchpad_answer_reward,
         samplers=[RationaleSampler(), RationalizationSampler(p_show_hint=args.p_show_hint)],
-        train_dataset=train_dataset,
+        train_dataset=reasoner_problems,
     )
     trainer.train()
 
-    # What the last model gets right and wrong: the verifier is to judge that one's samples.
     ledger = Ledger(trainer.ledger.iteration_dir(trainer.iteration) / "draws")
     sampler = RationaleSampler(num_generations=args.draws, temperature=args.draw_temperature)
-    trainer.sample_problems(train_dataset, ledger, sampler)
+    trainer.sample_problems(verifier_problems, ledger, sampler)
     pairs = preference_dataset(ledger.output_dir)
     print(f"{len(pairs)} pairs of a right and a wrong sample")
     checkpoint = trainer.outer_run.checkpoint_dir(trainer.iteration)
