@@ -7,8 +7,8 @@ seconds as STaR with rationalization took. Evaluations, which are the same for a
     python benchmarks/grpo.py                          # about 15 minutes on two cores
     python benchmarks/grpo.py --warm_up_steps 400      # all start from a model that solves some of the longer sums
 
-Merges the curves, accuracy over seconds of training, into `docs/results/grpo.json`. The last line is JSON: where each
-method ended.
+Merges the curves, accuracy over seconds of training, into `docs/results/grpo.json` and draws them all in
+`docs/images/grpo.png`. The last line is JSON: where each method ended.
 """
 
 import argparse
@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import torch
 from datasets import Dataset
 from transformers import TrainerCallback
@@ -141,6 +142,24 @@ def accuracy(metrics: dict[str, float]) -> dict[str, float]:
     return {name: value for name, value in metrics.items() if name.startswith("eval_accuracy")}
 
 
+def draw(results: dict[str, dict[str, Curve]]) -> None:
+    """One panel for each start."""
+    figure, panels = plt.subplots(1, len(results), figsize=(5 * len(results), 4), sharey=True, squeeze=False)
+    for axes, (title, curves) in zip(panels[0], results.items(), strict=True):
+        for name, curve in curves.items():
+            seconds = [point["seconds"] for point in curve]
+            accuracies = [100 * point["eval_accuracy"] for point in curve]
+            axes.plot(seconds, accuracies, marker=".", linestyle="--" if "GRPO" in name else "-", label=name)
+        axes.set(title=title, xlabel="seconds of training", ylim=(-3, 103))
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(axis="y", alpha=0.3)
+    panels[0][0].set_ylabel("accuracy on held-out sums (%)")
+    handles, labels = panels[0][0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False)
+    figure.set_layout_engine("constrained")
+    figure.savefig(ROOT / "docs" / "images" / "grpo.png", dpi=120)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--seed", type=int, default=0, help="Seed of the problems and of the training.")
@@ -172,8 +191,9 @@ def main() -> None:
             curves[name] = run_grpo(base_model, Path(folder) / name, args.seed, learning_rate, problems, judge, limit)
 
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    key = f"seed {args.seed}, {args.warm_up_steps} steps of warm-up"
-    RESULTS.write_text(json.dumps({**results, key: curves}, indent=1) + "\n")
+    results[f"seed {args.seed}, {args.warm_up_steps} steps of warm-up"] = curves
+    RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+    draw(results)
     last = {name: {key: round(value, 3) for key, value in curve[-1].items()} for name, curve in curves.items()}
     print(json.dumps(last))
 

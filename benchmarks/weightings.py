@@ -4,8 +4,8 @@
 the same samplers (four rationales for each problem at temperature 1, and four rationalizations of the failed ones) and
 steps.
 
-    python benchmarks/weightings.py                    # three seeds, about 25 minutes on two cores
-    python benchmarks/weightings.py --seeds 0 --weightings importance
+    python benchmarks/weightings.py                             # three seeds, about 15 minutes on two cores
+    python benchmarks/weightings.py --seeds 0 --num_iterations 2
 
 Merges accuracy by digits and the numbers of the policy-gradient view, by iteration, into
 `docs/results/weightings.json`. The last line is JSON: the mean accuracy of each weighting after its last iteration.
@@ -42,13 +42,18 @@ CONFIG = {
 }
 
 
-def run(weighting: str, seed: int, base_model: str) -> list[dict[str, float]]:
+def run(weighting: str, seed: int, num_iterations: int, base_model: str) -> list[dict[str, float]]:
     """One row for each iteration."""
     train_dataset, eval_dataset, examples = make_datasets(ArithmeticArguments(problems_per_digit=600), seed)
     with tempfile.TemporaryDirectory() as output_dir:
         trainer = STaRTrainer(
             model=base_model,
-            args=STaRConfig(**{**CONFIG, "output_dir": output_dir, "sample_weighting": weighting, "seed": seed}),
+            args=STaRConfig(
+                **{**CONFIG, "num_iterations": num_iterations},
+                output_dir=output_dir,
+                sample_weighting=weighting,
+                seed=seed,
+            ),
             reward_funcs=scratchpad_answer_reward,
             samplers=[RationaleSampler(), RationalizationSampler()],
             few_shot_examples=lambda problem: examples[problem["digits"]],
@@ -68,6 +73,7 @@ def wanted(metrics: dict[str, float]) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="Seeds of problems and training.")
+    parser.add_argument("--num_iterations", type=int, default=1, help="Outer iterations.")
     parser.add_argument("--weightings", nargs="+", choices=WEIGHTINGS, default=WEIGHTINGS, help="What to run.")
     parser.add_argument("--base_model", type=Path, default=Path("runs/arithmetic-base"), help="Made where it is not.")
     args = parser.parse_args()
@@ -76,7 +82,7 @@ def main() -> None:
     for weighting in args.weightings:
         runs = {}
         for seed in args.seeds:
-            runs[f"seed {seed}"] = run(weighting, seed, base_model)
+            runs[f"seed {seed}"] = run(weighting, seed, args.num_iterations, base_model)
             results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
             results[weighting] = {**results.get(weighting, {}), **runs}
             RESULTS.write_text(json.dumps(results, indent=1) + "\n")
