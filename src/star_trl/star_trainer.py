@@ -2,8 +2,7 @@
 
 import random
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -23,29 +22,29 @@ from transformers import (
 from transformers.trainer import DEFAULT_PROGRESS_CALLBACK
 from transformers.trainer_utils import TrainOutput, speed_metrics
 
-from .checks import check_draws, check_lengths, check_problems, check_samplers, check_sharding, named_datasets
+from .checks import check_lengths, check_problems, check_samplers, check_sharding, named_datasets
 from .diagnosis import signs_in_samples, signs_of_chance
 from .evaluation import accuracy_metrics
-from .generator import Generator, make_engine, seed_of
+from .generator import make_engine, seed_of
 from .gradient_view import GradientView
 from .inner_run import inner_run
 from .iteration_metrics import sampling_metrics, selection_metrics
 from .ledger import Ledger, Sample
 from .outer_run import OuterRun
-from .policy import place, policy
-from .progress import STaRProgressCallback, generation_bar
+from .policy import place
+from .progress import STaRProgressCallback
 from .prompting import FewShotExamples, PromptBuilder
 from .proposals import Proposals
 from .rewards.calling import RewardCaller
 from .rewards.scoring import RewardFunc, Scorer
-from .samplers import LoopState, Prompt, Sampler
+from .samplers import LoopState, Sampler
+from .sampling_trainer import SamplingTrainer
 from .selection import select_samples
 from .star_config import STaRConfig, as_dict
 from .termination import Termination
 from .trackers import outlive_trackers
-from .training_set import training_prompts, training_sequences
-from .weighted_sft import WeightedSFTTrainer
-from .weighting import sample_weights, sequence_logprobs
+from .training_set import training_sequences
+from .weighting import sample_weights
 from .weights import OriginalWeights
 
 
@@ -58,7 +57,7 @@ logger = get_logger(__name__)
 T = TypeVar("T")
 
 
-class STaRTrainer(WeightedSFTTrainer):
+class STaRTrainer(SamplingTrainer):
     """
     Trainer for the Self-Taught Reasoner (STaR), introduced in [STaR: Bootstrapping Reasoning With
     Reasoning](https://huggingface.co/papers/2203.14465).
@@ -285,7 +284,7 @@ class STaRTrainer(WeightedSFTTrainer):
             )
             own = self.own_part(sampler.select(state))
             prompts = self.proposals.prompts(sampler, self.problems, own, iteration)
-            for sample in self._propose(sampler, prompts, iteration, self.ledger):
+            for sample in self.propose(sampler, prompts, iteration, self.ledger):
                 num_new_tokens += len(sample.completion_ids)
             samples = self.ledger.read(iteration)
         self._warn(signs_in_samples(samples, self.samplers, self.problems, candidates))
@@ -450,89 +449,6 @@ class STaRTrainer(WeightedSFTTrainer):
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 
-    def sample_problems(
-        self, dataset: Dataset, ledger: Ledger | None = None, sampler: Sampler | None = None
-    ) -> list[Sample]:
-        """
-        What the first sampler writes for some problems, as in an evaluation: greedily, one completion each, with the
-        tools that it calls. Or what a sampler given here draws with its own settings, such as several completions of
-        each at a temperature. An answer that a sampler supplies does not take the place of the true one.
-
-        Args:
-            dataset ([`~datasets.Dataset`]):
-                Problems.
-            ledger ([`~star_trl.ledger.Ledger`], *optional*):
-                Where the samples are recorded. What it has already is not made again. By default nothing is recorded.
-            sampler ([`Sampler`], *optional*):
-                What to draw with in place of the first sampler, decoded greedily.
-
-        Returns:
-            `list[Sample]`: The scored samples, from all processes, in the order of the problems: one per problem, or
-            `num_generations` of the sampler.
-
-        Raises:
-            `ValueError`: If a sampler given here is to draw several completions greedily, or reads a column that the
-            problems lack.
-        """
-        greedy, iteration = sampler is None, max(self.iteration, 1)
-        if sampler is not None:
-            check_draws(sampler, self.args)
-            check_problems(dataset, "dataset", ["prompt", sampler.prompt_column])
-        sampler = sampler or self.samplers[0]
-        prompts = self.proposals.prompts(sampler, dataset, self.own_part(range(len(dataset))), iteration, greedy)
-        samples = list(self._propose(sampler, prompts, self.iteration, ledger, evaluation=True, greedy=greedy))
-        if ledger is not None:
-            return ledger.read(self.iteration)
-        return sorted(gather_object(samples), key=lambda sample: sample.key)
-
-    @contextmanager
-    def generator(self, sampler: Sampler, greedy: bool = False) -> Iterator[Generator]:
-        """
-        What a sampler generates with, while the context is open.
-
-        Args:
-            sampler ([`Sampler`]):
-                The sampler, for its settings.
-            greedy (`bool`, *optional*, defaults to `False`):
-                Whether to decode greedily whatever the settings.
-        """
-        with policy(self) as model:
-            params = self.proposals.sampling_params(sampler, model.generation_config, greedy)
-            yield Generator(self.engine, model, self.prompt_builder.tokenizer, params)
-
-    def _propose(
-        self,
-        sampler: Sampler,
-        prompts: list[Prompt],
-        iteration: int,
-        ledger: Ledger | None,
-        evaluation: bool = False,
-        greedy: bool = False,
-    ) -> Iterator[Sample]:
-        """Completes and scores the prompts that the ledger has no sample of, and records the samples as they come."""
-        recorded: set[tuple] = set()
-        if ledger is not None:
-            ledger.drop_torn_line(iteration)
-            recorded = {sample.key for sample in ledger.read(iteration)}
-        missing = [prompt for prompt in prompts if (sampler.name, prompt.problem, prompt.sample_index) not in recorded]
-        if sampler.compares_samples:
-            open_problems = {prompt.problem for prompt in missing}
-            missing = [prompt for prompt in prompts if prompt.problem in open_problems]
-        supplied_answers = sampler.supplies_answer and not evaluation
-        disable = self.args.disable_tqdm or not self.is_world_process_zero()
-        name = "evaluation" if evaluation else sampler.name
-        with (
-            self.generator(sampler, greedy) as generate,
-            generation_bar(len(missing), f"iteration {iteration}, {name}", disable) as show,
-        ):
-            completions = sampler.sample(missing, generate)
-            for group in self.proposals.scored(completions, sampler, iteration, self.state, supplied_answers):
-                if ledger is not None:
-                    ledger.append([sample for sample in group if sample.key not in recorded])
-                show(group)
-                yield from group
-                self.termination.exit_if_requested()
-
     def _free_optimizer(self) -> None:
         """Its states, so that the memory for training and that for generating do not add up."""
         self.optimizer = self.lr_scheduler = None
@@ -545,29 +461,6 @@ class STaRTrainer(WeightedSFTTrainer):
         self._record(metrics)
         return weights
 
-    def policy_logprobs(self, samples: Sequence[Sample], few_shot: bool | None = None) -> list[float]:
-        """
-        Log-probabilities of samples, in nats, under the current model, behind the prompts that they are trained
-        behind.
-
-        Args:
-            samples (`list[Sample]`):
-                The samples, the same in every process.
-            few_shot (`bool`, *optional*):
-                Whether the few-shot examples stand before the prompt. As in training by default.
-
-        Returns:
-            `list[float]`: One per sample, from all processes.
-        """
-        own = self.own_part(samples)
-        prompts = training_prompts(own, self.problems, self.prompt_builder, self.args, few_shot)
-        with policy(self) as model:
-            logprobs = sequence_logprobs(model, prompts, own, self.prompt_builder.tokenizer.pad_token_id)
-        merged = [0.0] * len(samples)
-        for process, part in enumerate(gather_object([logprobs])):
-            merged[process :: self.accelerator.num_processes] = part
-        return merged
-
     def _pool(self, iteration: int) -> list[Sample]:
         """All samples of the iterations that are trained on, the latest first."""
         oldest = max(1, iteration - self.args.sample_iterations + 1)
@@ -579,10 +472,6 @@ class STaRTrainer(WeightedSFTTrainer):
         if wanted is None or wanted >= len(candidates):
             return candidates
         return sorted(random.Random(seed_of(self.args.seed, iteration)).sample(candidates, wanted))
-
-    def own_part(self, things: Sequence[T]) -> Sequence[T]:
-        """This process's part of some problems or samples."""
-        return things[self.accelerator.process_index :: self.accelerator.num_processes]
 
     def _record(self, metrics: dict[str, float]) -> None:
         if self.outer_run is not None and metrics:
