@@ -100,8 +100,7 @@ def check_samplers(samplers: list[Sampler] | None, args: STaRConfig, has_hints: 
                 f"`{sampler.name}` draws one. Set `num_generations` to 2 or more, and a `temperature`."
             )
         if args.sample_weighting == "importance" and not draws_from_model(sampler, args):
-            top_p = args.top_p if sampler.top_p is None else sampler.top_p
-            top_k = args.top_k if sampler.top_k is None else sampler.top_k
+            temperature, top_p, top_k = (sampler.setting(name, args) for name in ("temperature", "top_p", "top_k"))
             raise ValueError(
                 "`sample_weighting='importance'` divides by the probability with which a completion was drawn, which "
                 f"is the model's own only at temperature 1 without truncation. The sampler `{sampler.name}` draws "
@@ -114,9 +113,9 @@ def check_samplers(samplers: list[Sampler] | None, args: STaRConfig, has_hints: 
 def draws_from_model(sampler: Sampler, args: STaRConfig) -> bool:
     """Whether a sampler draws with the model's own probabilities: at temperature 1 without truncation."""
     return (
-        (args.temperature if sampler.temperature is None else sampler.temperature) == 1
-        and (args.top_p if sampler.top_p is None else sampler.top_p) == 1
-        and not (args.top_k if sampler.top_k is None else sampler.top_k)
+        sampler.setting("temperature", args) == 1
+        and sampler.setting("top_p", args) == 1
+        and not sampler.setting("top_k", args)
         and args.min_p is None
         and not args.generation_kwargs
     )
@@ -125,8 +124,7 @@ def draws_from_model(sampler: Sampler, args: STaRConfig) -> bool:
 def check_draws(sampler: Sampler, args: STaRConfig) -> None:
     """Raises `ValueError` where a sampler is to draw several completions greedily."""
     num_generations = sampler.num_generations or args.num_generations
-    temperature = args.temperature if sampler.temperature is None else sampler.temperature
-    if num_generations > 1 and temperature == 0:
+    if num_generations > 1 and sampler.setting("temperature", args) == 0:
         raise ValueError(
             f"The sampler `{sampler.name}` draws {num_generations} completions per problem at temperature 0, where "
             "all of them are the same. Set a `temperature`, or `num_generations=1`."
@@ -167,7 +165,7 @@ def check_lengths(
         problems = dataset.select(longest).to_list()
         for problem in problems[:1]:
             builder.check(problem, [column])
-        for few_shot in {args.few_shot_iterations != 0, args.few_shot_train}:
+        for few_shot in {args.samples_few_shot(1), args.few_shot_train}:
             prompts = builder.encode(problems, column, few_shot)
             needed = max(map(len, prompts)) + args.max_completion_length
             context = getattr(config.get_text_config(), "max_position_embeddings", None)

@@ -8,7 +8,7 @@ import random
 from collections import defaultdict
 from collections.abc import Sequence
 from statistics import mean
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 
@@ -22,6 +22,9 @@ from .weighting import summed_logprobs
 
 if TYPE_CHECKING:
     from .star_trainer import STaRTrainer
+
+
+T = TypeVar("T")
 
 
 class GradientView:
@@ -91,8 +94,7 @@ class GradientView:
         drawn = self._some([sample for sample in self.samples[sampler] if sample.logprob is not None])
         if not drawn:
             return {}
-        few_shot_until = self.trainer.args.few_shot_iterations
-        few_shot = few_shot_until is None or self.iteration <= few_shot_until  # as they were drawn
+        few_shot = self.trainer.args.samples_few_shot(self.iteration)  # as they were drawn
         with self.trainer.keep_original_weights().put_in(self.trainer.model):
             logprobs = self.trainer.policy_logprobs(drawn, few_shot)
         return {"kl": mean((sample.logprob or 0.0) - logprob for sample, logprob in zip(drawn, logprobs, strict=True))}
@@ -102,11 +104,10 @@ class GradientView:
         Share of each sampler in the gradient of the training set, <g_k, g> / <g, g> with g = sum_k g_k, and in its
         samples. The shares add up to 1; one is negative where a sampler pulls the other way.
         """
-        weight_of = dict(zip(map(_identity, selected), weights, strict=True))
-        groups: dict[str, list[Sample]] = defaultdict(list)
-        for sample in selected:
-            groups[sample.sampler].append(sample)
-        gradients = {name: self._gradient(group, weight_of) for name, group in groups.items()}
+        groups: dict[str, list[tuple[Sample, float]]] = defaultdict(list)
+        for sample, weight in zip(selected, weights, strict=True):
+            groups[sample.sampler].append((sample, weight))
+        gradients = {name: self._gradient(group) for name, group in groups.items()}
         total = sum(gradients.values())
         assert isinstance(total, torch.Tensor)
         length = total.dot(total).item()
@@ -115,18 +116,20 @@ class GradientView:
             values.update({f"share/{name}": part.dot(total).item() / length for name, part in gradients.items()})
         return values
 
-    def _gradient(self, group: list[Sample], weight_of: dict[tuple, float]) -> torch.Tensor:
+    def _gradient(self, group: list[tuple[Sample, float]]) -> torch.Tensor:
         """Of the weighted log-likelihood of the samples, estimated from some of them; all parameters in one vector."""
         trainer = self.trainer
         some = self._some(group)
-        own = list(trainer.own_part(some))
-        prompts = training_prompts(own, trainer.problems, trainer.prompt_builder, trainer.args)
+        own = trainer.own_part(some)
+        prompts = training_prompts(
+            [sample for sample, _ in own], trainer.problems, trainer.prompt_builder, trainer.args
+        )
         size = trainer.args.per_device_train_batch_size
         with policy(trainer) as model, torch.enable_grad():
             parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
             total = torch.zeros(sum(map(torch.numel, parameters)), device=model.device)
             for start in range(0, len(own), size):
-                part = own[start : start + size]
+                part, part_weights = zip(*own[start : start + size], strict=True)
                 logprobs = summed_logprobs(
                     model,
                     prompts[start : start + size],
@@ -134,15 +137,11 @@ class GradientView:
                     [sample.loss_mask for sample in part],
                     trainer.prompt_builder.tokenizer.pad_token_id,
                 )
-                weights = torch.tensor([weight_of[_identity(sample)] for sample in part], device=logprobs.device)
+                weights = torch.tensor(part_weights, device=logprobs.device)
                 # Not `backward`, which would set off what wrappers do with gradients.
                 gradients = torch.autograd.grad((logprobs * weights).sum(), parameters, materialize_grads=True)
                 total += torch.cat([gradient.flatten().float() for gradient in gradients])
         return trainer.accelerator.reduce(total) * (len(group) / len(some))
 
-    def _some(self, samples: list[Sample]) -> list[Sample]:
+    def _some(self, samples: list[T]) -> list[T]:
         return self.rng.sample(samples, min(self.trainer.args.gradient_view_samples, len(samples)))
-
-
-def _identity(sample: Sample) -> tuple:
-    return sample.iteration, *sample.key

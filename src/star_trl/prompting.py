@@ -1,6 +1,7 @@
 # Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
 """Problems and few-shot examples -> the token ids that the model is conditioned on."""
 
+import json
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -128,3 +129,8 @@ def as_completion(text: str, prompt: str | Messages) -> str | Messages:
     if is_conversational({"prompt": prompt}):
         return [{"role": "assistant", "content": text}]
     return text
+
+
+def as_text(prompt: str | Messages) -> str:
+    """A prompt as the ledger has it: messages as JSON."""
+    return prompt if isinstance(prompt, str) else json.dumps(prompt, ensure_ascii=False)

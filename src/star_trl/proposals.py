@@ -1,7 +1,6 @@
 # Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
 """What stands before and after a sampler: its prompts and parameters, and the scores of its completions."""
 
-import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
@@ -13,7 +12,7 @@ from transformers import GenerationConfig, PreTrainedTokenizerBase, TrainerState
 from .generation import SamplingParams
 from .generator import seed_of
 from .ledger import Sample
-from .prompting import PromptBuilder, as_completion
+from .prompting import PromptBuilder, as_completion, as_text
 from .rewards.scoring import Score, Scorer
 from .samplers import Completion, Prompt, Sampler
 from .star_config import STaRConfig, as_dict
@@ -66,9 +65,8 @@ class Proposals:
             `list[Prompt]`: `num_generations` prompts for each problem, next to each other.
         """
         num_generations = 1 if greedy else sampler.num_generations or self.args.num_generations
-        last = self.args.few_shot_iterations
         rows = dataset.select(problems).to_list()
-        all_ids = self.builder.encode(rows, sampler.prompt_column, few_shot=last is None or iteration <= last)
+        all_ids = self.builder.encode(rows, sampler.prompt_column, self.args.samples_few_shot(iteration))
         return [
             Prompt(
                 problem=problem,
@@ -95,13 +93,12 @@ class Proposals:
         """
         eos = config.eos_token_id
         eos_token_ids = [] if eos is None else [eos] if isinstance(eos, int) else eos
-        temperature = self.args.temperature if sampler.temperature is None else sampler.temperature
         return SamplingParams(
             max_new_tokens=self.args.max_completion_length,
             eos_token_ids=frozenset([*eos_token_ids, self.tokenizer.eos_token_id]),
-            temperature=0.0 if greedy else temperature,
-            top_p=self.args.top_p if sampler.top_p is None else sampler.top_p,
-            top_k=self.args.top_k if sampler.top_k is None else sampler.top_k,
+            temperature=0.0 if greedy else sampler.setting("temperature", self.args),
+            top_p=sampler.setting("top_p", self.args),
+            top_k=sampler.setting("top_k", self.args),
             min_p=self.args.min_p,
             stop_strings=tuple(self.args.stop_strings or ()),
             generation_kwargs=as_dict(self.args.generation_kwargs),
@@ -213,7 +210,7 @@ def _sample(
         problem_id=completion.prompt.problem,
         sampler=sampler.name,
         sample_index=completion.prompt.sample_index,
-        prompt=prompt if isinstance(prompt, str) else json.dumps(prompt, ensure_ascii=False),
+        prompt=as_text(prompt),
         hint_shown=completion.hint_shown,
         completion=text,
         completion_ids=completion.token_ids,

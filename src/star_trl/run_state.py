@@ -10,7 +10,7 @@ from typing import Any
 
 
 STATE_NAME = "star_state.json"
-VIEWS = ("report.html", "prompts.json")  # go with the run that they show
+REPORT_NAME, PROMPTS_NAME = "report.html", "prompts.json"  # go with the run that they show
 
 
 @dataclass(kw_only=True)
@@ -125,7 +125,7 @@ def clear_run(output_dir: str | os.PathLike, overwrite: bool) -> None:
             "Continue it with `train(resume_from_checkpoint=True)`, choose another `output_dir`, or set "
             "`overwrite_output_dir=True` to delete it."
         )
-    for path in [*found, *(Path(output_dir) / name for name in VIEWS if found)]:
+    for path in [*found, *(Path(output_dir) / name for name in (REPORT_NAME, PROMPTS_NAME) if found)]:
         if path.is_dir():
             shutil.rmtree(path)
         else:

@@ -544,6 +544,10 @@ class STaRConfig(SFTConfig):
             or self.gradient_view_samples > 0
         )
 
+    def samples_few_shot(self, iteration: int) -> bool:
+        """Whether an outer iteration samples with the few-shot examples."""
+        return self.few_shot_iterations is None or iteration <= self.few_shot_iterations
+
     def inner_steps(self, iteration: int) -> int | None:
         """
         Number of optimizer steps in one outer iteration.

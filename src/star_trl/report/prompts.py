@@ -9,12 +9,9 @@ from typing import Any
 
 from datasets import Dataset
 
-from ..prompting import Messages, PromptBuilder
-from ..run_state import write_json
+from ..prompting import PromptBuilder, as_text
+from ..run_state import PROMPTS_NAME, write_json
 from ..samplers import Sampler
-
-
-PROMPTS_NAME = "prompts.json"
 
 
 def write_prompts(
@@ -67,11 +64,6 @@ def read_prompts(output_dir: str | os.PathLike) -> dict[str, Any]:
     if not path.exists():
         return {"columns": {}, "problems": {}, "examples": []}
     return json.loads(path.read_text(encoding="utf-8"))
-
-
-def as_text(prompt: str | Messages) -> str:
-    """A prompt as text; messages as the ledger has them."""
-    return prompt if isinstance(prompt, str) else json.dumps(prompt, ensure_ascii=False)
 
 
 def _few_shot_text(problem: dict[str, Any], column: str, builder: PromptBuilder) -> str:

@@ -12,11 +12,9 @@ from importlib.resources import files
 from pathlib import Path
 from string import Template
 
+from ..run_state import REPORT_NAME
 from .figures import figures, summary
 from .gather import Run, gather
-
-
-REPORT_NAME = "report.html"
 
 
 def write_report(output_dir: str | os.PathLike, max_samples: int = 100_000) -> Path:

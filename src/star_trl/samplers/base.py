@@ -11,6 +11,7 @@ from transformers import PreTrainedTokenizerBase
 
 from ..generation.engine import FinishReason
 from ..ledger import Ledger
+from ..star_config import STaRConfig
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -148,6 +149,11 @@ class Sampler:
     temperature: float | None = None
     top_p: float | None = None
     top_k: int | None = None
+
+    def setting(self, name: str, args: STaRConfig) -> Any:
+        """Value of `temperature`, `top_p` or `top_k`: its own, or that of the configuration where it has none."""
+        own = getattr(self, name)
+        return getattr(args, name) if own is None else own
 
     def select(self, state: LoopState) -> list[int]:
         """Indices of the problems that it proposes for. By default all of this iteration's."""

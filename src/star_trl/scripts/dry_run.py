@@ -16,6 +16,7 @@ from rich.table import Table
 from transformers import PrinterCallback, TrainerCallback
 from trl import ModelConfig
 
+from ..checks import named_datasets
 from ..ledger import Sample
 from ..star_config import STaRConfig
 from ..star_trainer import STaRTrainer
@@ -100,7 +101,7 @@ def dry_run(task: TaskArguments, args: STaRConfig, model_args: ModelConfig, num_
 def show_prompts(console: Console, trainer: STaRTrainer) -> None:
     """Prints the first problem's prompts whole, and those of a few more without the few-shot examples."""
     builder, columns = trainer.prompt_builder, dict.fromkeys(sampler.prompt_column for sampler in trainer.samplers)
-    few_shot = trainer.args.few_shot_iterations != 0  # in the first iteration
+    few_shot = trainer.args.samples_few_shot(1)
     for number, index in enumerate(trainer._candidates(1)[:NUM_SHOWN]):
         problem = trainer.problems[index]
         for column in columns:
@@ -195,7 +196,7 @@ def show_estimate(
 
     sampling = seconds * scale
     tokens_per_second = sum(proposal.new_tokens for proposal in proposals) / sampling
-    num_held_out = sum(len(dataset) for dataset in _datasets(trainer))
+    num_held_out = sum(map(len, named_datasets(trainer.eval_dataset).values()))
     evaluation = num_held_out * proposals[0].completion_tokens / tokens_per_second
     steps = [_steps(args, iteration, proposals) for iteration in range(1, args.num_iterations + 1)]
     table = Table(title="Time, in one process", box=box.SIMPLE_HEAD)
@@ -227,11 +228,6 @@ def show_estimate(
     if torch.cuda.is_available():
         console.print(f"Most GPU memory: {torch.cuda.max_memory_allocated() / 2**30:.1f} GiB.")
     console.print("Nothing was trained or written.")
-
-
-def _datasets(trainer: STaRTrainer) -> list:
-    held_out = trainer.eval_dataset
-    return [] if held_out is None else list(held_out.values()) if isinstance(held_out, dict) else [held_out]
 
 
 def _steps(args: STaRConfig, iteration: int, proposals: Sequence[Proposal]) -> int:
