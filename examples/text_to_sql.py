@@ -9,7 +9,7 @@ completion:
 
     Q: which rivers flow through ohio (SELECT RIVER0.RIVER_NAME FROM RIVER AS RIVER0 WHERE RIVER0.TRAVERSE = 'ohio')
     Tables: border_info(state_name, border); city(...); ...
-    A: The rivers are in river, a row for each state that one flows through. The state is traverse, and it must be ohio.
+    A: The rivers are in river, with a row for each state in traverse, which must be ohio.
     SQL: SELECT river_name FROM river WHERE traverse = 'ohio'
 
 ```bash
@@ -60,13 +60,13 @@ def load(split: str, data_dir: str | None) -> list[dict]:
 
 
 def read_questions(folder: Path, splits: tuple[str, ...]) -> Iterator[tuple[str, list[str]]]:
-    """The questions of a split with their queries, of which the first is the usual one; the variables are filled in."""
+    """The questions of a split, each with its queries, of which the first is the usual one."""
     for entry in json.loads((folder / "geography.json").read_text()):
         for sentence in entry["sentences"]:
             if sentence["question-split"] in splits:
                 values = sentence["variables"]
-                question = re.sub(r"\w+", lambda word: values.get(word[0], word[0]), sentence["text"])
-                yield " ".join(question.split()), [fill_in(query, values) for query in entry["sql"]]
+                words = (values.get(word, word) for word in sentence["text"].split())
+                yield " ".join(words), [fill_in(query, values) for query in entry["sql"]]
 
 
 def fill_in(query: str, values: dict[str, str]) -> str:
@@ -104,7 +104,7 @@ def make_problem(question: str, query: str, schema: str, database: str) -> dict:
 
 
 def exact_query_reward(completions: list[CompletionLike], answer: list[str], **kwargs: Any) -> list[float]:
-    """1.0 where the query is the right one, up to white space and case, else 0.0. It is reported, and decides nothing."""
+    """1.0 where the query is the right one to the letter, up to white space and case, else 0.0."""
     queries = [extract_sql(completion_text(completion)) for completion in completions]
     return [float(normalize(query or "") == normalize(right)) for query, right in zip(queries, answer, strict=True)]
 
@@ -117,7 +117,7 @@ TASK = Task(
     name="text_to_sql",
     load=load,
     direct_pattern=r"SQL: .+",
-    instruction='Say step by step which tables, columns and conditions are needed, and end with a line "SQL: <query>".',
+    instruction='Say step by step which tables, columns and rows are needed, and end with a line "SQL: <query>".',
     direct_instruction='Answer with the query alone, as "SQL: <query>".',
     reward_funcs=[sql_execution_reward, exact_query_reward],
     defaults={"max_completion_length": 384},

@@ -14,7 +14,7 @@ import pytest
 
 from hostile_sql import HOSTILE, REFERENCE, make_database
 from star_trl import load_ledger
-from star_trl.rewards import extract_sql, run_sql, sql_execution_reward
+from star_trl.rewards import extract_sql, run_sql, sql, sql_execution_reward
 from star_trl.rewards.sql import MEMORY_LIMIT, _reference, _worker, has_order
 from star_trl.rewards.sql_results import same_result
 
@@ -338,3 +338,14 @@ def test_a_run_ends_where_the_references_fail(make_trainer, problems, database):
     )
     with pytest.raises(ValueError, match="right query"):
         trainer.sample(1)
+
+
+# Other databases
+
+
+def test_urls_of_other_kinds_and_a_missing_library_are_named(monkeypatch):
+    with pytest.raises(ValueError, match=r"mysql://...` is not supported: only of PostgreSQL"):
+        run_sql("SELECT 1", "mysql://reader:secret@localhost/geo")
+    monkeypatch.setattr(sql, "find_spec", lambda name: None)
+    with pytest.raises(ImportError, match=r"star-trl\[sql\]"):
+        run_sql("SELECT 1", "postgresql://localhost/geo")
