@@ -69,11 +69,12 @@ PHASES = ((500, 16, 160),)  # steps, rows, tokens in a row
 HINT_SHARE = 0.7
 CONFIG = {
     **DEFAULTS,
-    "num_iterations": 4,
+    "num_iterations": 3,
     "initial_steps": 200,
     "step_growth": 1.2,
     "max_completion_length": 90,
     "eval_group_column": "conditions",
+    "generation_batch_size": 250,
     "reward_threshold": [1.0, None],  # what the query returns decides; whether it is the right one is reported
     "reward_weights": [1.0, 0.0],
     "save_strategy": "no",
@@ -202,7 +203,7 @@ def make_problems(
 
 
 def run(
-    name: str, seed: int, base_model: str, folder: Path, num_problems: int = 1500, num_held_out: int = 300, **changes
+    name: str, seed: int, base_model: str, folder: Path, num_problems: int = 1000, num_held_out: int = 200, **changes
 ) -> list[dict[str, float]]:
     """One of `RUNS`. Returns one row for each iteration, of which the first is the base model's."""
     database = make_database(folder / "city.sqlite")
@@ -220,7 +221,6 @@ def run(
         args=STaRConfig(**{**CONFIG, **changes}, output_dir=str(folder / "out"), seed=seed),
         reward_funcs=[sql_execution_reward, exact_query_reward],
         samplers=samplers,
-        few_shot_examples=[make_example(random.Random(number), 1 + number % 2) for number in range(2)],
         train_dataset=train_dataset,
         eval_dataset=held_out["eval"],
     )
