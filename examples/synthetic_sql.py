@@ -226,11 +226,13 @@ def run(
     )
     trainer.train()
     rows = [json.loads(path.read_text()) for path in sorted((folder / "out").glob("iteration-*/metrics.json"))]
-    kept = load_ledger(str(folder / "out")).filter(lambda row: row["kept"], load_from_cache_file=False)
-    for row in rows:
-        # Of the kept samples, those whose query is the right one, and does not only return the same.
-        right = [sample["rewards"]["exact_query_reward"] for sample in kept if sample["iteration"] == row["iteration"]]
-        row["kept_right_query"] = mean(right) if right else None
+    right: dict[int, list[float]] = {}  # of the kept samples, by iteration: whether the query is the right one
+    for sample in load_ledger(str(folder / "out")):
+        if sample["kept"]:
+            rewards = {reward["name"]: reward["value"] for reward in sample["rewards"]}
+            right.setdefault(sample["iteration"], []).append(rewards["exact_query_reward"])
+    for row in rows[1:]:
+        row["kept_right_query"] = mean(right[row["iteration"]])
     for other in ("longer", "unseen_words"):
         rows[-1][other] = trainer.evaluate(held_out[other], metric_key_prefix=other)[f"{other}_accuracy"]
     rows[-1]["seconds"] = time.time() - start

@@ -68,7 +68,7 @@ RESULTS = [
     ("SELECT name FROM state WHERE area < 0", "SELECT name FROM state WHERE area < 0", 0.0),  # both empty
     ("SELECT name FROM state", "SELECT name FROM state WHERE area < 0", 0.0),
     ("SELECT name FROM state WHERE area < 0", "SELECT name FROM state", 0.0),
-    ("SELECT name FROM state", "SELEC name FROM state", 0.0),
+    ("SELECT name FROM state", "SELECT SELECT name FROM state", 0.0),
     ("SELECT value FROM json_each('[1, 2]')", "VALUES (2), (1)", 1.0),
     (None, "SELECT 1", None),
 ]

@@ -134,29 +134,34 @@ def command(monkeypatch, tmp_path, model):
     return run
 
 
-def follow_the_hint(prompt):
-    """Writes the query of the hint, or a wrong one."""
+@pytest.fixture
+def follow_the_hint(monkeypatch):
+    """An engine that writes the query of the hint; without one it is right on s3 and s13, and else wrong."""
+    monkeypatch.setattr(
+        "star_trl.star_trainer.make_engine", lambda args, tokenizer, _: ScriptedEngine(tokenizer, write_query)
+    )
+
+
+def write_query(prompt):
     question = re.split(r"Q: |<\|im_start\|>user\n", prompt)[-1].split("\n")[0]
     hint = re.search(r"\((SELECT .*)\)$", question)
-    return f" I look.\nSQL: {hint[1] if hint else 'SELECT state_name FROM state'}"
+    guess = f"SELECT capital FROM state WHERE state_name = '{question.split()[-1]}'"
+    query = hint[1] if hint else guess if question.endswith("3") else "SELECT state_name FROM state"
+    return f" I look.\nSQL: {query}"
 
 
 @pytest.mark.parametrize(
     "arguments", [[], ["--chat", "--chat_template_kwargs", '{"enable_thinking": false}']], ids=["base", "chat"]
 )
-def test_star_sql_with_a_scripted_engine(command, folder, arguments, monkeypatch, capsys):
-    monkeypatch.setattr(
-        "star_trl.star_trainer.make_engine", lambda args, tokenizer, _: ScriptedEngine(tokenizer, follow_the_hint)
-    )
-    runs = command(folder, *arguments)
-    samples = load_ledger(runs / "star")
-    assert {row["sampler"] for row in samples if row["kept"]} == {"rationalization"}
-    assert sum(samples["kept"]) == 14
-    assert "0.0%" in capsys.readouterr().out.split("strict")[-1]
+def test_star_sql(command, folder, arguments, follow_the_hint, capsys):
+    samples = load_ledger(command(folder, *arguments) / "star")
+    kept = [row["sampler"] for row in samples if row["kept"]]
+    assert (kept.count("rationale"), kept.count("rationalization")) == (1, 13)
+    assert "14.3%" in capsys.readouterr().out.split("strict")[-1]  # one of seven
 
 
-def test_the_model_itself_goes_through_every_run(command, folder, capsys):
-    runs = command(folder, "--runs", "all", "--max_completion_length", "16", "--max_steps", "-1")
+def test_every_run(command, folder, follow_the_hint):
+    runs = command(folder, "--runs", "all", "--num_train_epochs", "0.1")
     assert {path.parent.name for path in runs.glob("*/result.json")} == set(baselines.RUNS)
 
 
@@ -203,11 +208,22 @@ def test_synthetic_problems_are_different_and_have_results(tmp_path):
 
 
 @pytest.mark.parametrize("name", synthetic_sql.RUNS)
-def test_a_synthetic_run_of_a_few_steps(name, tmp_path):
+def test_a_synthetic_run_of_a_few_steps(name, tmp_path, monkeypatch):
+    """With an engine that is a script, which knows the right query with a hint and, of the first problem, without."""
     base_model = synthetic_sql.make_base_model(tmp_path / "base", phases=((3, 4, 64),))
-    rows = synthetic_sql.run(
-        name, 0, base_model, tmp_path, 6, 4, num_iterations=1, initial_steps=1, max_completion_length=8
+    database = synthetic_sql.make_database(tmp_path / "another.sqlite")
+    first = synthetic_sql.make_problems(random.Random(0), 1, (1, 2), database, set())[0]
+
+    def answer(prompt):
+        hint = re.search(r"\( (SELECT .*) \)", prompt)
+        query = hint[1] if hint else first["answer"] if prompt == first["prompt"] else "SELECT name FROM city"
+        return f"SQL: {query}"
+
+    monkeypatch.setattr(
+        "star_trl.star_trainer.make_engine", lambda args, tokenizer, _: ScriptedEngine(tokenizer, answer)
     )
+    rows = synthetic_sql.run(name, 0, base_model, tmp_path, 4, 3, num_iterations=1, initial_steps=1)
     assert [row["iteration"] for row in rows] == [0, 1]
-    assert ("rationalization/solved" in rows[1]) == (name == "star")
+    assert rows[1]["rationale/solved"] == 0.25 and rows[1]["kept_right_query"] == 1.0
+    assert rows[1].get("rationalization/solved") == (0.75 if name == "star" else None)
     assert {"eval_accuracy", "longer", "unseen_words", "seconds"} <= set(rows[1])
