@@ -132,7 +132,7 @@ class STaRTrainer(SamplingTrainer):
     Raises:
         `TypeError`: If a dataset is not a [`~datasets.Dataset`].
         `ValueError`: If a dataset, the samplers, the rewards, the few-shot examples or the lengths do not fit
-        together. The message names what was found and the fix.
+            together. The message names what was found and the fix.
     """
 
     args: STaRConfig
