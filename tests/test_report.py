@@ -14,8 +14,8 @@ from star_trl import RationaleSampler, RationalizationSampler, Sample, load_ledg
 from star_trl.ledger import Ledger
 from star_trl.prompting import PromptBuilder
 from star_trl.report import live, write_report
-from star_trl.report.gather import gather
 from star_trl.report.charts import short_number
+from star_trl.report.gather import gather
 from star_trl.report.histogram import Histogram
 from star_trl.report.prompts import read_prompts, write_prompts
 
