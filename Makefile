@@ -4,7 +4,7 @@ BIN := .venv/bin
 export HF_HUB_OFFLINE ?= 1
 export HF_HUB_DISABLE_TELEMETRY ?= 1
 
-.PHONY: install demo test quality reproduce-arithmetic clean
+.PHONY: install demo test quality docs reproduce-arithmetic clean
 
 install: .venv/.installed
 
@@ -31,5 +31,9 @@ quality: install
 	$(BIN)/mypy
 	$(BIN)/typos
 
+# Into site/, which can be opened from the disk
+docs: install
+	$(BIN)/zensical build --strict --clean
+
 clean:
-	rm -rf .venv build dist runs
+	rm -rf .venv build dist runs site .cache

@@ -8,6 +8,7 @@ import shlex
 import subprocess
 import sys
 import tomllib
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -283,6 +284,7 @@ def test_mistakes_on_the_command_line(inside, capsys, arguments, message):
         ("reward_funcs: [exact_match_rewrd]", "Did you mean `exact_match_reward`?"),
         ("reward_funcs: [star_trl.rewards.exact_mach]", "no attribute 'exact_mach'"),
         ("reward_funcs: [no_package.reward]", "no module named 'no_package'"),
+        ("reward_funcs: [{name: math_verify_reward, timout: 1.0}]", "Did you mean `timeout`?"),
         ("reward_funcs: [exact_match_reward, mine.py:always]", "`reward_threshold`"),
         ("samplers: [rational]", "Did you mean `rationale`?"),
         ("samplers: [{p: 1}]", "has no `name`"),
@@ -493,6 +495,11 @@ def test_the_recipe_in_the_documentation_builds_a_trainer(long_model, tmp_path, 
     assert form(completions=["So.\n#### 5", "5"]) == [1.0, 0.0]
     calculator, vote = load_samplers(parts["samplers"])
     assert calculator.num_generations == 4 and vote.name == "majority_vote"
+
+
+def test_arguments_of_a_reward_function_are_bound():
+    reward = load_reward({"name": "math_verify_reward", "timeout": 0.5})
+    assert isinstance(reward, partial) and reward.keywords == {"timeout": 0.5}
 
 
 @pytest.mark.parametrize("page", ["docs/cli.md", "README.md", *(f"recipes/{name}.yaml" for name in RECIPES)])

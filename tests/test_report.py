@@ -14,6 +14,7 @@ from star_trl import RationaleSampler, RationalizationSampler, Sample, load_ledg
 from star_trl.ledger import Ledger
 from star_trl.prompting import PromptBuilder
 from star_trl.report import live, write_report
+from star_trl.report.charts import short_number
 from star_trl.report.gather import gather
 from star_trl.report.histogram import Histogram
 from star_trl.report.prompts import read_prompts, write_prompts
@@ -184,6 +185,13 @@ def test_the_few_shot_examples_are_stored_once(tmp_path, tokenizer, problems):
     assert json.loads(stored["examples"][0]) == turns and len(stored["examples"]) == 2
     hinted = stored["problems"]["samples"][0]["prompts"]["hinted_prompt"]
     assert json.loads(hinted) == dataset[0]["hinted_prompt"]
+
+
+@pytest.mark.parametrize(
+    "value, label", [(0, "0"), (0.5, "0.5"), (2400, "2,400"), (20_000, "20k"), (1_250_000, "1.25M")]
+)
+def test_labels_of_an_axis_fit(value, label):
+    assert short_number(value) == label
 
 
 def test_a_histogram():

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from datasets import Dataset, Features, List, Value
 
@@ -170,6 +170,12 @@ class Ledger:
         """Iterations that have a folder, in order."""
         names = (re.fullmatch(r"iteration-(\d+)", path.name) for path in self.output_dir.glob("iteration-*"))
         return sorted(int(name[1]) for name in names if name)
+
+
+def ledger_names(output_dir: str | os.PathLike) -> set[str]:
+    """Names of the ledgers in an output directory."""
+    shards = Path(output_dir).glob("iteration-*/*-?????-of-?????.jsonl")
+    return {unquote(shard.name[: -len("-00000-of-00000.jsonl")]) for shard in shards}
 
 
 def _parse(line: str, path: Path, number: int) -> Sample:

@@ -132,7 +132,7 @@ class STaRTrainer(SamplingTrainer):
     Raises:
         `TypeError`: If a dataset is not a [`~datasets.Dataset`].
         `ValueError`: If a dataset, the samplers, the rewards, the few-shot examples or the lengths do not fit
-        together. The message names what was found and the fix.
+            together. The message names what was found and the fix.
     """
 
     args: STaRConfig
@@ -270,7 +270,7 @@ class STaRTrainer(SamplingTrainer):
             `list[Sample]`: All samples of the iteration, from all processes.
         """
         start_time = time.time()
-        candidates = self._candidates(iteration)
+        candidates = self.candidates(iteration)
         samples: list[Sample] = []
         num_new_tokens = 0
         for sampler in self.samplers:
@@ -466,7 +466,8 @@ class STaRTrainer(SamplingTrainer):
         oldest = max(1, iteration - self.args.sample_iterations + 1)
         return [sample for number in range(iteration, oldest - 1, -1) for sample in self.ledger.read(number)]
 
-    def _candidates(self, iteration: int) -> list[int]:
+    def candidates(self, iteration: int) -> list[int]:
+        """Indices of the problems of an outer iteration, without those that are few-shot examples."""
         candidates = [index for index, is_example in enumerate(self._is_example) if not is_example]
         wanted = self.args.num_problems_per_iteration
         if wanted is None or wanted >= len(candidates):

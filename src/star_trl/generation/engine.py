@@ -9,6 +9,7 @@ from transformers import PreTrainedModel
 
 
 FinishReason = Literal["eos", "stop", "length", "pause"]
+"""What ended a completion: its EOS, a stop string, the length limit, or a place where a tool is called."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

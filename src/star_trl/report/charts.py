@@ -31,6 +31,14 @@ def number(value: float) -> str:
     return f"{value:,.0f}" if value == round(value) or abs(value) >= 100 else f"{value:.3g}"
 
 
+def short_number(value: float) -> str:
+    """For an axis, which has room for six characters."""
+    if value < 10_000:
+        return number(value)
+    size, unit = next((size, unit) for size, unit in ((10**9, "G"), (10**6, "M"), (1000, "k")) if value >= size)
+    return f"{value / size:g}{unit}"
+
+
 def seconds(value: float) -> str:
     size, unit = time_unit(value)
     return f"{value / size:.3g} {unit}"
@@ -106,7 +114,7 @@ def bars(
     iterations: Sequence[int],
     parts_of: Mapping[str, Sequence[float]],
     form: Format = number,
-    axis: Format | None = None,
+    axis: Format = short_number,
     top: float | None = None,
     colors: Sequence[str] = COLORS,
 ) -> str:
@@ -125,7 +133,7 @@ def bars(
         form (`Callable`, *optional*):
             How an amount is written.
         axis (`Callable`, *optional*):
-            How it is written at the axis. As elsewhere by default.
+            How it is written at the axis.
         top (`float`, *optional*):
             Upper end of the axis.
         colors (`list[str]`, *optional*):
@@ -136,7 +144,7 @@ def bars(
     y = _scale(0, top, HEIGHT - BOTTOM, TOP + 12)
     step = (WIDTH - LEFT - 12) / len(iterations)
     width = min(step * 0.7, 52)
-    drawn = _grid({top * share / 2: (axis or form)(top * share / 2) for share in range(3)}, y, WIDTH - 8)
+    drawn = _grid({top * share / 2: axis(top * share / 2) for share in range(3)}, y, WIDTH - 8)
     ticks = _ticks(iterations)
     for row, iteration in enumerate(iterations):
         middle, height = LEFT + 4 + step * (row + 0.5), 0.0

@@ -9,10 +9,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
 
 from ..generator import seed_of
-from ..ledger import Ledger, Sample
+from ..ledger import Ledger, Sample, ledger_names
 from ..run_state import STATE_NAME
 from .prompts import read_prompts
 
@@ -81,9 +80,10 @@ def gather(output_dir: str | os.PathLike, max_samples: int) -> Run:
         `FileNotFoundError`: If there is no run.
     """
     path = Path(output_dir).resolve()
-    ledgers = sorted({_ledger_name(shard) for shard in path.glob("iteration-*/*-?????-of-?????.jsonl")})
-    ledgers.sort(key=lambda name: name != TRAINING)
-    run = Run(path.name, [_read_json(file) for file in sorted(path.glob("iteration-*/metrics.json"), key=_iteration)])
+    ledgers = sorted(ledger_names(path), key=lambda name: (name != TRAINING, name))
+    folders = [Ledger(path).iteration_dir(iteration) for iteration in Ledger(path).iterations()]
+    metrics = [folder / "metrics.json" for folder in folders]
+    run = Run(path.name, [_read_json(file) for file in metrics if file.exists()])
     if not ledgers and not run.history:
         raise FileNotFoundError(f"No run in {path}: it has no `iteration-*`. Give the `output_dir` of a run.")
     if (path / STATE_NAME).exists():
@@ -217,14 +217,6 @@ def _inner_steps(log_history: list[dict[str, Any]]) -> dict[int, int]:
 def _number(value: float | None) -> float | None:
     """JSON knows neither infinity nor NaN."""
     return value if value is None or math.isfinite(value) else None
-
-
-def _ledger_name(shard: Path) -> str:
-    return unquote(shard.name[: -len("-00000-of-00000.jsonl")])
-
-
-def _iteration(path: Path) -> int:
-    return int(path.parent.name.removeprefix("iteration-"))
 
 
 def _read_json(path: Path) -> Any:

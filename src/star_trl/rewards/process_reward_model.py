@@ -47,7 +47,7 @@ class ProcessRewardModel(ModelReward):
     Raises:
         `TypeError`: If the model is none of Transformers.
         `ValueError`: If the model has not two labels or no trained head, if it is sharded, if the tokenizer or its
-        padding token is missing, or if the separator or the aggregate does not exist.
+            padding token is missing, or if the separator or the aggregate does not exist.
 
     Example:
     ```python

@@ -29,7 +29,7 @@ class RewardModel(ModelReward):
     Raises:
         `TypeError`: If the model is none of Transformers.
         `ValueError`: If the model has not one label or no trained head, if it is sharded, or if the tokenizer or its
-        padding token is missing.
+            padding token is missing.
 
     Example:
     ```python

@@ -136,9 +136,14 @@ class Sampler:
         compares_samples (`bool`, defaults to `True`):
             Whether `sample` looks at several samples of a problem together. A run that is resumed then makes all of a
             problem's samples again where some are missing, and otherwise only those.
-        num_generations (`int`, *optional*), temperature (`float`, *optional*), top_p (`float`, *optional*),
+        num_generations (`int`, *optional*):
+            Completions per problem. This and the next three replace the values of [`STaRConfig`] where they are set.
+        temperature (`float`, *optional*):
+            Sampling temperature.
+        top_p (`float`, *optional*):
+            Nucleus sampling.
         top_k (`int`, *optional*):
-            Replace the values of [`STaRConfig`] where they are set.
+            Top-k sampling.
     """
 
     name: str

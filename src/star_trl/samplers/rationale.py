@@ -50,9 +50,14 @@ class RationalizationSampler(RationaleSampler):
         p_show_hint (`float`, *optional*, defaults to `0.0`):
             Share of its samples that are trained on with the hint left in the prompt, so that the model does not
             forget what a hint is for. They are marked `hint_shown` in the ledger. The authors' code has this option.
-        num_generations (`int`, *optional*), temperature (`float`, *optional*), top_p (`float`, *optional*), top_k
-        (`int`, *optional*):
-            As in [`RationaleSampler`].
+        num_generations (`int`, *optional*):
+            As in [`RationaleSampler`], like the rest.
+        temperature (`float`, *optional*):
+            Sampling temperature.
+        top_p (`float`, *optional*):
+            Nucleus sampling.
+        top_k (`int`, *optional*):
+            Top-k sampling.
 
     Raises:
         `ValueError`: If `p` or `p_show_hint` is not between 0 and 1.

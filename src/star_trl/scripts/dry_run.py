@@ -102,7 +102,7 @@ def show_prompts(console: Console, trainer: STaRTrainer) -> None:
     """Prints the first problem's prompts whole, and those of a few more without the few-shot examples."""
     builder, columns = trainer.prompt_builder, dict.fromkeys(sampler.prompt_column for sampler in trainer.samplers)
     few_shot = trainer.args.samples_few_shot(1)
-    for number, index in enumerate(trainer._candidates(1)[:NUM_SHOWN]):
+    for number, index in enumerate(trainer.candidates(1)[:NUM_SHOWN]):
         problem = trainer.problems[index]
         for column in columns:
             (alone,), (whole,) = (builder.encode([problem], column, shown) for shown in (False, few_shot))
@@ -115,7 +115,7 @@ def show_prompts(console: Console, trainer: STaRTrainer) -> None:
 
 def measure_sampling(trainer: STaRTrainer, num_problems: int) -> tuple[list[Proposal], list[Sample], float]:
     """Samples for a few problems, as the first iteration does: what that says of all, the samples, and the seconds."""
-    total = len(trainer._candidates(1))
+    total = len(trainer.candidates(1))
     trainer.args.num_problems_per_iteration = min(num_problems, total)
     scale = total / trainer.args.num_problems_per_iteration
     start = time.perf_counter()
@@ -178,7 +178,7 @@ def show_estimate(
     seconds_per_step: float,
 ) -> None:
     """Prints the tokens and the time of an iteration."""
-    num_problems = len(trainer._candidates(1))  # those that were measured
+    num_problems = len(trainer.candidates(1))  # those that were measured
     scale = proposals[0].completions / proposals[0].measured
     table = Table(title="Iteration 1 samples, for all problems", box=box.SIMPLE_HEAD)
     for title in ("sampler", "completions", "prompt tokens", "completion tokens", "new tokens", "kept, measured"):

@@ -8,6 +8,7 @@ import os
 import pkgutil
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +99,8 @@ def load_reward(spec: str | dict[str, Any]) -> Any:
     Args:
         spec (`str` or `dict`):
             A name in `star_trl.rewards` or one of TRL's, a dotted path, or a reward model's id; or `{"name": ...}`
-            with the arguments of what makes one, such as `get_format_reward`.
+            with arguments: of what makes one, such as `get_format_reward`, or of the function itself, such as the
+            `timeout` of `math_verify_reward`.
     """
     name, arguments = _split(spec, "reward_funcs")
     if name in REWARDS:
@@ -119,8 +121,16 @@ def load_reward(spec: str | dict[str, Any]) -> Any:
             f"reward_funcs: there is no {name!r}.{nearest(name, known)} There are {', '.join(known)}; a dotted path "
             "or `file.py:name` takes one of your own, and `organization/model` a reward model."
         )
-    makes_one = isinstance(found, type) or name.startswith("get_") or bool(arguments)
-    return _call(found, arguments, f"reward_funcs, {name}") if makes_one else found
+    what = f"reward_funcs, {name}"
+    if isinstance(found, type) or name.startswith("get_"):
+        return _call(found, arguments, what)
+    if not arguments:
+        return found
+    parameters = inspect.signature(found).parameters
+    if "completions" not in parameters:
+        return _call(found, arguments, what)
+    _check_names(arguments, [name for name in parameters if name not in ("completions", "kwargs")], what)
+    return partial(found, **arguments)
 
 
 def load_samplers(specs: Sequence[str | dict[str, Any]]) -> list[Sampler]:
@@ -178,10 +188,15 @@ def _split(spec: Any, field: str) -> tuple[str, dict[str, Any]]:
 
 def _call(function: Callable, arguments: dict[str, Any], what: str) -> Any:
     known = inspect.signature(function).parameters
-    for name in arguments:
-        if name not in known and not any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values()):
-            raise UsageError(f"{what} has no argument `{name}`.{nearest(name, known)} It has {', '.join(known)}.")
+    if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values()):
+        _check_names(arguments, list(known), what)
     try:
         return function(**arguments)
     except (TypeError, ValueError) as error:
         raise UsageError(f"{what}: {error}") from error
+
+
+def _check_names(arguments: dict[str, Any], known: list[str], what: str) -> None:
+    for name in arguments:
+        if name not in known:
+            raise UsageError(f"{what} has no argument `{name}`.{nearest(name, known)} It has {', '.join(known)}.")
