@@ -31,7 +31,6 @@ import json
 import random
 import sqlite3
 import tempfile
-import time
 from pathlib import Path
 from statistics import mean
 
@@ -215,7 +214,6 @@ def run(
         "unseen_words": make_problems(rng, num_held_out, (1, 2), database, known, unseen=True),
     }
     samplers = [RationaleSampler(), *([RationalizationSampler(p_show_hint=0.1)] if name == "star" else [])]
-    start = time.time()
     trainer = STaRTrainer(
         model=base_model,
         args=STaRConfig(**{**CONFIG, **changes}, output_dir=str(folder / "out"), seed=seed),
@@ -235,7 +233,6 @@ def run(
         row["kept_right_query"] = mean(right[row["iteration"]])
     for other in ("longer", "unseen_words"):
         rows[-1][other] = trainer.evaluate(held_out[other], metric_key_prefix=other)[f"{other}_accuracy"]
-    rows[-1]["seconds"] = time.time() - start
     return [wanted(row) for row in rows]
 
 
