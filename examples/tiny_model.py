@@ -45,6 +45,9 @@ CHAT_TEMPLATE = (
 )
 # (steps, rows, tokens in a row): the last one is as long as a few-shot prompt.
 PHASES = ((250, 8, 256), (80, 2, 1280))
+# To copy a whole query takes longer to learn, and needs more examples: most of the short rows are without the tables.
+SQL_PHASES = ((400, 8, 256), (80, 2, 1280))
+SHARE_WITHOUT_TABLES = 0.8
 TASKS = {
     "commonsense_qa": commonsense_qa.TASK,
     "gsm8k": gsm8k.TASK,
@@ -127,6 +130,8 @@ def make_row(
             completion, behind = completion.strip() + EOS, "\n"
         else:
             prompt, behind = problem[column], "\n\n"
+            if "\nTables: " in prompt and length < SQL_PHASES[-1][-1] and rng.random() < SHARE_WITHOUT_TABLES:
+                prompt = re.sub(r"\nTables: .*", "", prompt)
         parts = [tokenizer(text)["input_ids"] for text in (prompt, completion, behind)]
         input_ids += sum(parts, [])
         # Text ends with the blank line before the next problem, which is what the examples stop at
@@ -197,7 +202,8 @@ def main() -> None:
     parser.add_argument("--chat", action="store_true")
     args = parser.parse_args()
     task = TASKS[args.task]
-    model, tokenizer = make_model(task, task.load("train", args.data_dir), chat=args.chat)
+    phases = SQL_PHASES if task is text_to_sql.TASK else PHASES
+    model, tokenizer = make_model(task, task.load("train", args.data_dir), args.chat, phases)
     tokenizer.save_pretrained(args.output_dir)
     model.save_pretrained(args.output_dir)
 
