@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from accelerate.logging import get_logger
+from accelerate.utils import is_peft_model
 from huggingface_hub import ModelCard, ModelCardData
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
@@ -53,7 +54,7 @@ def model_card(
     args, model = trainer.args, trainer.model
     repository = trainer.hub_model_id or args.hub_model_id
     model_name = model_name or (repository or trainer.ledger.output_dir.resolve().name).split("/")[-1]
-    peft_config = getattr(model, "peft_config", {}).get("default")
+    peft_config: Any = model.active_peft_config if is_peft_model(model) else None
     base, dataset = get_config_model_id(model.config) or "", dataset_name or ""
     history = trainer.outer_run.state.history if trainer.outer_run is not None else []
     columns, rows = _iterations(trainer, history)
@@ -73,6 +74,7 @@ def model_card(
         ),
     )
     settings = _settings(trainer, peft_config)
+    num_hints_shown = _num_hints_shown(trainer)
     problem = trainer.problems[0]["prompt"]
     return ModelCard.from_template(
         data,
@@ -94,28 +96,30 @@ def model_card(
         columns=columns,
         rows=rows,
         iteration=trainer.iteration,
-        data=_data(trainer, history),
-        caveats=_caveats(trainer),
+        data=_data(trainer, history, num_hints_shown),
+        caveats=_caveats(trainer, num_hints_shown),
         versions=_versions(peft_config is not None),
         citation=trainer._paper["citation"],
     )
 
 
-def write_model_card(trainer: "STaRTrainer", directory: str | os.PathLike, **kwargs: Any) -> None:
+def write_model_card(trainer: "STaRTrainer", *directories: str | os.PathLike, **kwargs: Any) -> None:
     """
-    Writes the card to a directory, from the main process. A card that cannot be written does not end a run.
+    Writes the card to directories, from the main process. A card that cannot be written does not end a run.
 
     Args:
         trainer ([`STaRTrainer`]):
             The trainer.
-        directory (`str` or `os.PathLike`):
+        directories (`str` or `os.PathLike`):
             Where `README.md` goes.
         kwargs (`dict[str, Any]`, *optional*):
             As for [`model_card`].
     """
     if trainer.is_world_process_zero():
         try:
-            model_card(trainer, **kwargs).save(Path(directory) / "README.md")
+            card = model_card(trainer, **kwargs)
+            for directory in directories:
+                card.save(Path(directory) / "README.md")
         except Exception as error:
             logger.warning(f"The model card was not written: {error!r}.")
 
@@ -166,11 +170,11 @@ def _length(args: STaRConfig) -> str:
 
 
 def _describe(sampler: Sampler) -> str:
-    """Its name and those of its settings that are not the trainer's."""
+    """Its name and those of its settings that are numbers: texts may hold what is private."""
     values = {
         name: value
         for name, value in vars(sampler).items()
-        if isinstance(value, (bool, int, float, str)) and not name.startswith("_") and name != "name"
+        if isinstance(value, (bool, int, float)) and not name.startswith("_")
     }
     arguments = ", ".join(f"{name}={value}" for name, value in values.items())
     return f"`{sampler.name}`" + (f" ({arguments})" if values else "")
@@ -217,7 +221,7 @@ def _number(name: str, value: float | None) -> str:
     return f"{value:.4f}" if name == "train_loss" else f"{value:.1%}"
 
 
-def _data(trainer: "STaRTrainer", history: list[dict[str, Any]]) -> list[str]:
+def _data(trainer: "STaRTrainer", history: list[dict[str, Any]], num_hints_shown: int) -> list[str]:
     facts = [f"{len(trainer.problems):,} problems to sample for."]
     num_left_out = sum(trainer._is_example)
     if num_left_out:
@@ -234,17 +238,16 @@ def _data(trainer: "STaRTrainer", history: list[dict[str, Any]]) -> list[str]:
             f"{', '.join(shares)}. {row['samples/selected']:,.0f} samples were trained on."
         )
     if _hints(trainer):
-        num_shown = _num_hints_shown(trainer)
         facts.append(
-            f"Hints (the answer in the prompt) were left in the training prompts of {num_shown:,} samples."
-            if num_shown
+            f"Hints (the answer in the prompt) were left in the training prompts of {num_hints_shown:,} samples."
+            if num_hints_shown
             else "Hints (the answer in the prompt) were not in the training prompts."
         )
     facts.append("What was trained on was written by the model itself. The samples are not part of this repository.")
     return facts
 
 
-def _caveats(trainer: "STaRTrainer") -> list[str]:
+def _caveats(trainer: "STaRTrainer", num_hints_shown: int) -> list[str]:
     paper = "[STaR paper](https://huggingface.co/papers/2203.14465)"
     caveats = [
         "**Faithfulness.** Rationales were kept for the answers that they end with. Nobody checked the steps, and a "
@@ -256,7 +259,7 @@ def _caveats(trainer: "STaRTrainer") -> list[str]:
             "**Rationalizations.** Part of the training data was written with the answer in sight, which invites "
             "arguments that are made up to fit it."
         )
-    if _num_hints_shown(trainer):
+    if num_hints_shown:
         caveats.append("**Hints.** With an answer in the prompt, the model has learned to argue for it.")
     if any(sampler.supplies_answer for sampler in trainer.samplers):
         caveats.append(
@@ -278,8 +281,10 @@ def _hints(trainer: "STaRTrainer") -> bool:
 
 
 def _num_hints_shown(trainer: "STaRTrainer") -> int:
-    samples = trainer.ledger.read(trainer.iteration) if trainer.iteration else []
-    return sum(sample.kept and sample.hint_shown for sample in samples)
+    """In the latest iteration."""
+    if not _hints(trainer):
+        return 0
+    return sum(sample.kept and sample.hint_shown for sample in trainer.ledger.read(trainer.iteration))
 
 
 def _num_examples(trainer: "STaRTrainer") -> int:

@@ -164,8 +164,7 @@ class OuterRun:
             write_json(trainer.ledger.iteration_dir(iteration) / "metrics.json", metrics)
             state.save(trainer.ledger.output_dir)
             if has_checkpoint:
-                write_model_card(trainer, self.checkpoint_dir(iteration))
-                write_model_card(trainer, trainer.ledger.output_dir)
+                write_model_card(trainer, self.checkpoint_dir(iteration), trainer.ledger.output_dir)
             if is_save and trainer.args.push_to_hub:
                 self._pushes.push(self.checkpoint_dir(iteration), iteration)
             self._prune()
