@@ -98,6 +98,9 @@ def push_model(
     if trainer.hub_model_id is None:  # called without `push_to_hub=True`
         trainer.init_hf_repo(token=token, private=private)
     folder = trainer.ledger.output_dir / "hub.tmp"
+    if trainer.is_world_process_zero():
+        shutil.rmtree(folder, ignore_errors=True)  # of a push that was interrupted
+    trainer.accelerator.wait_for_everyone()
     trainer.save_model(str(folder), _internal_call=True)
     if not trainer.is_world_process_zero():
         return None

@@ -162,9 +162,9 @@ class OuterRun:
         state.trainer_state = asdict(trainer.state)
         if trainer.is_world_process_zero():
             write_json(trainer.ledger.iteration_dir(iteration) / "metrics.json", metrics)
-            state.save(trainer.ledger.output_dir)
             if has_checkpoint:
                 write_model_card(trainer, self.checkpoint_dir(iteration), trainer.ledger.output_dir)
+            state.save(trainer.ledger.output_dir)
             if is_save and trainer.args.push_to_hub:
                 self._pushes.push(self.checkpoint_dir(iteration), iteration)
             self._prune()

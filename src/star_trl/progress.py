@@ -10,8 +10,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import datasets
-from rich import box
-from rich.console import Console
+from rich import box, get_console
 from rich.table import Table
 from tqdm.auto import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
@@ -201,15 +200,12 @@ class IterationTable:
     Args:
         trainer ([`STaRTrainer`]):
             The trainer.
-        console ([`~rich.console.Console`], *optional*):
-            Where to print.
     """
 
-    def __init__(self, trainer: Any, console: Console | None = None):
+    def __init__(self, trainer: Any):
         self.samplers = [sampler.name for sampler in trainer.samplers]
         self.num_iterations = trainer.args.num_iterations
         self.by_row = not (isinstance(_own_callback(trainer), PrinterCallback) or trainer.args.log_completions)
-        self.console = console
         self._num_shown = 0
 
     def update(self, history: list[dict[str, Any]]) -> None:
@@ -259,7 +255,7 @@ class IterationTable:
         for row in history[first:]:
             table.add_row(*(_format(key, row.get(key)) for key in columns))
         with tqdm.external_write_mode():  # takes the bars away while something else is printed
-            (self.console or Console()).print(table)
+            get_console().print(table)  # the one that a RichProgressCallback draws on
 
     def _solved(self) -> dict[str, str]:
         return {f"{name}/solved": f"solved by {name}" for name in self.samplers}
