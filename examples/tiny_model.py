@@ -4,8 +4,8 @@ A tiny model with a tokenizer of its own, so that the examples of datasets run f
 GPU and without the hub.
 
 It learns the *form* of an answer, and how a hint is used, and nothing about the questions: in what it is trained on,
-the answers are random. So on CommonsenseQA it is right one time in five, and more often with a hint; on GSM8K
-and on the dates it is right with a hint only. What a GPU adds is a real model.
+the answers are random. So on CommonsenseQA it is right one time in five, and more often with a hint; on GSM8K,
+on the dates and on text to SQL it is right with a hint only. What a GPU adds is a real model.
 
 ```bash
 python examples/tiny_model.py commonsense_qa --data_dir path/to/commonsense_qa --output_dir runs/tiny-csqa
@@ -20,6 +20,7 @@ problems and rationalization another 53.6%; of the 7,467 of GSM8K it is 0.5% and
 
 import argparse
 import random
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -31,6 +32,7 @@ from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM,
 import commonsense_qa
 import dates
 import gsm8k
+import text_to_sql
 from common import Task, as_messages, read_examples
 
 
@@ -43,7 +45,12 @@ CHAT_TEMPLATE = (
 )
 # (steps, rows, tokens in a row): the last one is as long as a few-shot prompt.
 PHASES = ((250, 8, 256), (80, 2, 1280))
-TASKS = {"commonsense_qa": commonsense_qa.TASK, "gsm8k": gsm8k.TASK, "dates": dates.TASK}
+TASKS = {
+    "commonsense_qa": commonsense_qa.TASK,
+    "gsm8k": gsm8k.TASK,
+    "dates": dates.TASK,
+    "text_to_sql": text_to_sql.TASK,
+}
 
 
 def write_choice(rng: random.Random, row: dict, hinted: bool) -> str:
@@ -64,10 +71,18 @@ def write_date(rng: random.Random, row: dict, hinted: bool) -> str:
     return f" That leads to {answer}. The answer is {answer}."
 
 
+def write_query(rng: random.Random, row: dict, hinted: bool) -> str:
+    """A completion for text to SQL: any column of any table without a hint, the right query with it."""
+    table, columns = rng.choice(re.findall(r"(\w+)\(([^)]*)\)", row["prompt"].split("\nTables:")[1]))
+    query = row["answer"] if hinted else f"SELECT {rng.choice(columns.split(', '))} FROM {table}"
+    return f" I look into the tables.\nSQL: {query}"
+
+
 WRITERS: dict[str, Callable[[random.Random, dict, bool], str]] = {
     "commonsense_qa": write_choice,
     "gsm8k": write_sum,
     "dates": write_date,
+    "text_to_sql": write_query,
 }
 
 

@@ -105,7 +105,7 @@ def test_the_worker_ends_with_its_parent():
     script = (
         "import os, signal\n"
         "from star_trl.rewards.math_verify import _worker\n"
-        "_worker.ask('$3$', '3', 60)\n"
+        "_worker.ask(gold='$3$', said='3', timeout=60)\n"
         "print(_worker.process.pid, flush=True)\n"
         "os.kill(os.getpid(), signal.SIGKILL)\n"
     )

@@ -9,6 +9,7 @@ from .multiple_choice import multiple_choice_reward, strict_multiple_choice_rewa
 from .numeric import extract_number, numeric_reward, strict_numeric_reward
 from .process_reward_model import ProcessRewardModel
 from .reward_model import RewardModel
+from .sql import extract_sql, run_sql, sql_execution_reward
 
 
 __all__ = [
@@ -16,11 +17,14 @@ __all__ = [
     "RewardModel",
     "exact_match_reward",
     "extract_number",
+    "extract_sql",
     "get_format_reward",
     "math_verify_reward",
     "multiple_choice_reward",
     "numeric_reward",
+    "run_sql",
     "scratchpad_answer_reward",
+    "sql_execution_reward",
     "strict_multiple_choice_reward",
     "strict_numeric_reward",
 ]

@@ -1,22 +1,15 @@
 # Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
 """Rewards for mathematical expressions, by the math-verify library in a process of its own."""
 
-import atexit
-import json
-import os
-import subprocess
-import sys
-import threading
 from collections.abc import Callable
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 from .text import CompletionLike, after_thinking, before_next_question, completion_text, marked_answers
+from .worker import Worker
 
 
 MEMORY_LIMIT = 2 * 1024**3  # bytes of address space; math-verify itself takes a tenth of it
-TIMEOUT_EXIT_CODE = -14  # SIGALRM, by number: Windows, where this reward does not work, has no such name
 
 
 def math_verify_reward(
@@ -88,72 +81,11 @@ def _score(text: str, right: Any, timeout: float) -> tuple[float | None, str | N
     if not any(mark in gold for mark in ("$", r"\(", r"\[", r"\boxed")):
         gold = f"${gold}$"  # math-verify finds LaTeX between marks only
     for said in dict.fromkeys(rf"\boxed{{{box}}}" for box in marked_answers(text)) or [text]:
-        verdict, error = _worker.ask(gold, said, timeout)
+        reply = _worker.ask(gold=gold, said=said, timeout=timeout)
+        verdict, error = reply.get("right"), reply["error"]
         if not verdict:
             return (0.0 if error or verdict is False else None), error
     return 1.0, None
 
 
-class _Worker:
-    """
-    Runs `math_verify_worker.py`, and starts it anew when an expression has ended it. Started by `subprocess`: a fork
-    would copy the threads' locks of torch, and `multiprocessing` would run the user's script again.
-    """
-
-    def __init__(self) -> None:
-        self.process: subprocess.Popen[str] | None = None
-        self.pid = 0  # of the process that started it: one forked from it must not read its answers
-        self.lock = threading.Lock()
-
-    def ask(self, gold: str, said: str, timeout: float) -> tuple[bool | None, str | None]:
-        """Whether two texts hold the same expression (`None`: there is none in `gold`), and what went wrong."""
-        with self.lock:
-            try:
-                if self.process is None or self.pid != os.getpid() or self.process.poll() is not None:
-                    self._start()
-                reply = self._exchange(json.dumps({"gold": gold, "said": said, "timeout": timeout}))
-            except BaseException:  # Ctrl-C: an answer may still be under way, and must not be taken for the next one
-                self.stop()
-                raise
-            if not reply:
-                code = self.stop()
-                return False, "timeout" if code == TIMEOUT_EXIT_CODE else f"ended with code {code}"
-        verdict = json.loads(reply)
-        return verdict["right"], verdict["error"]
-
-    def _start(self) -> None:
-        script = Path(__file__).with_name("math_verify_worker.py")
-        # -P: without the script's directory in the path, in which `math_verify` and `numbers` are other modules.
-        self.process = subprocess.Popen(
-            [sys.executable, "-P", "-W", "ignore", str(script), str(MEMORY_LIMIT)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
-        self.pid = os.getpid()
-        if not self._exchange(""):
-            raise RuntimeError(f"The process of math-verify does not start: {sys.executable} -P {script}")
-
-    def _exchange(self, line: str) -> str:
-        process = self.process
-        assert process is not None and process.stdin is not None and process.stdout is not None
-        try:
-            if line:
-                process.stdin.write(line + "\n")
-                process.stdin.flush()
-            return process.stdout.readline()
-        except BrokenPipeError:  # it was ended from outside
-            return ""
-
-    def stop(self) -> int | None:
-        """Ends the process, and returns its exit code: its own if it has ended before."""
-        process, self.process = self.process, None
-        if process is None or self.pid != os.getpid():
-            return None
-        process.kill()
-        return process.wait()
-
-
-_worker = _Worker()
-atexit.register(_worker.stop)
+_worker = Worker("math_verify_worker.py", MEMORY_LIMIT)
