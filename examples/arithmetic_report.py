@@ -174,7 +174,8 @@ def main() -> None:
         runs[run["setting"]].append(run)
     images = DOCS / "images"
     draw_by_digits(runs, ["rationalization", "no_rationalization"], images / "arithmetic_figure_4.png")
-    draw_by_digits(runs, ["digits_added"], images / "arithmetic_figure_5.png")
+    figure_5 = [name for name in ("digits_added", "digits_added_hinted") if name in runs]
+    draw_by_digits(runs, figure_5, images / "arithmetic_figure_5.png")
     draw_settings(runs, images / "arithmetic_settings.png")
     page = DOCS / "arithmetic_paper.md"
     tables = {

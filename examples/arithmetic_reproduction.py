@@ -21,8 +21,8 @@ import json
 import os
 import random
 import re
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +34,10 @@ from trl import SFTConfig, SFTTrainer
 from arithmetic import DEFAULTS, make_problem
 from arithmetic_base import make_base_model, write_scratchpad
 from star_trl import (
+    Completion,
     LoopState,
     MajorityVoteSampler,
+    Prompt,
     RationaleSampler,
     RationalizationSampler,
     Sampler,
@@ -44,6 +46,7 @@ from star_trl import (
     load_ledger,
 )
 from star_trl.rewards import exact_match_reward, scratchpad_answer_reward
+from star_trl.samplers import Generate
 
 
 RESULTS = Path(__file__).parents[1] / "docs" / "results" / "arithmetic.json"
@@ -96,10 +99,10 @@ class DigitsAdded:
     """
 
     def select(self, state: LoopState) -> list[int]:
-        most = TRAINED_DIGITS + min(state.iteration - 1, LONGER_DIGITS)
+        self.most_digits = TRAINED_DIGITS + min(state.iteration - 1, LONGER_DIGITS)
         digits = state.problems["digits"]
-        longer = [problem for problem in state.candidates if digits[problem] > most]
-        eligible = [problem for problem in state.candidates if digits[problem] <= most]
+        longer = [problem for problem in state.candidates if digits[problem] > self.most_digits]
+        eligible = [problem for problem in state.candidates if digits[problem] <= self.most_digits]
         # The same problems for both samplers, and in a resumed run
         rng = random.Random(state.iteration)
         ahead = rng.sample(longer, min(PROBLEMS_PER_ITERATION // 10, len(longer)))
@@ -113,6 +116,15 @@ class DigitsAddedRationales(DigitsAdded, RationaleSampler):
 
 class DigitsAddedRationalizations(DigitsAdded, RationalizationSampler):
     """Rationalization with [`DigitsAdded`]."""
+
+
+class DigitsAheadHinted(DigitsAddedRationalizations):
+    """The same, with all hints left in training in the sums that are longer than those of the iteration."""
+
+    def sample(self, prompts: Sequence[Prompt], generate: Generate) -> Iterator[Completion]:
+        for completion in super().sample(prompts, generate):
+            is_ahead = completion.prompt.columns["digits"] > self.most_digits
+            yield replace(completion, hint_shown=completion.hint_shown or is_ahead)
 
 
 def star(p_show_hint: float = P_SHOW_HINT) -> list[Sampler]:
@@ -181,6 +193,13 @@ SETTINGS = {
     "digits_added": Setting(
         title="digits added during training",
         samplers=lambda: [DigitsAddedRationales(), DigitsAddedRationalizations(p_show_hint=P_SHOW_HINT)],
+        config={"num_problems_per_iteration": None, "num_iterations": 4, "max_completion_length": 180},
+        trained_digits=TRAINED_DIGITS + LONGER_DIGITS,
+        evaluated_digits=10,
+    ),
+    "digits_added_hinted": Setting(
+        title="digits added, hints left in what is still to come",
+        samplers=lambda: [DigitsAddedRationales(), DigitsAheadHinted(p_show_hint=P_SHOW_HINT)],
         config={"num_problems_per_iteration": None, "num_iterations": 4, "max_completion_length": 180},
         trained_digits=TRAINED_DIGITS + LONGER_DIGITS,
         evaluated_digits=10,

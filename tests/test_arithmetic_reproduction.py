@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from star_trl import Completion, Prompt
 from star_trl.ledger import Ledger, Sample
 
 
@@ -118,6 +119,22 @@ def test_digits_are_added_and_the_number_of_problems_is_fixed(monkeypatch):
         assert len(longer) == (10 if most < 8 else 0)
         unsolved = rationalizations.select(state(iteration, set(chosen[:40])))
         assert unsolved == chosen[40:]
+
+
+def test_hints_stay_in_sums_that_are_still_to_come(monkeypatch):
+    sampler = reproduction.SETTINGS["digits_added_hinted"].samplers()[1]
+    sampler.p_show_hint, sampler.most_digits = 0.0, 6
+    prompts = [
+        Prompt(problem=digits, sample_index=0, input_ids=[], seed=0, columns={"digits": digits})
+        for digits in range(1, 9)
+    ]
+    completions = [Completion(prompt=prompt, token_ids=[], loss_mask=[], finish_reason="eos") for prompt in prompts]
+    shown = [
+        completion.prompt.problem
+        for completion in sampler.sample(prompts, lambda _: completions)
+        if completion.hint_shown
+    ]
+    assert shown == [7, 8]
 
 
 def test_held_out_problems_are_not_training_problems():

@@ -1,10 +1,9 @@
 # Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
-"""Callbacks and trackers see one run, whose steps only grow."""
+"""Callbacks see one run, whose steps only grow."""
 
 from collections import Counter
 
 import pytest
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from transformers import EarlyStoppingCallback, TrainerCallback
 
 from conftest import solve_easy_and_hinted
@@ -62,17 +61,6 @@ def test_a_callback_sees_one_run(make_trainer, problems):
     assert [entry["step"] for entry in trainer.state.log_history if "loss" in entry] == list(range(1, 10))
 
 
-def test_tensorboard_gets_one_run(make_trainer, problems, tmp_path, monkeypatch):
-    monkeypatch.setenv("TENSORBOARD_LOGGING_DIR", str(tmp_path / "tensorboard"))
-    trainer = make_trainer(solve_easy_and_hinted, num_iterations=3, eval_dataset=problems, report_to="tensorboard")
-    trainer.train()
-    (events,) = (tmp_path / "tensorboard").rglob("events.*")
-    accumulator = EventAccumulator(str(events)).Reload()
-    assert [scalar.step for scalar in accumulator.Scalars("eval/accuracy")] == [0, 3, 6, 9]
-    assert [scalar.step for scalar in accumulator.Scalars("train/loss")] == list(range(1, 10))
-    assert [scalar.step for scalar in accumulator.Scalars("train/rationale/solved")] == [0, 3, 6]
-
-
 @pytest.mark.parametrize("event", ["on_step_end", "on_evaluate"])
 def test_a_callback_can_stop_the_run(make_trainer, problems, event):
     class Stop(TrainerCallback):
@@ -118,13 +106,3 @@ def test_metrics_that_a_person_follows(make_trainer, problems):
     assert all(metrics[name] > 0 for name in ("seconds/sample", "seconds/fine_tune", "tokens_per_second", "seconds"))
     logged = {name for entry in trainer.state.log_history for name in entry}
     assert expected.keys() <= logged
-
-
-@pytest.mark.parametrize("disable_tqdm", [False, True])
-def test_the_terminal_shows_a_table(make_trainer, problems, capsys, disable_tqdm):
-    trainer = make_trainer(solve_easy_and_hinted, num_iterations=1, eval_dataset=problems, disable_tqdm=disable_tqdm)
-    trainer.train()
-    captured = capsys.readouterr()
-    last_row = captured.out.strip().splitlines()[-1].split()
-    assert last_row[:5] == ["1", "50.0%", "50.0%", "25.0%", "3"]
-    assert ("iteration 1, rationale" in captured.err) != disable_tqdm

@@ -284,7 +284,7 @@ def test_mistakes_on_the_command_line(inside, capsys, arguments, message):
         ("reward_funcs: [exact_match_rewrd]", "Did you mean `exact_match_reward`?"),
         ("reward_funcs: [star_trl.rewards.exact_mach]", "no attribute 'exact_mach'"),
         ("reward_funcs: [no_package.reward]", "no module named 'no_package'"),
-        ("reward_funcs: [{name: math_verify_reward, timout: 1.0}]", "Did you mean `timeout`?"),
+        ("reward_funcs: [{name: math_verify_reward, time_out: 1.0}]", "Did you mean `timeout`?"),
         ("reward_funcs: [exact_match_reward, mine.py:always]", "`reward_threshold`"),
         ("samplers: [rational]", "Did you mean `rationale`?"),
         ("samplers: [{p: 1}]", "has no `name`"),

@@ -16,11 +16,14 @@ from transformers import TrainerState
 from transformers.trainer_utils import SaveStrategy, TrainOutput
 
 from .checks import named_datasets
+from .hub import HubPushes
 from .inner_run import ResumeCheckpoints
 from .ledger import Ledger, Sample
-from .progress import print_iterations
+from .model_card import write_model_card
+from .progress import IterationTable
 from .report.live import LiveReport
 from .run_state import RunState, clear_run, write_json
+from .waiting import wait_for_all
 
 
 if TYPE_CHECKING:
@@ -61,6 +64,8 @@ class OuterRun:
         self.state = RunState(base_weights=trainer.keep_original_weights().digest, settings=self._settings())
         self.in_progress = True
         self._report = LiveReport(trainer)
+        self._table = IterationTable(trainer)
+        self._pushes = HubPushes(trainer)
         self._metrics: dict[str, Any] = {}
         self._start_time = time.time()
 
@@ -127,7 +132,7 @@ class OuterRun:
         if trainer.is_world_process_zero():
             shutil.rmtree(unfinished, ignore_errors=True)
         trainer.accelerator.wait_for_everyone()
-        trainer.save_model(str(unfinished))
+        trainer.save_model(str(unfinished), _internal_call=True)  # which does not push to the hub
         trainer.accelerator.wait_for_everyone()
         state.checkpoint_iteration = trainer.iteration
         state.metrics = self._metrics
@@ -135,7 +140,6 @@ class OuterRun:
         if trainer.is_world_process_zero():
             shutil.rmtree(directory, ignore_errors=True)
             unfinished.rename(directory)
-            trainer.create_model_card(model_name=trainer.ledger.output_dir.name)
             state.save(trainer.ledger.output_dir)
             shutil.rmtree(self._resume_dir(trainer.iteration), ignore_errors=True)
         trainer.accelerator.wait_for_everyone()
@@ -146,8 +150,9 @@ class OuterRun:
         trainer.state.epoch = iteration
         metrics = {**self._metrics, **eval_metrics, "seconds": time.time() - self._start_time}
         is_best = self._note_best(metrics)
-        strategy = trainer.args.save_strategy
-        if iteration and state.checkpoint_iteration == iteration and (strategy != SaveStrategy.BEST or is_best):
+        has_checkpoint = iteration > 0 and state.checkpoint_iteration == iteration
+        is_save = has_checkpoint and (trainer.args.save_strategy != SaveStrategy.BEST or is_best)
+        if is_save:
             trainer.control = trainer.callback_handler.on_save(trainer.args, trainer.state, trainer.control)
         if iteration:
             trainer.control = trainer.callback_handler.on_epoch_end(trainer.args, trainer.state, trainer.control)
@@ -157,9 +162,13 @@ class OuterRun:
         state.trainer_state = asdict(trainer.state)
         if trainer.is_world_process_zero():
             write_json(trainer.ledger.iteration_dir(iteration) / "metrics.json", metrics)
+            if has_checkpoint:
+                write_model_card(trainer, self.checkpoint_dir(iteration), trainer.ledger.output_dir)
             state.save(trainer.ledger.output_dir)
+            if is_save and trainer.args.push_to_hub:
+                self._pushes.push(self.checkpoint_dir(iteration), iteration)
             self._prune()
-            print_iterations(state.history, [sampler.name for sampler in trainer.samplers])
+            self._table.update(state.history)
             self._report.update()
         if self._at_plateau():
             logger.info(f"No improvement since iteration {state.best_iteration}: stopping after {iteration}.")
@@ -173,6 +182,14 @@ class OuterRun:
             self._load(self.state.best_iteration)
         trainer.control = trainer.callback_handler.on_train_end(trainer.args, trainer.state, trainer.control)
         self.in_progress = False
+        if trainer.is_world_process_zero():
+            self._pushes.finish()
+        wait_for_all()
+        if trainer.is_world_process_zero():
+            self._prune()
+            if trainer.args.save_strategy != SaveStrategy.NO:
+                write_model_card(trainer, trainer.ledger.output_dir)
+            self._table.end(self.state.history)
         last = self.state.history[-1]
         return TrainOutput(trainer.state.global_step, last.get("train_loss", float("nan")), last)
 
@@ -244,6 +261,8 @@ class OuterRun:
 
     def _prune(self) -> None:
         """Deletes old checkpoints, but never the best one, nor the last one, which resuming needs."""
+        if self._pushes.in_progress:  # which may read one of them
+            return
         existing = [number for number in self.trainer.ledger.iterations() if self.checkpoint_dir(number).exists()]
         limit = self.trainer.args.save_total_limit or len(existing)
         if self.trainer.args.save_strategy == SaveStrategy.BEST:

@@ -1,6 +1,7 @@
 # Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
 """The current model as it is sampled from, whatever it is wrapped in."""
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import cast
@@ -13,6 +14,10 @@ from trl.models import unwrap_model_for_generation
 
 from .star_config import as_dict
 from .waiting import wait_for_all
+
+
+# TRL calls transformers' methods by their old names, for which transformers warns the user.
+warnings.filterwarnings("ignore", r"`(is_)?gradient_checkpointing\w*` is deprecated", FutureWarning)
 
 
 @contextmanager

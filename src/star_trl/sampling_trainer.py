@@ -13,7 +13,7 @@ from .generation import Engine
 from .generator import Generator
 from .ledger import Ledger, Sample
 from .policy import policy
-from .progress import generation_bar
+from .progress import sampling_progress
 from .prompting import PromptBuilder
 from .proposals import Proposals
 from .samplers import Prompt, Sampler
@@ -143,11 +143,10 @@ class SamplingTrainer(WeightedSFTTrainer):
             open_problems = {prompt.problem for prompt in missing}
             missing = [prompt for prompt in prompts if prompt.problem in open_problems]
         supplied_answers = sampler.supplies_answer and not evaluation
-        disable = self.args.disable_tqdm or not self.is_world_process_zero()
         name = "evaluation" if evaluation else sampler.name
         with (
             self.generator(sampler, greedy) as generate,
-            generation_bar(len(missing), f"iteration {iteration}, {name}", disable) as show,
+            sampling_progress(self, len(missing), f"iteration {iteration}, {name}") as show,
         ):
             completions = sampler.sample(missing, generate)
             for group in self.proposals.scored(completions, sampler, iteration, self.state, supplied_answers):

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
-from transformers.trainer_utils import IntervalStrategy, SaveStrategy
+from transformers.trainer_utils import HubStrategy, IntervalStrategy, SaveStrategy
 from trl import SFTConfig
 
 
@@ -160,6 +160,16 @@ class STaRConfig(SFTConfig):
             Number of samples of each sampler from which the numbers of the policy-gradient view are estimated in every
             iteration and logged under `policy_gradient/`: J on- and off-policy, importance weights, the share of the
             gradient that comes from each sampler, and the KL divergence from the original model. `0`: none.
+
+        > Parameters that control logging
+
+        log_completions (`bool`, *optional*, defaults to `False`):
+            Whether to log the samples of every outer iteration: some are printed, and all go to a table of `wandb`
+            and `trackio` where `report_to` names them. With or without it they are in the ledger.
+        num_completions_to_print (`int`, *optional*, defaults to `4`):
+            Number of completions to print. `None`: all, which here is at least one for every problem.
+        log_unique_prompts (`bool`, *optional*, defaults to `False`):
+            Whether the table has each prompt once, with its first completion.
 
         > Parameters that control evaluation
 
@@ -400,6 +410,20 @@ class STaRConfig(SFTConfig):
         metadata={"help": "Number of samples of each sampler for the numbers of the policy-gradient view. 0: none."},
     )
 
+    # Parameters that control logging
+    log_completions: bool = field(
+        default=False,
+        metadata={"help": "Whether to print some samples of every outer iteration, and log all to wandb and trackio."},
+    )
+    num_completions_to_print: int | None = field(
+        default=4,
+        metadata={"help": "Number of completions to print. None: all."},
+    )
+    log_unique_prompts: bool = field(
+        default=False,
+        metadata={"help": "Whether the logged table has each prompt once."},
+    )
+
     # Parameters that control evaluation
     eval_group_column: str | None = field(
         default=None,
@@ -418,7 +442,17 @@ class STaRConfig(SFTConfig):
             self.eval_strategy = IntervalStrategy.EPOCH
             if SaveStrategy(self.save_strategy) != SaveStrategy.BEST:
                 self.save_strategy = SaveStrategy.EPOCH
+        # TRL sets its default under the old name, for which transformers warns the user.
+        if self.activation_checkpointing is None:
+            self.activation_checkpointing = self.gradient_checkpointing
+        if self.activation_checkpointing_kwargs is None:
+            self.activation_checkpointing_kwargs = self.gradient_checkpointing_kwargs
         super().__post_init__()
+        if self.push_to_hub and self.hub_strategy == HubStrategy.CHECKPOINT:
+            raise ValueError(
+                "`hub_strategy='checkpoint'` pushes what a run is resumed from. Here that includes the samples, which "
+                "stay in `output_dir`. Use 'every_save', 'all_checkpoints' or 'end'."
+            )
         self._check_schedule()
         self._check_sampling()
         self._check_loss()

@@ -19,7 +19,6 @@ from transformers import (
     TrainerCallback,
     set_seed,
 )
-from transformers.trainer import DEFAULT_PROGRESS_CALLBACK
 from transformers.trainer_utils import TrainOutput, speed_metrics
 
 from .checks import check_lengths, check_problems, check_samplers, check_sharding, named_datasets
@@ -27,16 +26,19 @@ from .diagnosis import signs_in_samples, signs_of_chance
 from .evaluation import accuracy_metrics
 from .generator import make_engine, seed_of
 from .gradient_view import GradientView
+from .hub import push_model
 from .inner_run import inner_run
 from .iteration_metrics import sampling_metrics, selection_metrics
 from .ledger import Ledger, Sample
+from .model_card import write_model_card
 from .outer_run import OuterRun
 from .policy import place
-from .progress import STaRProgressCallback
+from .progress import show_progress, undisturbed
 from .prompting import FewShotExamples, PromptBuilder
 from .proposals import Proposals
 from .rewards.calling import RewardCaller
 from .rewards.scoring import RewardFunc, Scorer
+from .sample_tables import log_samples
 from .samplers import LoopState, Sampler
 from .sampling_trainer import SamplingTrainer
 from .selection import select_samples
@@ -203,9 +205,7 @@ class STaRTrainer(SamplingTrainer):
         outlive_trackers(self.callback_handler.callbacks, args.report_to)
         # The default flow logs, evaluates and saves by inner steps; the inner run gets one of its own.
         self.remove_callback(DefaultFlowCallback)
-        if not args.disable_tqdm:
-            self.remove_callback(DEFAULT_PROGRESS_CALLBACK)
-            self.add_callback(STaRProgressCallback)
+        show_progress(self)
 
         self.problems = train_dataset
         self.iteration = 0
@@ -244,7 +244,7 @@ class STaRTrainer(SamplingTrainer):
             `SystemExit`: With the code 75, after SIGTERM, once what is finished is saved.
         """
         self.outer_run = run = OuterRun(self)
-        with self.termination:
+        with self.termination, undisturbed(self):
             first = run.begin(resume_from_checkpoint)
             for iteration in range(first, self.args.num_iterations + 1):
                 run.begin_iteration(iteration)
@@ -301,6 +301,7 @@ class STaRTrainer(SamplingTrainer):
                 "tokens_per_second": sum(gather_object([num_new_tokens])) / seconds,
             }
         )
+        log_samples(self, samples, iteration)
         return samples
 
     def select(self, iteration: int) -> list[Sample]:
@@ -500,6 +501,29 @@ class STaRTrainer(SamplingTrainer):
     def _check_prompts(self, dataset: Dataset, name: str, samplers: Sequence[Sampler]) -> None:
         columns = [sampler.prompt_column for sampler in samplers]
         check_lengths(dataset, name, columns, self.prompt_builder, self.args, self.model.config)
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        super().save_model(output_dir, _internal_call)
+        write_model_card(self, output_dir or str(self.args.output_dir))
+
+    def push_to_hub(
+        self,
+        commit_message: str | None = "End of training",
+        blocking: bool = True,
+        token: str | None = None,
+        revision: str | None = None,
+        private: bool | None = None,
+        **kwargs: Any,
+    ):
+        return push_model(self, commit_message, blocking, token, revision, private, kwargs)
+
+    def create_model_card(  # type: ignore[override]  # the signature of TRL's trainers
+        self,
+        model_name: str | None = None,
+        dataset_name: str | None = None,
+        tags: str | list[str] | None = None,
+    ) -> None:
+        write_model_card(self, str(self.args.output_dir), model_name=model_name, dataset_name=dataset_name, tags=tags)
 
     def _prepare_dataset(self, dataset, *args, **kwargs):
         # Private in SFTTrainer, whose `__init__` would take problems for prompt-completion data and tokenize them.

@@ -35,7 +35,7 @@ SAMPLERS: dict[str, Callable] = {
     "calculator": CalculatorSampler,
     "mixture": mixture,
 }
-REWARDS: dict[str, Any] = {name: getattr(rewards, name) for name in rewards.__all__ if name != "extract_number"}
+REWARDS: dict[str, Any] = {name: getattr(rewards, name) for name in rewards.__all__ if "reward" in name.lower()}
 TRL_REWARDS = ("accuracy_reward", "reasoning_accuracy_reward", "think_format_reward", "get_soft_overlong_punishment")
 
 

@@ -1,0 +1,62 @@
+# Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
+"""
+Whole runs in a process of their own, for what is fixed when a library is imported or depends on the terminal: four
+sums, a tiny model, scripted answers. Each argument is one run: settings of `STaRConfig` as JSON, and under `then` the
+names of methods to call at its end.
+"""
+
+import json
+import logging
+import sys
+
+from datasets import Dataset
+from transformers import TrainerCallback
+
+from conftest import EXAMPLES, PROBLEMS, ScriptedEngine, build_model, build_tokenizer, solve_easy_and_hinted
+from star_trl import STaRConfig, STaRTrainer
+from star_trl.rewards import exact_match_reward
+
+
+class Warn(TrainerCallback):
+    """A warning in the middle of each iteration, as the trainer gives some."""
+
+    def on_epoch_begin(self, args, state, control, **kwargs):
+        logging.getLogger("star_trl").warning("Something to know.")
+
+
+def run(then: tuple[str, ...] = (), **changes) -> None:
+    settings = {
+        "num_iterations": 2,
+        "initial_steps": 3,
+        "step_growth": 1.0,
+        "learning_rate": 1e-2,
+        "per_device_train_batch_size": 2,
+        "max_completion_length": 32,
+        "max_length": None,
+        "stop_strings": ["\n\n"],
+        "bf16": False,
+        "use_cpu": True,
+        "report_to": "none",
+        "logging_steps": 1,
+        "eval_group_column": "kind",
+    }
+    tokenizer, problems = build_tokenizer(), Dataset.from_list(PROBLEMS)
+    trainer = STaRTrainer(
+        model=build_model(tokenizer),
+        args=STaRConfig(**{**settings, **changes}),
+        reward_funcs=exact_match_reward,
+        few_shot_examples=EXAMPLES,
+        train_dataset=problems,
+        eval_dataset=problems,
+        processing_class=tokenizer,
+        callbacks=[Warn()],
+    )
+    trainer.engine = ScriptedEngine(tokenizer, solve_easy_and_hinted)
+    trainer.train()
+    for name in then:
+        getattr(trainer, name)()
+
+
+if __name__ == "__main__":
+    for argument in sys.argv[1:]:
+        run(**json.loads(argument))
