@@ -251,7 +251,7 @@ def set_limits(task, isolated):
     }
     # Elsewhere the user's other processes count too, and one is held by the filter of system calls.
     if isolated and (task["max_processes"] or 1) > 1:
-        limits["RLIMIT_NPROC"] = task["max_processes"] + 1  # and the one that waits for it
+        limits["RLIMIT_NPROC"] = task["max_processes"] + 2  # with the two that wait for it
     for name, value in limits.items():
         number = getattr(resource, name)
         _, hard = resource.getrlimit(number)
