@@ -47,7 +47,6 @@ class Hostile:
     said: str
 
 
-TIME = (f"Ended after {SECONDS:g} seconds", "time limit")
 C = "import ctypes, os; libc = ctypes.CDLL(None, use_errno=True); "
 
 
@@ -61,7 +60,7 @@ HOSTILE = [
     timed("sleep", "import time; time.sleep(1000)"),
     timed(
         "all signals ignored",
-        "import signal\nfor n in {*range(1, 65)} - {9, 19, 32, 33}:\n    signal.signal(n, signal.SIG_IGN)\nwhile True: pass",
+        "import signal\nfor n in {*range(1, 65)} - {9, 19, 32, 33}: signal.signal(n, 1)\nwhile True: pass",
     ),
     timed("stops itself", "import os, signal; os.kill(os.getpid(), signal.SIGSTOP)"),
     timed("a session of its own", "import os, time\nos.setsid()\ntime.sleep(1000)"),
@@ -70,12 +69,14 @@ HOSTILE = [
     timed("catastrophic regular expression", "import re; re.match('(a+)+$', 'a' * 50 + 'b')"),
     Hostile("digits of a huge number", "print(10 ** 5000)", "Python", "ValueError: Exceeds the limit"),
     Hostile("endless recursion", "def f(): f()\nf()", "Python", "RecursionError"),
-    Hostile("deeply nested program", "eval('(' * 10**5 + ')' * 10**5)", "Python", "MemoryError|SyntaxError"),
+    Hostile(
+        "deeply nested program", "eval('(' * 10**5 + ')' * 10**5)", "Python", "MemoryError|SyntaxError|too much output"
+    ),
     Hostile(
         "stack overflow in C",
         "import sys\nsys.setrecursionlimit(10**9)\ndef f(): repr(f())\nf()",
-        "the process ends alone",
-        "Ended by signal 11|MemoryError|RecursionError",
+        "the process ends alone, or the time limit",
+        "Ended by signal 11|MemoryError|RecursionError|Ended after",
     ),
     # Output and input
     Hostile("endless output", "while True: print('x' * 1000)", "output limit", "Ended: too much output"),
@@ -136,7 +137,7 @@ HOSTILE = [
         "Operation not permitted",
     ),
     Hostile(
-        "shell", "import os; print(os.system('touch x; sleep 1000 &'), os.listdir())", "system calls", r"-1 \[\]\Z"
+        "shell", "import os; print(os.system('touch x; sleep 1000 &'), os.listdir())", "system calls", r"\A\S+ \[\]\Z"
     ),
     Hostile(
         "posix_spawn",
@@ -176,8 +177,9 @@ HOSTILE = [
         DENIED + "|No such process|done",
     ),
     Hostile(
-        "kills the trainer",
-        "import os\nfor pid in range(2, 70000):\n    try: pid != os.getpid() and os.kill(pid, 0) is None and print('found', pid)\n    except (ProcessLookupError, PermissionError): pass\nprint('none')",
+        "finds other processes",
+        "import os\nfor pid in {*range(2, 70000)} - {os.getpid()}:\n    try: print(os.kill(pid, 0), pid)\n"
+        "    except OSError: pass\nprint('none')",
         "namespace",
         r"\Anone\Z",
     ),
@@ -213,8 +215,8 @@ HOSTILE = [
     Hostile(
         "deep folders",
         "import os\nwhile True: os.mkdir('d' * 200); os.chdir('d' * 200)",
-        "folder in memory",
-        "No space left",
+        "folder in memory, or the time limit",
+        "No space left|Ended after",
     ),
     Hostile(
         "many open files",
@@ -254,7 +256,8 @@ HOSTILE = [
     ),
     Hostile(
         "disks and memory as files",
-        "for name in ('mem', 'kmem', 'sda', 'vda', 'nvme0n1'):\n    try: print(open(f'/dev/{name}', 'rb').read(1))\n    except OSError: pass\nprint('none')",
+        "for name in ('mem', 'kmem', 'sda', 'vda', 'nvme0n1'):\n    try: print(open(f'/dev/{name}', 'rb'))\n"
+        "    except OSError: pass\nprint('none')",
         "Landlock",
         r"\Anone\Z",
     ),
@@ -298,7 +301,8 @@ HOSTILE = [
     ),
     Hostile(
         "open files of the trainer",
-        "import os\nfor fd in range(3, 256):\n    try: print(fd, os.fstat(fd))\n    except OSError: pass\nprint('none')",
+        "import os\nfor fd in range(3, 256):\n    try: print(fd, os.fstat(fd))\n    except OSError: pass\n"
+        "print('none')",
         "they are closed",
         r"\Anone\Z",
     ),
@@ -334,20 +338,17 @@ def main() -> None:
                 start = time.perf_counter()
                 said = run("\n" + hostile.program.replace("BAIT", str(bait)))
                 times.append(time.perf_counter() - start)
-            held = (
-                bool(re.search(hostile.said, said))
-                and bait.read_text() == "42"
-                and len(list(bait.parent.iterdir())) == 1
-            )
+            alone = bait.read_text() == "42" and len(list(bait.parent.iterdir())) == 1
+            held = alone and re.search(hostile.said, said) is not None
             stopped += held
-            longest = max(longest, *times)
-            last = (said.splitlines() or ["nothing"])[-1].replace("|", "\\|")
-            shown = f"`{last[:60]}`" if last.isprintable() else "bytes that are no text, replaced"
-            print(
-                f"| {hostile.name} | {hostile.stopped_by if held else '**nothing**'} | {shown} | {1000 * max(times):.0f} |",
-                flush=True,
-            )
-    print(json.dumps({"programs": len(HOSTILE), "stopped": stopped, "longest_ms": round(1000 * longest)}))
+            worst = 1000 * max(times)
+            longest = max(longest, worst)
+            # Without the paths of this machine
+            last = re.sub(r"[:,]? ?'/.*", "", (said.splitlines() or ["nothing"])[-1])[:60].replace("|", r"\|")
+            shown = f"`{last}`" if last.isprintable() else "what is no text, replaced"
+            stopped_by = hostile.stopped_by if held else "**nothing**"
+            print(f"| {hostile.name} | {stopped_by} | {shown} | {worst:.0f} |", flush=True)
+    print(json.dumps({"programs": len(HOSTILE), "stopped": stopped, "longest_ms": round(longest)}))
 
 
 if __name__ == "__main__":

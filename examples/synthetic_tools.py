@@ -14,17 +14,18 @@ two steps, how the base model answers it, and what it writes at best:
     A: Let me see. <<47*83=3901>> <<3901+65=3966>>
     3966
 
-The results in the marks are put in by the tool. The base model is made on the spot, from documents of which nearly all
-answer with a number drawn at random. In one of a hundred it calls the calculator, and in more of them it does so behind
-"Wait, a calculator helps.". What it computes then are the numbers of the question with signs drawn at random: which sign
-belongs to "bags of", "finds" and "loses" no document tells. `HintInferSampler` puts that sentence behind "Let me see."
-where a problem was not solved, and takes it out again before training.
+The results in the marks are put in by the tool. The base model is made on the spot, from documents of which half answer
+with a number drawn at random. In one of a hundred it calls the calculator, and in the others it does so behind "Wait, a
+calculator helps.". What it computes then are the numbers of the question with signs drawn at random: which sign belongs
+to "bags of", "finds" and "loses" no document tells. `HintInferSampler` puts that sentence behind "Let me see." where a
+problem was not solved, and takes it out again before training.
 
 ```bash
 python examples/synthetic_tools.py --output_dir runs/tools
 python examples/synthetic_tools.py --output_dir runs/tools-all --settings star without_hint_infer without_tool \
     --seeds 0 1 --results docs/results/synthetic_tools.json
-python examples/synthetic_tools.py --output_dir runs/tools-python --tool python --problems 200  # a process for each call
+# A process for each call, in place of the calculator
+python examples/synthetic_tools.py --output_dir runs/tools-python --tool python --problems 200
 ```
 """
 

@@ -19,11 +19,11 @@ class HintInferSampler(WrappedSampler):
     a tool is put into what it wrote, and it goes on behind that. It proposes for the problems that no earlier sampler
     solved.
 
-    The sampler first completes its prompts as ever. Of a completion that has called no tool, a beginning is kept: up to
-    a place that `after` describes, drawn at random where there are several, or, where there is none, all of it but
+    The sampler first completes its prompts as ever. Of a completion that has called no tool, a beginning is kept: up
+    to a place that `after` describes, drawn at random where there are several, or, where there is none, all of it but
     its end. Behind it comes the hint, and behind that the model writes anew. Then the token ids of the hint are taken
     out. What is left are the ids that the model sampled, those behind the hint under its influence, so this is an
-    off-policy proposal, as rationalization is.
+    off-policy proposal, as rationalization is. The ledger's `extra` says where the hint was.
 
     Args:
         sampler ([`Sampler`]):
