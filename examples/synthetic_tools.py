@@ -14,11 +14,11 @@ two steps, how the base model answers it, and what it writes at best:
     A: Let me see. <<47*83=3901>> <<3901+65=3966>>
     3966
 
-The results in the marks are put in by the tool. The base model is made on the spot, from documents of which half answer
-with a number drawn at random. In one of a hundred it calls the calculator, and in the others it does so behind "Wait, a
-calculator helps.". What it computes then are the numbers of the question with signs drawn at random: which sign belongs
-to "bags of", "finds" and "loses" no document tells. `HintInferSampler` puts that sentence behind "Let me see." where a
-problem was not solved, and takes it out again before training.
+The results in the marks are put in by the tool. The base model is made on the spot, from documents of which half
+answer with a number drawn at random. In one of a hundred it calls the calculator, and in the others it does so behind
+"Wait, a calculator helps.". What it computes then are the numbers of the question with signs drawn at random: which
+sign belongs to "bags of", "finds" and "loses" no document tells. `HintInferSampler` puts that sentence behind "Let me
+see." where a problem was not solved, and takes it out again before training.
 
 ```bash
 python examples/synthetic_tools.py --output_dir runs/tools
@@ -72,6 +72,7 @@ CONFIG = {
     "lr_scheduler_type": "cosine",
     "warmup_steps": 10,
     "per_device_train_batch_size": 32,
+    "generation_batch_size": 256,
     "max_completion_length": 64,
     "max_length": None,
     "eval_group_column": "steps",
@@ -107,28 +108,42 @@ def write_calls(numbers: list[int], signs: list[str]) -> tuple[str, str]:
     return marks, value
 
 
-def make_document(rng: random.Random) -> str:
-    """A problem with an answer as the base model gives it. The top of this file says what is in it."""
+def make_document(rng: random.Random) -> list[str]:
+    """
+    A problem with an answer of the base model, in three parts. The top of this file says what is in it. On the
+    second part, the hint or nothing, there is no loss: the model knows what follows it and does not say it.
+    """
     row, numbers = make_problem(rng)
     kind = rng.random()
     if kind < CALLS + HINTED_CALLS:
-        marks, answer = write_calls(numbers, rng.choices("*+-", k=len(numbers) - 1))
-        said = (HINT if kind < HINTED_CALLS else "") + marks
+        said, answer = write_calls(numbers, rng.choices("*+-", k=len(numbers) - 1))
     else:
         answer = str(rng.randrange(10 ** rng.randrange(1, 5)))
         said = f" That makes {answer}."
-    return f"{row['prompt']}{BEGIN}{said}\n{answer}{EOS}"
+    return [row["prompt"] + BEGIN, HINT if kind < HINTED_CALLS else "", f"{said}\n{answer}{EOS}"]
 
 
 def build_tokenizer() -> PreTrainedTokenizerFast:
     """One token for each digit, sign and word, the space before a word included."""
     rng = random.Random(0)
-    texts = [make_document(rng).removesuffix(EOS) for _ in range(2000)]
+    texts = ["".join(make_document(rng)).removesuffix(EOS) for _ in range(2000)]
     pieces = sorted({piece for text in texts for piece in PIECES.findall(text)})
     tokenizer = Tokenizer(models.WordLevel({piece: i for i, piece in enumerate([PAD, EOS, *pieces])}, unk_token=PAD))
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(PIECES.pattern), "isolated")
     tokenizer.decoder = decoders.Fuse()
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token=PAD, eos_token=EOS)
+
+
+def make_row(rng: random.Random, tokenizer: PreTrainedTokenizerFast, documents: int) -> tuple[list[int], list[int]]:
+    """Token ids of some documents one behind the other, and labels."""
+    input_ids: list[int] = []
+    labels: list[int] = []
+    for _ in range(documents):
+        for part, trained in zip(make_document(rng), (True, False, True), strict=True):
+            ids = tokenizer(part)["input_ids"]
+            input_ids += ids
+            labels += ids if trained else [-100] * len(ids)
+    return input_ids, labels
 
 
 def make_base_model(path: Path) -> str:
@@ -162,10 +177,12 @@ def make_base_model(path: Path) -> str:
     model.train()
     for phase_steps, rows, documents in PHASES:
         for _ in range(phase_steps):
-            texts = ["".join(make_document(rng) for _ in range(documents)) for _ in range(rows)]
-            batch = tokenizer(texts, padding=True, return_tensors="pt")
-            labels = batch["input_ids"].masked_fill(batch["attention_mask"] == 0, -100)
-            loss = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], labels=labels).loss
+            batch = [make_row(rng, tokenizer, documents) for _ in range(rows)]
+            input_ids, labels = (
+                torch.nn.utils.rnn.pad_sequence(list(map(torch.tensor, part)), batch_first=True, padding_value=padding)
+                for part, padding in zip(zip(*batch, strict=True), (tokenizer.pad_token_id, -100), strict=True)
+            )
+            loss = model(input_ids=input_ids, labels=labels).loss
             optimizer.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -215,8 +232,8 @@ def main() -> None:
     parser.add_argument("--output_dir", type=Path, required=True, help="Where the runs and the base model go.")
     parser.add_argument("--settings", nargs="+", choices=SETTINGS, default=["star"], help="What to run.")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="Seeds of problems and training.")
-    parser.add_argument("--num_iterations", type=int, default=3, help="Outer iterations.")
-    parser.add_argument("--problems", type=int, default=800, help="Training problems.")
+    parser.add_argument("--num_iterations", type=int, default=2, help="Outer iterations.")
+    parser.add_argument("--problems", type=int, default=500, help="Training problems.")
     parser.add_argument("--tool", choices=["calculator", "python"], default="calculator", help="What computes.")
     parser.add_argument("--results", type=Path, help="JSON file into which accuracy by iteration is merged.")
     args = parser.parse_args()
