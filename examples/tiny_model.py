@@ -31,6 +31,7 @@ from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM,
 import commonsense_qa
 import dates
 import gsm8k
+import tools
 from common import Task, as_messages, read_examples
 
 
@@ -43,7 +44,7 @@ CHAT_TEMPLATE = (
 )
 # (steps, rows, tokens in a row): the last one is as long as a few-shot prompt.
 PHASES = ((250, 8, 256), (80, 2, 1280))
-TASKS = {"commonsense_qa": commonsense_qa.TASK, "gsm8k": gsm8k.TASK, "dates": dates.TASK}
+TASKS = {"commonsense_qa": commonsense_qa.TASK, "gsm8k": gsm8k.TASK, "dates": dates.TASK, "tools": tools.TASK}
 
 
 def write_choice(rng: random.Random, row: dict, hinted: bool) -> str:
@@ -64,10 +65,17 @@ def write_date(rng: random.Random, row: dict, hinted: bool) -> str:
     return f" That leads to {answer}. The answer is {answer}."
 
 
+def write_program(rng: random.Random, row: dict, hinted: bool) -> str:
+    """A completion for GSM8K with Python: as `write_sum`, with a program that comes to the number."""
+    answer = row["answer"].replace(",", "") if hinted else str(rng.randrange(1, 100))
+    return f" That is a sum.\n```python\nprint({answer}+0)\n```\n```output\n{answer}\n```\n#### {answer}"
+
+
 WRITERS: dict[str, Callable[[random.Random, dict, bool], str]] = {
     "commonsense_qa": write_choice,
     "gsm8k": write_sum,
     "dates": write_date,
+    "tools": write_program,
 }
 
 

@@ -86,7 +86,7 @@ def test_a_run_in_which_the_model_is_led_to_write_python(make_trainer, tokenizer
         question, _, written = last_question(prompt).partition("\nA:")
         if "\n```output\n" in written:
             said = written.rpartition("```output\n")[2].removesuffix("\n```\n")
-            return f"```python\nprint({question[:-1]})\n```" if "NameError" in said else f"\n{said}"
+            return f"```python\nprint({question[:-1]})\n```" if "Traceback" in said else f"\n{said}"
         return f"```python\nprnt({question[:-1]})\n```\n" if "Python helps." in written else " Wait.\n0"
 
     sampler = ToolSampler(RationaleSampler(), python_tool(max_result_characters=60))
@@ -103,5 +103,5 @@ def test_a_run_in_which_the_model_is_led_to_write_python(make_trainer, tokenizer
             skip_special_tokens=True,
         )
         assert re.fullmatch(r" ```python\nprnt\(\d\+\d\)\n```\n```python\nprint\(\d\+\d\)\n```\n\d", trained)
-        assert "NameError" in sample.completion and "Python helps" not in sample.completion
+        assert "Traceback" in sample.completion and "Python helps" not in sample.completion
         assert sample.completion.endswith(f"```output\n{problem['answer']}\n```\n\n{problem['answer']}")

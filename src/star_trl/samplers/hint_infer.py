@@ -30,9 +30,9 @@ class HintInferSampler(WrappedSampler):
             The sampler with its tool, whose prompts and settings it has.
         hint (`str`):
             The hint. The beginning of the call is not part of it: it is for the model to write, and to be trained on.
-        after (`str`, *optional*, defaults to `r"(?=\\\\b(?:Wait|Alternatively)\\\\b)"`):
+        after (`str`, *optional*, defaults to `r"(?=\\\\b(?:Wait|Alternatively)\\\\b|</think>)"`):
             Regular expression; the hint is put behind what it matches. The default matches the empty text before two
-            words at which a model turns to another approach, which the hint replaces.
+            words at which a model turns to another approach, and before the end of its thought.
         keep_hint (`bool`, *optional*, defaults to `False`):
             Whether the hint stays in the completion and is trained on, so that the model learns to say it itself.
 
@@ -41,7 +41,7 @@ class HintInferSampler(WrappedSampler):
     >>> from star_trl import HintInferSampler, RationaleSampler, ToolSampler, python_tool
 
     >>> sampler = ToolSampler(RationaleSampler(), python_tool())
-    >>> samplers = [sampler, HintInferSampler(sampler, "Wait, maybe using Python here is a good idea.\\n")]
+    >>> samplers = [sampler, HintInferSampler(sampler, "\\nWait, maybe using Python here is a good idea.")]
     >>> [sampler.name for sampler in samplers]
     ['rationale', 'hint_infer']
     ```
@@ -51,7 +51,7 @@ class HintInferSampler(WrappedSampler):
         self,
         sampler: Sampler,
         hint: str,
-        after: str = r"(?=\b(?:Wait|Alternatively)\b)",
+        after: str = r"(?=\b(?:Wait|Alternatively)\b|</think>)",
         keep_hint: bool = False,
     ):
         super().__init__(sampler)
