@@ -17,7 +17,7 @@ from star_trl import STaRTrainer
 
 
 ROOT = Path(__file__).parent.parent
-DOCS = "trainer samplers write_a_sampler rewards add_a_dataset base_or_chat hints recipes report export"
+DOCS = "trainer samplers tools write_a_sampler rewards add_a_dataset base_or_chat hints recipes report export"
 PAGES = ["README.md", *(f"docs/{name}.md" for name in DOCS.split())]
 
 
