@@ -13,12 +13,14 @@ longest time of one. `tests/test_python_tool.py` runs each of them, too.
 import argparse
 import json
 import re
+import sys
 import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 from star_trl import python_tool
+from star_trl.limited_process import GUARDS, run_limited
 
 
 SECONDS = 2.0
@@ -235,8 +237,8 @@ HOSTILE = [
     Hostile("empties it", "import os; os.truncate('BAIT', 0)", "system calls, read-only mounts", DENIED),
     Hostile("deletes it", "import os; os.remove('BAIT')", "Landlock, read-only mounts", DENIED),
     Hostile(
-        "deletes all",
-        "import shutil; shutil.rmtree('/', ignore_errors=True); print('done')",
+        "deletes a user's folder",
+        "import os, shutil; shutil.rmtree(os.path.dirname('BAIT'), ignore_errors=True); print('done')",
         "Landlock, read-only mounts",
         "done|Ended after|Error",
     ),
@@ -325,10 +327,20 @@ HOSTILE = [
 ]
 
 
+def check_guards() -> None:
+    """Raises `RuntimeError` where a guard is missing: some of these programs would then do what they try."""
+    limits = {"seconds": 60, "memory_bytes": 2**30, "file_bytes": 0}
+    with tempfile.TemporaryDirectory() as folder:
+        guards = run_limited([sys.executable, "-I", "-c", ""], cwd=folder, max_processes=1, **limits).guards
+    if missing := {*GUARDS} - guards:
+        raise RuntimeError(f"This system lacks the guards {sorted(missing)}. Run hostile programs where it has them.")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--repeats", type=int, default=3, help="Runs of each program.")
     args = parser.parse_args()
+    check_guards()
     run = python_tool(seconds=SECONDS).run
     longest, stopped = 0.0, 0
     print("| program | stopped by | the model reads | worst ms |\n|---|---|---|---|")
@@ -347,7 +359,7 @@ def main() -> None:
             worst = 1000 * max(times)
             longest = max(longest, worst)
             # Without the paths of this machine
-            last = re.sub(r"[:,]? ?'/.*", "", (said.splitlines() or ["nothing"])[-1])[:60].replace("|", r"\|")
+            last = re.sub(r"[:,]? ?'/.*", "", (said.splitlines() or ["nothing"])[-1])[:50].replace("|", r"\|")
             shown = f"`{last}`" if last.isprintable() else "what is no text, replaced"
             stopped_by = hostile.stopped_by if held else "**nothing**"
             print(f"| {hostile.name} | {stopped_by} | {shown} | {worst:.0f} |", flush=True)

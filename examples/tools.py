@@ -78,7 +78,8 @@ TASK = Task(
     'want to know, and its output follows. End with a line "#### <number>".',
     direct_instruction=gsm8k.TASK.direct_instruction,
     reward_funcs=gsm8k.TASK.reward_funcs,
-    defaults={"max_completion_length": 400, "max_inner_steps": 7912},
+    # A program may have blank lines.
+    defaults={"max_completion_length": 400, "max_inner_steps": 7912, "stop_strings": ["\n\nQ:"]},
     equip=equip,
     report=report_calls,
 )

@@ -14,7 +14,7 @@ from star_trl import HintInferSampler, RationaleSampler, ToolSampler, python_too
 
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
-from hostile_programs import HOSTILE, SECONDS  # noqa: E402
+from hostile_programs import HOSTILE, SECONDS, check_guards  # noqa: E402
 
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs Linux")
@@ -44,6 +44,10 @@ def test_programs_and_what_the_model_reads(program, said):
 
 @pytest.fixture(scope="module")
 def run():
+    try:
+        check_guards()
+    except RuntimeError as error:
+        pytest.skip(str(error))
     return python_tool(seconds=SECONDS).run
 
 

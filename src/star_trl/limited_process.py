@@ -19,7 +19,7 @@ from typing import IO, Any, cast
 # What the system may or may not allow, and what is missing without it
 GUARDS = {
     "namespaces": "what it leaves behind is looked for and ended one by one, and `folder_bytes` does not hold",
-    "files": "it can read what this user can read, and without namespaces write it too",
+    "files": "it can read what this user can read, and without namespaces and Linux 5.12 write it too",
     "system calls": "`max_processes=1` does not hold, and without namespaces it can end this user's processes",
 }
 LAUNCHER = Path(__file__).with_name("limited_process_launcher.py")

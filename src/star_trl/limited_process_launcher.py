@@ -123,9 +123,12 @@ def prctl(option, value, *more):
 
 
 def enter_namespaces(network):
-    """Namespaces for the children of this process. Raises `OSError` where they are not allowed."""
-    user, group = os.getuid(), os.getgid()
+    """Namespaces for the children of this process. Raises `OSError`, and changes nothing, where they are refused."""
     call("unshare", CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWIPC | (0 if network else CLONE_NEWNET))
+
+
+def map_user(user, group):
+    """The same user and group within the namespaces as outside."""
     for name, text in (("setgroups", "deny"), ("uid_map", f"{user} {user} 1"), ("gid_map", f"{group} {group} 1")):
         with open(f"/proc/self/{name}", "w") as file:
             file.write(text)
@@ -148,7 +151,10 @@ def restrict_mounts(folder_bytes):
         pass
     read_only, writable = (struct.pack("4Q", *pair, 0, 0) for pair in ((MOUNT_ATTR_RDONLY, 0), (0, MOUNT_ATTR_RDONLY)))
     for path, flags, attributes in ((b"/", AT_RECURSIVE, read_only), (folder, 0, writable)):
-        call("mount_setattr", AT_FDCWD, path, flags, attributes, ctypes.c_size_t(len(attributes)))
+        try:
+            call("mount_setattr", AT_FDCWD, path, flags, attributes, ctypes.c_size_t(len(attributes)))
+        except OSError:  # before Linux 5.12
+            break
 
 
 def restrict_files(readable, network):
@@ -348,12 +354,14 @@ def main(task):
         if os.getppid() != task["parent"]:
             return  # it has ended before this process could be told so
         prctl(PR_SET_CHILD_SUBREAPER, 1)
+        user, group = os.getuid(), os.getgid()
         try:
             enter_namespaces(task["network"])
         except OSError:
             isolated = False
 
     if isolated:
+        map_user(user, group)
         child = os.fork()
         if not child:
             try:
@@ -380,4 +388,8 @@ def main(task):
 
 
 if __name__ == "__main__":
-    main(json.loads(sys.argv[1]))
+    given = json.loads(sys.argv[1])
+    try:
+        main(given)
+    except Exception as error:
+        report(given["status"], error=str(error))
