@@ -14,8 +14,8 @@ two steps, how the base model answers it, and what it writes at best:
     A: Let me see. <<47*83=3901>> <<3901+65=3966>>
     3966
 
-The results in the marks are put in by the tool. The base model is made on the spot, from documents of which half
-answer with a number drawn at random. In one of a hundred it calls the calculator, and in the others it does so behind
+The results in the marks are put in by the tool. The base model is made on the spot, from documents of which a fifth
+answers with a number drawn at random. In one of a hundred it calls the calculator, and in the others it does so behind
 "Wait, a calculator helps.". What it computes then are the numbers of the question with signs drawn at random: which
 sign belongs to "bags of", "finds" and "loses" no document tells. `HintInferSampler` puts that sentence behind "Let me
 see." where a problem was not solved, and takes it out again before training.
@@ -51,11 +51,11 @@ PIECES = re.compile(r" ?[A-Za-z]+|<<|>>|\n|[\s\S]")
 BEGIN, HINT = " Let me see.", " Wait, a calculator helps."
 PHRASES = {"*": "{a} bags of {b}.", "+": "She finds {b}.", "-": "She loses {b}."}
 NAMES = ("Ann", "Eva", "Ida", "Mia")
-MAX_STEPS = 3
+MAX_STEPS = 2
 # Shares of the base model's documents with a call, without the hint and behind it
-CALLS, HINTED_CALLS = 0.01, 0.5
+CALLS, HINTED_CALLS = 0.01, 0.8
 # (steps, rows, documents in a row) of the base model's training
-PHASES = ((600, 16, 2), (200, 32, 2))
+PHASES = ((1000, 16, 2), (300, 32, 2))
 
 SETTINGS = {
     "star": "STaR with the tool and hint-infer",
@@ -66,7 +66,7 @@ CONFIG = {
     "num_generations": 4,
     "temperature": 1.0,
     "max_samples_per_problem": 1,
-    "initial_steps": 60,
+    "initial_steps": 150,
     "step_growth": 1.0,
     "learning_rate": 2e-3,
     "lr_scheduler_type": "cosine",
