@@ -23,7 +23,7 @@ see." where a problem was not solved, and takes it out again before training.
 ```bash
 python examples/synthetic_tools.py --output_dir runs/tools
 python examples/synthetic_tools.py --output_dir runs/tools-all --settings star without_hint_infer without_tool \
-    --seeds 0 1 --results docs/results/synthetic_tools.json
+    --results docs/results/synthetic_tools.json
 # A process for each call, in place of the calculator
 python examples/synthetic_tools.py --output_dir runs/tools-python --tool python --problems 200
 ```
@@ -232,7 +232,7 @@ def main() -> None:
     parser.add_argument("--output_dir", type=Path, required=True, help="Where the runs and the base model go.")
     parser.add_argument("--settings", nargs="+", choices=SETTINGS, default=["star"], help="What to run.")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="Seeds of problems and training.")
-    parser.add_argument("--num_iterations", type=int, default=2, help="Outer iterations.")
+    parser.add_argument("--num_iterations", type=int, default=3, help="Outer iterations.")
     parser.add_argument("--problems", type=int, default=500, help="Training problems.")
     parser.add_argument("--tool", choices=["calculator", "python"], default="calculator", help="What computes.")
     parser.add_argument("--results", type=Path, help="JSON file into which accuracy by iteration is merged.")
