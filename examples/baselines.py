@@ -66,6 +66,8 @@ def do_run(
         samplers.append(RationalizationSampler(p_show_hint=args.p_show_hint))
     if args.calculator:
         samplers = [CalculatorSampler(sampler) for sampler in samplers]
+    if task.equip is not None and not run.direct:
+        samplers = task.equip(samplers)
     # Without the gold completions, which then cannot end up in a training sequence
     train_dataset, eval_dataset = (Dataset.from_list(rows).remove_columns("direct") for rows in (problems, held_out))
     trainer = STaRTrainer(

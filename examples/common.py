@@ -13,6 +13,7 @@ from typing import Any
 
 from datasets import Dataset
 
+from star_trl import Sampler
 from star_trl.few_shot import as_messages, read_prompts
 
 
@@ -74,6 +75,8 @@ class Task:
             Defaults of the command line.
         paper (`dict[str, str]`):
             What the paper reports, by run.
+        equip (`Callable[[list[Sampler]], list[Sampler]]`, *optional*):
+            Gives the samplers a tool.
         report (`Callable[[Path, Dataset], None]`, *optional*):
             Prints more about a run, from its folder and the training problems.
     """
@@ -86,6 +89,7 @@ class Task:
     reward_funcs: list[Callable]
     defaults: dict[str, Any]
     paper: dict[str, str] = field(default_factory=dict)
+    equip: Callable[[list[Sampler]], list[Sampler]] | None = None
     report: Callable[[Path, Dataset], None] | None = None
 
 

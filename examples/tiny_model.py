@@ -34,6 +34,7 @@ import commonsense_qa
 import dates
 import gsm8k
 import text_to_sql
+import tools
 from common import Task, as_messages, read_examples
 
 
@@ -54,6 +55,7 @@ TASKS = {
     "gsm8k": gsm8k.TASK,
     "dates": dates.TASK,
     "text_to_sql": text_to_sql.TASK,
+    "tools": tools.TASK,
 }
 
 
@@ -82,11 +84,18 @@ def write_query(rng: random.Random, row: dict, hinted: bool) -> str:
     return f" I look into the tables.\nSQL: {query}"
 
 
+def write_program(rng: random.Random, row: dict, hinted: bool) -> str:
+    """A completion for GSM8K with Python: as `write_sum`, with a program that comes to the number."""
+    answer = row["answer"].replace(",", "") if hinted else str(rng.randrange(1, 100))
+    return f" That is a sum.\n```python\nprint({answer}+0)\n```\n```output\n{answer}\n```\n#### {answer}"
+
+
 WRITERS: dict[str, Callable[[random.Random, dict, bool], str]] = {
     "commonsense_qa": write_choice,
     "gsm8k": write_sum,
     "dates": write_date,
     "text_to_sql": write_query,
+    "tools": write_program,
 }
 
 

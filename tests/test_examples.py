@@ -25,9 +25,10 @@ import commonsense_qa  # noqa: E402
 import dates  # noqa: E402
 import gsm8k  # noqa: E402
 import tiny_model  # noqa: E402
+import tools  # noqa: E402
 
 
-TASKS = {"commonsense_qa": commonsense_qa.TASK, "gsm8k": gsm8k.TASK, "dates": dates.TASK}
+TASKS = {"commonsense_qa": commonsense_qa.TASK, "gsm8k": gsm8k.TASK, "dates": dates.TASK, "tools": tools.TASK}
 NUM_ROWS = {"commonsense_qa": (9741, 1221), "gsm8k": (7473, 1319)}
 
 
@@ -104,7 +105,7 @@ def test_rows_of_the_hub_are_those_of_the_files(monkeypatch, tmp_path):
 # Few-shot examples
 
 
-@pytest.mark.parametrize(("name", "number"), [("commonsense_qa", 7), ("gsm8k", 6), ("dates", 6)])
+@pytest.mark.parametrize(("name", "number"), [("commonsense_qa", 7), ("gsm8k", 6), ("dates", 6), ("tools", 4)])
 def test_few_shot_examples_are_right_and_not_of_the_dataset(name, number):
     task = TASKS[name]
     examples = common.read_examples(EXAMPLES / "prompts" / name, task.direct_pattern)
@@ -299,6 +300,42 @@ def test_gsm8k_with_its_calculator(command, gsm8k_folder, arguments, monkeypatch
     assert {row["sampler"] for row in samples if row["kept"]} == {"rationalization"}
     assert all(re.fullmatch(r"It is <<(\d+)\+0=\1>>\1\.\n#### \1", text.strip()) for text in samples["completion"])
     assert not any(all(mask) for mask in samples["loss_mask"])
+
+
+def compute_behind_the_hint(prompt):
+    """Writes a program behind a hint of either kind, and then what it printed; a wrong number without one."""
+    question, _, written = re.split(r"Q: |<\|im_start\|>user\n", prompt)[-1].partition("?")
+    if "```output\n" in written:
+        return f"#### {written.rpartition('output')[2].strip().splitlines()[0]}"
+    a, b = re.findall(r"\d+", question)
+    return f"\n```python\nprint({a}+{b})\n```" if "Python here" in written else " So much.\n#### 0"
+
+
+@pytest.mark.parametrize("arguments", [[], ["--chat"]], ids=["text", "chat"])
+def test_gsm8k_with_python(command, gsm8k_folder, arguments, monkeypatch, capsys):
+    """With an engine that is a script, whose programs really run."""
+    monkeypatch.setattr(
+        "star_trl.star_trainer.make_engine",
+        lambda args, tokenizer, _: ScriptedEngine(tokenizer, compute_behind_the_hint),
+    )
+    limits = ["--max_train_problems", 6, "--max_eval_problems", 3]
+    runs = command(tools.TASK, "--data_dir", gsm8k_folder, *arguments, *limits)
+    assert "iteration 1, hint_infer: 6 kept, 100.0% of them with Python" in capsys.readouterr().out
+    samples = load_ledger(runs / "star").filter(lambda row: row["kept"])
+    assert {row["sampler"] for row in samples} == {"hint_infer"}
+    for row in samples:
+        numbers = re.findall(r"\d+", row["prompt"].split("What is")[-1])
+        total = sum(map(int, numbers[:2]))
+        assert row["completion"].split("\n", 1)[1] == (
+            f"```python\nprint({numbers[0]}+{numbers[1]})\n```\n```output\n{total}\n```\n#### {total}"
+        )
+
+
+def test_the_programs_of_the_few_shot_examples_print_what_stands_below_them():
+    run = tools.python_tool().run
+    for example in common.read_examples(EXAMPLES / "prompts/tools", tools.TASK.direct_pattern):
+        ((program, output),) = re.findall(r"```python(.*?)\n```\n```output\n(.*?)\n```", example["completion"], re.S)
+        assert run(program) == output
 
 
 def test_unknown_runs_are_refused(command):

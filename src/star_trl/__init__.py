@@ -4,16 +4,20 @@
 from .calculator import CalculatorSampler
 from .export import preference_dataset, sft_dataset, verifier_dataset
 from .ledger import Sample, load_ledger
+from .python_tool import python_tool
 from .report import write_report
 from .samplers import (
     Completion,
     DifficultySampler,
+    HintInferSampler,
     LoopState,
     MajorityVoteSampler,
     Prompt,
     RationaleSampler,
     RationalizationSampler,
     Sampler,
+    Tool,
+    ToolSampler,
     mixture,
 )
 from .star_config import STaRConfig
@@ -26,6 +30,7 @@ __all__ = [
     "CalculatorSampler",
     "Completion",
     "DifficultySampler",
+    "HintInferSampler",
     "LoopState",
     "MajorityVoteSampler",
     "Prompt",
@@ -35,9 +40,12 @@ __all__ = [
     "STaRTrainer",
     "Sample",
     "Sampler",
+    "Tool",
+    "ToolSampler",
     "load_ledger",
     "mixture",
     "preference_dataset",
+    "python_tool",
     "sft_dataset",
     "verifier_dataset",
     "write_report",

@@ -2,15 +2,11 @@
 """Calculator marks (`<<48/2=24>>`) that are computed while the model writes."""
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
 from decimal import Decimal
 from fractions import Fraction
-from typing import Any, cast
 
-from transformers import PreTrainedTokenizerBase
-
-from .samplers import Completion, Generate, Prompt, RationaleSampler, Sampler, WrappedSampler
+from .samplers import Generate, RationaleSampler, Sampler, Tool, ToolSampler, WithTool
+from .samplers.tool import PROMPTS_AT_A_TIME
 
 
 # Beyond these bounds there is no result, so that no expression costs time or memory. A value and its decimal places
@@ -21,12 +17,7 @@ MAX_EXPONENT = 64
 # Decimal places of a result that does not end sooner.
 DECIMALS = 10
 
-# Most completions are only whole after a few rounds. What is whole is recorded, so that a crash loses little.
-PROMPTS_AT_A_TIME = 1024
-
 TOKEN = re.compile(r"\s*(?:(?P<number>[0-9]+(?:\.[0-9]+)?|\.[0-9]+)|(?P<operator>\*\*|//|[-+*/()]))", re.ASCII)
-# The end of what the model has written: a mark up to its `=`, and perhaps the rest of the token that holds it.
-OPEN_MARK = re.compile(r"<<(?P<expression>[^<>=]*)=(?P<rest>[^=]*)\Z")
 
 
 def calculate(expression: str) -> str | None:
@@ -139,7 +130,11 @@ def bounded(value: Fraction) -> Fraction:
     return value
 
 
-class CalculatorSampler(WrappedSampler):
+# Where a mark holds no arithmetic, the model goes on by itself.
+CALCULATOR = Tool(run=calculate, begin="<<", end="=", result="{}>>", num_threads=1)
+
+
+class CalculatorSampler(ToolSampler):
     """
     Lets a sampler's completions compute: where the model has written `<<48/2=`, generation stops, `24>>` is put in,
     and the model goes on behind it. The STaR paper (section 4.5) keeps this calculator of [Cobbe et al.,
@@ -161,13 +156,10 @@ class CalculatorSampler(WrappedSampler):
     """
 
     def __init__(self, sampler: Sampler | None = None):
-        super().__init__(sampler or RationaleSampler())
-
-    def sample(self, prompts: Sequence[Prompt], generate: Generate) -> Iterable[Completion]:
-        return self.sampler.sample(prompts, WithCalculator(generate))
+        super().__init__(sampler or RationaleSampler(), CALCULATOR)
 
 
-class WithCalculator:
+class WithCalculator(WithTool):
     """
     A [`Generate`] that computes the marks of its completions.
 
@@ -177,48 +169,4 @@ class WithCalculator:
     """
 
     def __init__(self, generate: Generate):
-        self.generate = generate
-        self.tokenizer: PreTrainedTokenizerBase = generate.tokenizer
-
-    def __call__(self, prompts: Sequence[Prompt], **overrides: Any) -> Iterator[Completion]:
-        for start in range(0, len(prompts), PROMPTS_AT_A_TIME):
-            pending = list(prompts[start : start + PROMPTS_AT_A_TIME])
-            while pending:
-                paused = []
-                for completion in self.generate(pending, pause_between=("<<", "="), **overrides):
-                    if completion.finish_reason == "pause":
-                        paused.append(replace(completion.prompt, begun=self.compute(completion)))
-                    else:
-                        yield completion
-                pending = paused
-
-    def compute(self, completion: Completion) -> Completion:
-        """The completion with the result of its last mark, if that can be computed."""
-        text = self._decode(completion.token_ids)
-        mark = OPEN_MARK.search(text)
-        result = calculate(mark["expression"]) if mark else None
-        if mark is None or result is None:
-            return completion
-        kept, written = len(completion.token_ids), text
-        if mark["rest"]:
-            # The token with the `=` says more, such as `=$`. What it says up to there is put in with the result.
-            kept -= 1
-            written = self._decode(completion.token_ids[:kept])
-        put_in = self._encode_behind(f"{text[len(written) : mark.start('rest')]}{result}>>")
-        return replace(
-            completion,
-            token_ids=completion.token_ids[:kept] + put_in,
-            loss_mask=completion.loss_mask[:kept] + [False] * len(put_in),
-            logprobs=None if completion.logprobs is None else completion.logprobs[:kept] + [0.0] * len(put_in),
-        )
-
-    def _encode_behind(self, text: str) -> list[int]:
-        """Token ids of a text behind other text. Some tokenizers set a space before what stands first."""
-        first = self.tokenizer("=", add_special_tokens=False)["input_ids"]
-        both = self.tokenizer(f"={text}", add_special_tokens=False)["input_ids"]
-        if both[: len(first)] == first:
-            return both[len(first) :]
-        return self.tokenizer(text, add_special_tokens=False)["input_ids"]
-
-    def _decode(self, token_ids: list[int]) -> str:
-        return cast(str, self.tokenizer.decode(token_ids, clean_up_tokenization_spaces=False))
+        super().__init__(generate, CALCULATOR, PROMPTS_AT_A_TIME)

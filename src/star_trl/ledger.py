@@ -54,7 +54,8 @@ class Sample:
             with, in nats; only where `sample_weighting` or `sample_preference` asks for it. Tokens that a tool put
             in, and an EOS that stands in for a stop string, are not in it.
         extra (`dict[str, Any]`):
-            What reward functions recorded with `log_extra`, and under `"error"` what they failed with.
+            What the sampler recorded about it, and reward functions with `log_extra`; under `"error"` what these
+            failed with.
     """
 
     iteration: int

@@ -187,7 +187,7 @@ class Proposals:
                 scores[row],
                 sampler,
                 iteration,
-                {column: values[row] for column, values in extras.items()},
+                {**completions[row].extra, **{column: values[row] for column, values in extras.items()}},
             )
             for row, text in enumerate(texts)
         ]

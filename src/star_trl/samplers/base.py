@@ -63,6 +63,8 @@ class Completion:
             Whether the sampler wants the hint to stay in the training prompt.
         answer (`Any`, *optional*):
             What to score against, from a sampler with `supplies_answer`. `None` where it has none to offer.
+        extra (`dict[str, Any]`, *optional*):
+            What the sampler records about it, in the ledger's `extra`.
     """
 
     prompt: Prompt
@@ -72,6 +74,7 @@ class Completion:
     logprobs: list[float] | None = None
     hint_shown: bool = False
     answer: Any = None
+    extra: dict[str, Any] = field(default_factory=dict)
 
 
 class Generate(Protocol):

@@ -1,0 +1,154 @@
+# Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
+"""Python as a tool: programs that the model writes while it reasons, each run in a process of its own with limits."""
+
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+from functools import partial
+
+from .limited_process import LimitedResult, run_limited
+from .samplers import Tool
+
+
+# What Python needs to run and to import what is installed. Not in it: this user's files, such as the right answers.
+READABLE = (sys.prefix, sys.base_prefix, "/usr", "/lib", "/lib64", "/etc/ld.so.cache", "/etc/localtime")
+# One thread for numpy, whose own ones would count as memory; the same order of sets in every call.
+ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}
+OUTPUT_BYTES = 2**16
+
+
+def python_tool(
+    seconds: float = 10.0,
+    memory_bytes: int = 2**30,
+    folder_bytes: int = 2**24,
+    network: bool = False,
+    readable: Sequence[str | os.PathLike] = (),
+    begin: str = "```python",
+    end: str = "\n```",
+    result: str = "\n```output\n{}\n```\n",
+    max_calls: int | None = 8,
+    max_result_characters: int | None = 2000,
+    num_threads: int | None = None,
+) -> Tool:
+    r"""
+    A tool for [`ToolSampler`] that runs what the model writes in Python, in the format of
+    [ToRA](https://huggingface.co/papers/2309.17452), and puts in what it prints:
+
+        ```python
+        print(6 * 7)
+        ```
+        ```output
+        42
+        ```
+
+    Every program runs in a process of its own, in an empty folder that is removed afterwards, and knows nothing of
+    earlier ones. It needs Linux or macOS; `docs/tools.md` says what it is kept from, and what not.
+
+    Args:
+        seconds (`float`, *optional*, defaults to `10.0`):
+            Wall-clock time of a program, the start of Python (about 0.1 s) included. Where the machine is busy, one
+            that needs nearly all of it is ended now and then, and now and then not.
+        memory_bytes (`int`, *optional*, defaults to 1 GiB):
+            Its address space.
+        folder_bytes (`int`, *optional*, defaults to 16 MiB):
+            The files that it writes, each and, where the system has namespaces, together.
+        network (`bool`, *optional*, defaults to `False`):
+            Whether it can use the network.
+        readable (`Sequence[str | os.PathLike]`, *optional*):
+            Files and folders that it can read besides the installation of Python.
+        begin (`str`, *optional*):
+            As in [`Tool`], like the rest.
+        end (`str`, *optional*):
+            Text with which a program ends.
+        result (`str`, *optional*):
+            What is put in, with the output in place of `{}`.
+        max_calls (`int`, *optional*, defaults to `8`):
+            Most programs in one completion.
+        max_result_characters (`int`, *optional*, defaults to `2000`):
+            Most characters of an output.
+        num_threads (`int`, *optional*):
+            Number of programs that run at a time.
+
+    Returns:
+        [`Tool`]: The tool.
+
+    Raises:
+        `OSError`: If a program cannot be run, or not without the network.
+        `RuntimeError`: If a program does not print what it should.
+
+    Example:
+    ```python
+    >>> from star_trl import RationaleSampler, ToolSampler, python_tool
+
+    >>> tool = python_tool()
+    >>> sampler = ToolSampler(RationaleSampler(), tool)
+    >>> tool.run("\nprint(6 * 7)"), tool.run("\n1 / 0").splitlines()[-1]
+    ('42', 'ZeroDivisionError: division by zero')
+    ```
+    """
+    run = partial(
+        _run,
+        seconds=seconds,
+        memory_bytes=memory_bytes,
+        folder_bytes=folder_bytes,
+        network=network,
+        readable=[*READABLE, *readable],
+    )
+    # Before hours are spent
+    said = run("\nprint(6 * 7)")
+    if said != "42":
+        raise RuntimeError(
+            f"Python does not run with these limits: of `print(6 * 7)` came {said!r}. Raise the limits."
+        )
+    return Tool(
+        run=run,
+        begin=begin,
+        end=end,
+        result=result,
+        max_calls=max_calls,
+        max_result_characters=max_result_characters,
+        num_threads=num_threads,
+    )
+
+
+def _run(
+    call: str,
+    *,
+    seconds: float,
+    memory_bytes: int,
+    folder_bytes: int,
+    network: bool,
+    readable: Sequence[str | os.PathLike],
+) -> str:
+    # In the line of the fence there may be more, such as a version.
+    program = call.partition("\n")[2]
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        result = run_limited(
+            # -P -s: nothing is imported from the folder, nor from that of the user.
+            [sys.executable, "-P", "-s", "-B", "-X", "utf8", "-W", "ignore", "-"],
+            input=program,
+            cwd=folder,
+            env=ENVIRONMENT,
+            seconds=seconds,
+            memory_bytes=memory_bytes,
+            file_bytes=folder_bytes,
+            folder_bytes=folder_bytes,
+            max_processes=1,
+            network=network,
+            readable=readable,
+            max_output_bytes=OUTPUT_BYTES,
+        )
+    return _said(result, seconds)
+
+
+def _said(result: LimitedResult, seconds: float) -> str:
+    """What the model reads: outputs, and why the program ended where that is not in them."""
+    parts = [result.stdout.rstrip(), result.stderr.rstrip()]
+    if result.reason == "time":
+        parts.append(f"Ended after {seconds:g} seconds.")
+    elif result.reason == "output":
+        parts.append("Ended: too much output.")
+    elif result.returncode < 0:
+        parts.append(f"Ended by signal {-result.returncode}.")
+    return "\n".join(filter(None, parts))
