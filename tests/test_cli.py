@@ -493,8 +493,9 @@ def test_the_recipe_in_the_documentation_builds_a_trainer(long_model, tmp_path, 
     parts = yaml.safe_load(fragment)
     _, form = [load_reward(spec) for spec in parts["reward_funcs"]]
     assert form(completions=["So.\n#### 5", "5"]) == [1.0, 0.0]
-    calculator, vote = load_samplers(parts["samplers"])
+    calculator, vote, tool = load_samplers(parts["samplers"])
     assert calculator.num_generations == 4 and vote.name == "majority_vote"
+    assert tool.name == "rationalization" and tool.tool.run("\nprint(6 * 7)") == "42"
 
 
 def test_arguments_of_a_reward_function_are_bound():

@@ -16,12 +16,15 @@ import trl.rewards
 
 from .. import rewards
 from ..calculator import CalculatorSampler
+from ..python_tool import python_tool
 from ..samplers import (
     DifficultySampler,
+    HintInferSampler,
     MajorityVoteSampler,
     RationaleSampler,
     RationalizationSampler,
     Sampler,
+    ToolSampler,
     mixture,
 )
 from .parser import UsageError, nearest
@@ -33,6 +36,8 @@ SAMPLERS: dict[str, Callable] = {
     "majority_vote": MajorityVoteSampler,
     "difficulty": DifficultySampler,
     "calculator": CalculatorSampler,
+    "tool": ToolSampler,
+    "hint_infer": HintInferSampler,
     "mixture": mixture,
 }
 REWARDS: dict[str, Any] = {name: getattr(rewards, name) for name in rewards.__all__ if "reward" in name.lower()}
@@ -140,7 +145,8 @@ def load_samplers(specs: Sequence[str | dict[str, Any]]) -> list[Sampler]:
     Args:
         specs (`list[str | dict]`):
             Names in `SAMPLERS` or dotted paths; or `{"name": ...}` with the sampler's arguments, of which `sampler`
-            and `samplers` are specified in the same way, and `extract_answer` is the path of a function.
+            and `samplers` are specified in the same way, `extract_answer` is the path of a function, and `tool` that
+            of a tool, or `python_tool`, perhaps with its arguments.
     """
     samplers: list[Sampler] = []
     for spec in specs:
@@ -168,6 +174,11 @@ def _load_sampler(spec: str | dict[str, Any]) -> Any:
         path = arguments["extract_answer"]
         arguments["extract_answer"] = (
             rewards.extract_number if path == "extract_number" else load_object(path, "extract_answer")
+        )
+    if "tool" in arguments:
+        tool, settings = _split(arguments["tool"], "tool")
+        arguments["tool"] = (
+            _call(python_tool, settings, "python_tool") if tool == "python_tool" else load_object(tool, "tool")
         )
     return _call(found, arguments, f"samplers, {name}")
 
