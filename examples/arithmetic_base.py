@@ -25,6 +25,7 @@ python examples/arithmetic_base.py --output_dir runs/arithmetic-base
 import argparse
 import random
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -47,9 +48,9 @@ HINT_SHARE_ONE_DIGIT = 0.1
 LEARNING_RATE = 4e-3
 
 
-def build_tokenizer() -> PreTrainedTokenizerFast:
+def build_tokenizer(words: Sequence[str] = WORDS) -> PreTrainedTokenizerFast:
     """One token per digit, word and line break. Decoding gives the text back to the letter."""
-    vocab = {word: index for index, word in enumerate([PAD, EOS, *WORDS])}
+    vocab = {word: index for index, word in enumerate([PAD, EOS, *words])}
     tokenizer = Tokenizer(models.WordLevel(vocab, unk_token=None))
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.Split(" ", "removed"), pre_tokenizers.Split("\n", "isolated")]
@@ -148,7 +149,10 @@ def make_batch(
 
 
 def train_base_model(
-    tokenizer: PreTrainedTokenizerFast, seed: int = 0, phases: tuple[tuple, ...] = PHASES
+    tokenizer: PreTrainedTokenizerFast,
+    seed: int = 0,
+    phases: tuple[tuple, ...] = PHASES,
+    make_batch: Callable = make_batch,
 ) -> Qwen3ForCausalLM:
     """Trains the base model from scratch; the same seed gives the same model."""
     torch.manual_seed(seed)
@@ -176,9 +180,9 @@ def train_base_model(
     schedule = get_cosine_schedule_with_warmup(optimizer, num_warmup_steps=30, num_training_steps=steps)
     start = time.time()
     model.train()
-    for phase_steps, *shape, digit_weights in phases:
+    for phase_steps, *shape, weights in phases:
         for _ in range(phase_steps):
-            input_ids, labels = make_batch(rng, tokenizer, *shape, digit_weights)
+            input_ids, labels = make_batch(rng, tokenizer, *shape, weights)
             loss = model(input_ids=input_ids, labels=labels).loss
             optimizer.zero_grad()
             loss.backward()

@@ -20,7 +20,9 @@ from .text import CompletionLike, after_thinking, completion_text
 FILE_BYTES = 256 * 1024**2
 OUTPUT_BYTES = 8 * 1024**2
 # What a checker may see of the environment: where it is and where its libraries are.
-ENVIRONMENT = "PATH HOME COQPATH COQLIB ROCQPATH ROCQLIB OCAMLPATH OPAM_SWITCH_PREFIX LEAN_PATH ELAN_HOME ELAN_TOOLCHAIN"
+ENVIRONMENT = (
+    "PATH HOME COQPATH COQLIB ROCQPATH ROCQLIB OCAMLPATH OPAM_SWITCH_PREFIX LEAN_PATH ELAN_HOME ELAN_TOOLCHAIN"
+)
 
 
 class ProofCheckReward:
@@ -216,4 +218,4 @@ class ProofCheckReward:
 
 def _key(attempt: Attempt) -> bytes:
     parts = (attempt.header, attempt.statement, attempt.proof)
-    return hashlib.sha256("\0".join(parts).encode()).digest()
+    return hashlib.sha256("\0".join(parts).encode(errors="replace")).digest()

@@ -189,30 +189,34 @@ class Coq(Checker):
         return [" ".join(sentence.split()) for sentence in [*sentences, sentence]]
 
     def check(self, attempts: Sequence[Attempt]) -> list[Verdict]:
-        verdicts = self._try(attempts)
+        # No proof can name another one of the same file
+        mark = f"m{secrets.token_hex(6)}"
+        verdicts = self._try(attempts, mark)
         proved = [number for number, verdict in enumerate(verdicts) if verdict.error is None]
         if not proved:
             return verdicts
         header, kept = attempts[0].header, [attempts[number] for number in proved]
         lines = [header]
         for number, attempt in enumerate(kept):
-            lines += [f"Module S{number}.", attempt.statement, "Proof.", attempt.proof, f"Qed.\nEnd S{number}."]
-        result, compiled = self.run([*self.command, "-q", "Solution.v"], _files(lines), "Solution.vo", len(kept))
+            lines += [f"Module {mark}S{number}.", attempt.statement, "Proof.", attempt.proof]
+            lines.append(f"Qed.\nEnd {mark}S{number}.")
+        result, compiled = self.run(
+            [*self.command, "-q", "Solution.v"], _files(lines, "Solution.v"), "Solution.vo", len(kept)
+        )
         if result.returncode or compiled is None:
             verdicts[proved[0]] = self._alone(kept, result)
             return verdicts
 
         # The statements are read before anything of the proofs is. A proof might have switched off checks for all
-        # who load it, and may print, but not the mark.
-        mark = secrets.token_hex(8)
+        # who load it.
         lines = [header]
         for number, attempt in enumerate(kept):
             lines += [f"Module Type T{number}.", attempt.statement, f"Admitted.\nEnd T{number}."]
         lines.append("Require Solution.\nSet Guard Checking.\nSet Positivity Checking.\nSet Universe Checking.")
         for number, attempt in enumerate(kept):
-            lines.append(f"Module C{number} <: T{number} := Solution.S{number}.")
+            lines.append(f"Module C{number} <: T{number} := Solution.{mark}S{number}.")
             lines.append(f'Goal True. idtac "{mark}". Abort.')
-            lines.append(f"Print Assumptions Solution.S{number}.{attempt.name}.")
+            lines.append(f"Print Assumptions Solution.{mark}S{number}.{attempt.name}.")
         files = {**_files(lines, "Check.v"), "Solution.vo": compiled}
         result, _ = self.run([*self.command, "-q", "Check.v"], files, None, len(kept))
         assumptions = result.stdout.split(f"{mark}\n")[1:]
@@ -224,19 +228,20 @@ class Coq(Checker):
                 verdicts[number] = _verdict(f"not proved without assumptions: {said}")
         return verdicts
 
-    def _try(self, attempts: Sequence[Attempt]) -> list[Verdict]:
+    def _try(self, attempts: Sequence[Attempt], mark: str) -> list[Verdict]:
         """Which attempts have no error. It is not relied on: what has none is compiled."""
-        mark = f"m{secrets.token_hex(4)}"
         lines = [attempts[0].header, f"Set Silent.\nSet Default Timeout {math.ceil(self.timeout)}."]
         for number, attempt in enumerate(attempts):
             lines += [f"Module Type T{number}.", attempt.statement, f"Admitted.\nEnd T{number}.\nCheck {mark}."]
-            lines += [f"Module S{number}.", attempt.statement, "Proof.", attempt.proof, "Qed.\nAbort All."]
-            lines.append(f"End S{number}.\nCheck {mark}.")
+            lines += [f"Module {mark}S{number}.", attempt.statement, "Proof.", attempt.proof, "Qed.\nAbort All."]
+            lines.append(f"End {mark}S{number}.\nCheck {mark}.")
         # Where one types: `rocq repl` for `rocq compile`, and `coqtop` for `coqc`
         *before, program = self.command
         folder, _, name = program.rpartition("/")
-        interactive = [*before, "repl"] if name == "compile" else [*before, f"{folder}/{name.replace('coqc', 'coqtop')}"]
-        result, _ = self.run([*interactive, "-q"], _files(lines, ""), None, len(attempts))
+        interactive = (
+            [*before, "repl"] if name == "compile" else [*before, f"{folder}/{name.replace('coqc', 'coqtop')}"]
+        )
+        result, _ = self.run([*before, interactive, "-q"], _files(lines, ""), None, len(attempts))
         # An error is printed with its line. The marks are errors, and so tell whose the others are.
         parts = re.split(rf"> Check {mark}\.\n.*?current\s+environment\.", result.stderr, flags=re.DOTALL)[:-1]
         if len(parts) != 2 * len(attempts) or result.reason is not None or result.returncode:
@@ -256,8 +261,8 @@ class Coq(Checker):
         return first == "Axioms:" and bool(names) and all(name and name[1] in self.allowed for name in names)
 
 
-# Lean's words that begin commands, run programs or take the place of a proof. They are no identifiers, but for the
-# last lines, whose words are looked for to save time: the axioms tell of them.
+# Lean's words that begin commands, run programs or take the place of a proof; and those that search for theorems, and
+# would find the other proofs of the same file.
 _LEAN_WORDS = frozenset(
     """
     abbrev add_decl_doc alias attribute axiom builtin_dsimproc builtin_initialize builtin_simproc class constant
@@ -267,6 +272,7 @@ _LEAN_WORDS = frozenset(
     scoped section set_option simproc structure syntax theorem universe unsafe variable
     by_elab run_tac implemented_by unsafeCast unsafeIO
     sorry admit stop native_decide bv_decide sorryAx ofReduceBool trustCompiler
+    exact? apply? rw? rw_search hint
     """.split()
 )
 
@@ -411,8 +417,8 @@ def _in_blocks(text: str) -> str:
     return "\n".join(_FENCED.findall(text)) or text
 
 
-def _files(lines: list[str], name: str = "Solution.v") -> dict[str, bytes]:
-    return {name: "\n".join([*lines, ""]).encode()}
+def _files(lines: list[str], name: str) -> dict[str, bytes]:
+    return {name: "\n".join([*lines, ""]).encode(errors="replace")}
 
 
 def _shorten(text: str) -> str:
