@@ -29,8 +29,8 @@ class ProofCheckReward:
     r"""
     1.0 where a completion proves the theorem of its problem, by the checker of a proof assistant, else 0.0. The
     completion is the tactics, in fenced blocks with text between them or without fences and with comments, as in the
-    interleaved thoughts and tactics of Lean-STaR ([Lin et al., 2024](https://huggingface.co/papers/2407.10040)). It may
-    repeat the statement, and say `Proof.` and `Qed.`
+    interleaved thoughts and tactics of Lean-STaR ([Lin et al., 2024](https://huggingface.co/papers/2407.10040)). It
+    may repeat the statement, and say `Proof.` and `Qed.`
 
     The checker has to accept the whole file, and the theorem has to have the type of the statement and rest on no
     axioms but the allowed ones. Only tactics are let through, so that `Admitted`, `Axiom`, a notation or a second

@@ -237,10 +237,8 @@ class Coq(Checker):
             lines.append(f"End {mark}S{number}.\nCheck {mark}.")
         # Where one types: `rocq repl` for `rocq compile`, and `coqtop` for `coqc`
         *before, program = self.command
-        folder, _, name = program.rpartition("/")
-        interactive = (
-            [*before, "repl"] if name == "compile" else [*before, f"{folder}/{name.replace('coqc', 'coqtop')}"]
-        )
+        folder, slash, name = program.rpartition("/")
+        interactive = "repl" if name == "compile" else folder + slash + name.replace("coqc", "coqtop")
         result, _ = self.run([*before, interactive, "-q"], _files(lines, ""), None, len(attempts))
         # An error is printed with its line. The marks are errors, and so tell whose the others are.
         parts = re.split(rf"> Check {mark}\.\n.*?current\s+environment\.", result.stderr, flags=re.DOTALL)[:-1]
@@ -268,8 +266,8 @@ _LEAN_WORDS = frozenset(
     abbrev add_decl_doc alias attribute axiom builtin_dsimproc builtin_initialize builtin_simproc class constant
     declare_syntax_cat def deriving dsimproc elab elab_rules end example export extern import include inductive infix
     infixl infixr init_quot initialize instance irreducible_def lemma local macro macro_rules mutual namespace
-    noncomputable notation notation3 omit opaque open partial postfix prefix private protected run_cmd run_elab run_meta
-    scoped section set_option simproc structure syntax theorem universe unsafe variable
+    noncomputable notation notation3 omit opaque open partial postfix prefix private protected run_cmd run_elab
+    run_meta scoped section set_option simproc structure syntax theorem universe unsafe variable
     by_elab run_tac implemented_by unsafeCast unsafeIO
     sorry admit stop native_decide bv_decide sorryAx ofReduceBool trustCompiler
     exact? apply? rw? rw_search hint
