@@ -8,11 +8,20 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
+from typing import IO, Any, cast
 
 
+# What the system may or may not allow, and what is missing without it
+GUARDS = {
+    "namespaces": "what it leaves behind is looked for and ended one by one, and `folder_bytes` does not hold",
+    "files": "it can read what this user can read, and without namespaces write it too",
+    "system calls": "`max_processes=1` does not hold, and without namespaces it can end this user's processes",
+}
 LAUNCHER = Path(__file__).with_name("limited_process_launcher.py")
 CHUNK = 65536
 # Seconds that the launcher has to end what it started before it is ended itself.
@@ -32,6 +41,8 @@ class LimitedResult:
     reason: str | None
     """The limit for which it was ended: `"time"`, `"output"`, or `None`. A program that asks for more memory, larger
     files or more processes than it may have gets an error from its own call, which nothing outside of it sees."""
+    guards: frozenset[str] = field(default=frozenset(), compare=False)
+    """Which of `GUARDS` the system let it have."""
 
 
 def run_limited(
@@ -43,8 +54,10 @@ def run_limited(
     seconds: float,
     memory_bytes: int,
     file_bytes: int,
+    folder_bytes: int | None = None,
     max_processes: int | None = None,
     network: bool = False,
+    readable: Sequence[str | os.PathLike] | None = None,
     max_output_bytes: int = 1024**2,
 ) -> LimitedResult:
     """
@@ -56,7 +69,7 @@ def run_limited(
         input (`str`, *optional*, defaults to `""`):
             What it reads from its standard input.
         cwd (`str` or `os.PathLike`):
-            An existing folder, in which it runs. Under Linux with namespaces the only one that it can write to.
+            An existing folder, in which it runs. Under Linux the only one that it can write to.
         env (`Mapping[str, str]`, *optional*):
             All of its environment variables. None by default.
         seconds (`float`):
@@ -65,10 +78,17 @@ def run_limited(
             Address space of each of its processes.
         file_bytes (`int`):
             Size of each file that it writes.
+        folder_bytes (`int`, *optional*):
+            Size of all files together. The folder is then an empty one in memory, in place of what `cwd` holds, and
+            gone at the end. Under Linux with namespaces.
         max_processes (`int`, *optional*):
-            Processes and threads at a time, its own one included. Under Linux with namespaces; not for root.
+            With 1 it can start no other process, but threads as its memory allows. With more, the most processes and
+            threads at a time, under Linux with namespaces and for other users than root. Any number by default.
         network (`bool`, *optional*, defaults to `False`):
             Whether it can use the network.
+        readable (`Sequence[str | os.PathLike]`, *optional*):
+            The files and folders that it can read and execute, besides `cwd`, under Linux with Landlock. Whatever this
+            user can read by default.
         max_output_bytes (`int`, *optional*, defaults to 1 MiB):
             Bytes of each of its two outputs. At more it is ended.
 
@@ -86,8 +106,8 @@ def run_limited(
     >>> limits = {"seconds": 10, "memory_bytes": 2**29, "file_bytes": 2**20}
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     result = run_limited([sys.executable, "-I", "-c", "print(6 * 7)"], cwd=folder, **limits)
-    >>> result
-    LimitedResult(returncode=0, stdout='42\\n', stderr='', reason=None)
+    >>> result.returncode, result.stdout, result.stderr, result.reason
+    (0, '42\\n', '', None)
     ```
     """
     if sys.platform == "win32":
@@ -102,8 +122,10 @@ def run_limited(
         "seconds": seconds,
         "memory_bytes": memory_bytes,
         "file_bytes": file_bytes,
+        "folder_bytes": folder_bytes,
         "max_processes": max_processes,
         "network": network,
+        "readable": None if readable is None else [os.path.abspath(path) for path in readable],
         "status": status_write,
         "parent": os.getpid(),
     }
@@ -129,11 +151,25 @@ def run_limited(
         finally:
             _end(process)
         status = status_file.read()
-    report = json.loads(status) if status else {}
+    report: dict[str, Any] = {}
+    for line in status.splitlines():
+        report.update(json.loads(line))
     if "error" in report:
         raise OSError(f"Running {command[0]} with limits failed: {report['error']}")
+    guards = frozenset(report.get("guards", []))
+    if "guards" in report:
+        _warn(guards)
     stdout, stderr = (output.decode(errors="replace") for output in outputs)
-    return LimitedResult(report.get("returncode", -signal.SIGKILL), stdout, stderr, reason)
+    return LimitedResult(report.get("returncode", -signal.SIGKILL), stdout, stderr, reason, guards)
+
+
+@cache
+def _warn(guards: frozenset[str]) -> None:
+    """Once for the same guards."""
+    for name, without in GUARDS.items():
+        if name not in guards:
+            message = f"This system lacks the guard {name!r} for commands that are run with limits: {without}."
+            warnings.warn(message, RuntimeWarning, stacklevel=3)
 
 
 def _exchange(
@@ -164,7 +200,7 @@ def _exchange(
                         selector.unregister(process.stdin)
                         process.stdin.close()
                     continue
-                output = outputs[key.fileobj]
+                output = outputs[cast(IO[bytes], key.fileobj)]
                 chunk = os.read(key.fd, CHUNK)
                 output += chunk[: max_bytes - len(output)]
                 if not chunk:
