@@ -91,6 +91,7 @@ DEFAULTS = {
     "step_growth": 1.4,
     "max_completion_length": 200,
     "eval_group_column": "level",
+    "overwrite_output_dir": False,
 }
 
 
@@ -324,7 +325,8 @@ def main() -> None:
         train_dataset=train_dataset,
         eval_dataset=eval_dataset,
     )
-    trainer.train()
+    # A run that was interrupted goes on
+    trainer.train(resume_from_checkpoint=(Path(star_args.output_dir) / "star_state.json").exists())
     if args.results is not None:
         name = "star" if args.rationalization else "without_rationalization"
         merge_results(Path(args.results), name, star_args.seed, Path(star_args.output_dir))

@@ -259,6 +259,7 @@ HONEST = [
     "(intros A B [a b]; now split).",
     "intros A B [a b]. cut A. intros a'. split; assumption. exact a.",
     "firstorder.",
+    "intros A B [a b]. exact (Coq.Init.Logic.conj b a).",
     "tauto. Qed.",
     "Name what is given.\n```coq\nintros A B H.\n```\nTake it apart.\n```coq\ndestruct H. split; assumption.\n```",
     "<think>Admitted.</think>tauto.",

@@ -118,7 +118,7 @@ class Coq(Checker):
     axioms = ()
     memory_bytes = 2 * 1024**3
 
-    _token = re.compile(r'"[^"]*"|"|\(\*|\*\)|\.(?=\s|\Z)|[^"(*.]+|.', re.DOTALL)
+    _token = re.compile(r'"[^"]*"|"|\(\*|\*\)|\.(?=\s|\Z)|(?:[^"(*.]|\.(?!\s|\Z))+|.', re.DOTALL)
     _theorem = re.compile(r"(?:Theorem|Lemma|Fact|Remark|Corollary|Proposition|Property|Example)\s+([A-Za-z_][\w']*)")
     _no_definition = re.compile(r"(?:From|Require|Import|Export|Open|Close|Local Open|Local Close|Set|Unset)\b")
     # Bullets, braces and selectors of goals, and then a tactic. Commands begin with a capital letter or `#`.
