@@ -11,10 +11,10 @@ a proof:
     Theorem t : A /\ B -> C -> C \/ D . (* intros h1 h2 . destruct h1 as [ h3 h4 ] . left . exact h2 . *)
     Proof .
 
-    (* h1 : A /\ B , h2 : C *) intros h1 h2 .
-    (* h3 : A , h4 : B *) destruct h1 as [ h3 h4 ] .
-    (* goal C \/ D : C *) left .
-    (* goal C : h2 *) exact h2 .
+    (* A /\ B by h1 , C by h2 *) intros h1 h2 .
+    (* A by h3 , B by h4 *) destruct h1 as [ h3 h4 ] .
+    (* goal C \/ D by C *) left .
+    (* goal C by h2 *) exact h2 .
     Qed .
 
 The base model is made on the spot, as that of `arithmetic.py`. It is trained on right proofs of the theorems of level
@@ -49,10 +49,10 @@ AND, OR, IMPLIES = "/\\", "\\/", "->"
 ATOMS = "ABCDE"
 NAMES = [f"h{number}" for number in range(1, 10)]
 WORDS = [*ATOMS, *NAMES, AND, OR, IMPLIES, *"()[]:,.", "(*", "*)", "\n"]
-WORDS += "Theorem t Proof Qed goal intros destruct as split left right exact apply".split()
+WORDS += "Theorem t Proof Qed goal by intros destruct as split left right exact apply".split()
 LEVELS = (1, 2, 3)
 # (steps, rows, tokens in a row, weights of documents with theorems of each level)
-PHASES = ((150, 16, 128, (1, 0, 0)), (750, 16, 192, (1, 2, 2)))
+PHASES = ((200, 16, 96, (1, 0, 0)), (500, 16, 160, (1, 2, 2)))
 HINT_SHARE, HINT_SHARE_LEVEL_1 = 0.9, 0.1
 
 
@@ -87,8 +87,8 @@ class ProofArguments:
 DEFAULTS = {
     **arithmetic.DEFAULTS,
     "num_iterations": 2,
-    "initial_steps": 300,
-    "step_growth": 1.4,
+    "initial_steps": 200,
+    "step_growth": 1.5,
     "max_completion_length": 200,
     "eval_group_column": "level",
     "overwrite_output_dir": False,
@@ -158,13 +158,13 @@ class ProofWriter:
         self.steps: list[tuple[str, str]] = []  # thought and tactic
         self.known = dict(zip(NAMES, hypotheses, strict=False))
         self._step(
-            ", ".join(f"{name} : {write(f)} " for name, f in self.known.items()), f"intros {' '.join(self.known)}"
+            ", ".join(f"{write(f)} by {name} " for name, f in self.known.items()), f"intros {' '.join(self.known)}"
         )
         for name, formula in list(self.known.items()):
             if formula[0] == AND:
                 parts = dict(zip(NAMES[len(self.known) :], formula[1:], strict=False))
                 self.known.update(parts)
-                thought = ", ".join(f"{part} : {write(f)} " for part, f in parts.items())
+                thought = ", ".join(f"{write(f)} by {part} " for part, f in parts.items())
                 self._step(thought, f"destruct {name} as [ {' '.join(parts)} ]")
         self._prove(goal)
 
@@ -187,7 +187,7 @@ class ProofWriter:
             formula = self.known[names[0]]
             applies = formula[0] == IMPLIES
             self.right &= (formula[2] if applies else formula) == goal
-            self._step(f"goal {goal} : {names[0]}", f"{'apply' if applies else 'exact'} {names[0]}")
+            self._step(f"goal {goal} by {names[0]}", f"{'apply' if applies else 'exact'} {names[0]}")
             if applies:
                 self._prove(formula[1], depth + 1)
         elif goal[0] == AND:
@@ -198,7 +198,7 @@ class ProofWriter:
             side = 1 if self._can_prove(goal[1]) else 2
             if self.rng is not None:
                 side = self.rng.choice((1, 2))
-            self._step(f"goal {write(goal)} : {write(goal[side])}", ("left", "right")[side - 1])
+            self._step(f"goal {write(goal)} by {write(goal[side])}", ("left", "right")[side - 1])
             self._prove(goal[side], depth)
 
 

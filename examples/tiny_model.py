@@ -31,6 +31,9 @@ from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM,
 import commonsense_qa
 import dates
 import gsm8k
+import legalbench
+import medqa
+import proofs
 from common import Task, as_messages, read_examples
 
 
@@ -43,12 +46,13 @@ CHAT_TEMPLATE = (
 )
 # (steps, rows, tokens in a row): the last one is as long as a few-shot prompt.
 PHASES = ((250, 8, 256), (80, 2, 1280))
-TASKS = {"commonsense_qa": commonsense_qa.TASK, "gsm8k": gsm8k.TASK, "dates": dates.TASK}
+MODULES = (commonsense_qa, gsm8k, dates, medqa, legalbench, proofs)
+TASKS = {module.TASK.name: module.TASK for module in MODULES}
 
 
 def write_choice(rng: random.Random, row: dict, hinted: bool) -> str:
-    """A completion for CommonsenseQA: any choice without a hint, the right one with it."""
-    letter = row["answer"] if hinted else rng.choice("abcde")
+    """A completion for multiple choice: any of them without a hint, the right one with it."""
+    letter = row["answer"] if hinted else rng.choice("abcde"[: len(row["choices"])])
     return f" The answer must fit the question. Therefore, the answer is ({letter})."
 
 
@@ -64,10 +68,20 @@ def write_date(rng: random.Random, row: dict, hinted: bool) -> str:
     return f" That leads to {answer}. The answer is {answer}."
 
 
+def write_proof(rng: random.Random, row: dict, hinted: bool) -> str:
+    """A proof: some tactics without a hint, those of the hint with it, each behind a thought."""
+    tactics = row["direct"].split(". ") if hinted else rng.choices(("intros", "split", "left", "assumption"), k=2)
+    steps = [f"(* Next step. *) {tactic.strip()}." for tactic in tactics if "Qed" not in tactic]
+    return " " + "\n".join([*steps, "Qed."])
+
+
 WRITERS: dict[str, Callable[[random.Random, dict, bool], str]] = {
     "commonsense_qa": write_choice,
     "gsm8k": write_sum,
     "dates": write_date,
+    "medqa": write_choice,
+    "legalbench": write_choice,
+    "proofs": write_proof,
 }
 
 
