@@ -89,6 +89,7 @@ DEFAULTS = {
     "num_iterations": 2,
     "initial_steps": 200,
     "step_growth": 1.5,
+    "seed": 0,
     "max_completion_length": 200,
     "eval_group_column": "level",
     "overwrite_output_dir": False,

@@ -2,6 +2,7 @@
 """The Python blocks of the README and of the docs run."""
 
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,12 @@ from star_trl import STaRTrainer
 
 ROOT = Path(__file__).parent.parent
 DOCS = "trainer samplers write_a_sampler rewards add_a_dataset base_or_chat hints recipes report export"
-PAGES = ["README.md", *(f"docs/{name}.md" for name in DOCS.split())]
+needs_coq = pytest.mark.skipif(shutil.which("coqc") is None, reason="Rocq is not installed: apt-get install coq")
+PAGES = [
+    "README.md",
+    *(f"docs/{name}.md" for name in DOCS.split()),
+    pytest.param("docs/proofs.md", marks=needs_coq),
+]
 
 
 @pytest.mark.parametrize("page", PAGES)
