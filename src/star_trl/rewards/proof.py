@@ -54,8 +54,9 @@ class ProofCheckReward:
             Seconds for a proof.
         memory_bytes (`int`, *optional*):
             Address space of the checker. 2 GiB by default for Rocq, 32 GiB for Lean.
-        max_processes (`int`, *optional*, defaults to `64`):
-            Processes and threads of the checker.
+        max_processes (`int`, *optional*, defaults to `1`):
+            Processes of the checker at a time. 1 is enough for `coqc` and `lean`, but not for `lake`, which starts
+            another.
         batch_size (`int`, *optional*, defaults to `16`):
             Proofs that are checked in one file. Those that cannot be judged together are judged one by one.
         num_workers (`int`, *optional*):
@@ -89,7 +90,7 @@ class ProofCheckReward:
         allowed_axioms: Sequence[str] | None = None,
         timeout: float = 10.0,
         memory_bytes: int | None = None,
-        max_processes: int = 64,
+        max_processes: int = 1,
         batch_size: int = 16,
         num_workers: int | None = None,
         network: bool = False,
