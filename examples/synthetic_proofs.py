@@ -8,14 +8,16 @@ Formal proofs of small propositional theorems, with a thought before every tacti
 arXiv 2407.10040), checked by Rocq (`apt-get install coq`). A problem with its hint, the tactics without thoughts, and
 a proof:
 
-    Theorem t : A /\ B -> C -> C \/ D . (* intros h1 h2 . destruct h1 as [ h3 h4 ] . left . exact h2 . *)
+    Theorem t : A /\ B -> C -> C \/ D . (* intros h1 c . destruct h1 as [ a b ] . left . exact c . *)
     Proof .
 
-    (* A /\ B by h1 , C by h2 *) intros h1 h2 .
-    (* A by h3 , B by h4 *) destruct h1 as [ h3 h4 ] .
+    (* A /\ B by h1 , C by c *) intros h1 c .
+    (* A by a , B by b *) destruct h1 as [ a b ] .
     (* goal C \/ D by C *) left .
-    (* goal C by h2 *) exact h2 .
+    (* goal C by c *) exact c .
     Qed .
+
+A proof of `A` is named `a`, a rule that leads to `A` is named `fa`, and pairs are `h1`, `h2`, ...
 
 The base model is made on the spot, as that of `arithmetic.py`. It is trained on right proofs of the theorems of level
 1, and on made-up ones of the other levels: what is assumed, taken apart and left to prove is true in them, but which
@@ -30,6 +32,7 @@ python examples/synthetic_proofs.py --output_dir runs/proofs-without --rationali
 
 import json
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -47,12 +50,12 @@ from star_trl.rewards import ProofCheckReward
 Formula = str | tuple[str, "Formula", "Formula"]
 AND, OR, IMPLIES = "/\\", "\\/", "->"
 ATOMS = "ABCDE"
-NAMES = [f"h{number}" for number in range(1, 10)]
+NAMES = [*ATOMS.lower(), *(f"f{atom}" for atom in ATOMS.lower()), "h1", "h2", "h3"]
 WORDS = [*ATOMS, *NAMES, AND, OR, IMPLIES, *"()[]:,.", "(*", "*)", "\n"]
 WORDS += "Theorem t Proof Qed goal by intros destruct as split left right exact apply".split()
 LEVELS = (1, 2, 3)
 # (steps, rows, tokens in a row, weights of documents with theorems of each level)
-PHASES = ((200, 16, 96, (1, 0, 0)), (500, 16, 160, (1, 2, 2)))
+PHASES = ((100, 16, 64, (1, 0, 0)), (300, 16, 128, (1, 2, 2)))
 HINT_SHARE, HINT_SHARE_LEVEL_1 = 0.9, 0.1
 
 
@@ -64,9 +67,9 @@ class ProofArguments:
     Args:
         base_model (`str`, *optional*, defaults to `"runs/proofs-base"`):
             Where the base model is, or is put once it is made.
-        problems_per_level (`int`, *optional*, defaults to `600`):
+        problems_per_level (`int`, *optional*, defaults to `300`):
             Training theorems of each level; of level 1 there are 220.
-        eval_problems_per_level (`int`, *optional*, defaults to `100`):
+        eval_problems_per_level (`int`, *optional*, defaults to `60`):
             Held-out theorems of each level.
         rationalization (`bool`, *optional*, defaults to `True`):
             Whether failed theorems are tried again with a hint.
@@ -77,8 +80,8 @@ class ProofArguments:
     """
 
     base_model: str = field(default="runs/proofs-base", metadata={"help": "Where the base model is, or is put."})
-    problems_per_level: int = field(default=600, metadata={"help": "Training theorems of each level."})
-    eval_problems_per_level: int = field(default=100, metadata={"help": "Held-out theorems of each level."})
+    problems_per_level: int = field(default=300, metadata={"help": "Training theorems of each level."})
+    eval_problems_per_level: int = field(default=60, metadata={"help": "Held-out theorems of each level."})
     rationalization: bool = field(default=True, metadata={"help": "Try failed theorems again with a hint."})
     p_show_hint: float = field(default=0.1, metadata={"help": "Share of rationalized samples trained with the hint."})
     results: str | None = field(default=None, metadata={"help": "File that the accuracy is merged into."})
@@ -87,7 +90,7 @@ class ProofArguments:
 DEFAULTS = {
     **arithmetic.DEFAULTS,
     "num_iterations": 2,
-    "initial_steps": 200,
+    "initial_steps": 120,
     "step_growth": 1.5,
     "seed": 0,
     "max_completion_length": 200,
@@ -157,17 +160,29 @@ class ProofWriter:
         self.rng = rng
         self.right = True
         self.steps: list[tuple[str, str]] = []  # thought and tactic
-        self.known = dict(zip(NAMES, hypotheses, strict=False))
+        self.known: dict[str, Formula] = {}
+        self._assume(hypotheses)
         self._step(
             ", ".join(f"{write(f)} by {name} " for name, f in self.known.items()), f"intros {' '.join(self.known)}"
         )
         for name, formula in list(self.known.items()):
             if formula[0] == AND:
-                parts = dict(zip(NAMES[len(self.known) :], formula[1:], strict=False))
-                self.known.update(parts)
+                parts = self._assume(formula[1:])
                 thought = ", ".join(f"{write(f)} by {part} " for part, f in parts.items())
                 self._step(thought, f"destruct {name} as [ {' '.join(parts)} ]")
         self._prove(goal)
+
+    def _assume(self, formulas: Sequence[Formula]) -> dict[str, Formula]:
+        """Names some formulas, and knows them from now on."""
+        parts: dict[str, Formula] = {}
+        for formula in formulas:
+            if formula[0] == AND:
+                name = f"h{len([known for known in [*self.known, *parts] if known[0] == 'h']) + 1}"
+            else:
+                name = f"f{formula[2].lower()}" if formula[0] == IMPLIES else formula.lower()
+            parts[name] = formula
+        self.known.update(parts)
+        return parts
 
     def _step(self, thought: str, tactic: str) -> None:
         self.steps.append((thought.strip(), tactic))
@@ -183,7 +198,7 @@ class ProofWriter:
             names = [n for n, f in self.known.items() if f == goal]
             names = names or [n for n, f in self.known.items() if f[0] == IMPLIES and f[2] == goal]
             if self.rng is not None:
-                names = [n for n, f in self.known.items() if f[0] != IMPLIES or depth == 0]
+                names = [n for n, f in self.known.items() if f[0] != AND and (f[0] != IMPLIES or depth == 0)]
                 names = [self.rng.choice(names)]
             formula = self.known[names[0]]
             applies = formula[0] == IMPLIES
@@ -312,7 +327,7 @@ def main() -> None:
     parser.set_defaults(**DEFAULTS)
     args, star_args = parser.parse_args_into_dataclasses()
 
-    reward = ProofCheckReward()
+    reward = ProofCheckReward(batch_size=32)
     base_model = make_base_model(Path(args.base_model))
     train_dataset, eval_dataset = make_datasets(args, star_args.seed)
     samplers = [RationaleSampler()]
