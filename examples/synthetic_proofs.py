@@ -89,7 +89,7 @@ class ProofArguments:
 
 DEFAULTS = {
     **arithmetic.DEFAULTS,
-    "num_iterations": 2,
+    "num_iterations": 3,
     "initial_steps": 120,
     "step_growth": 1.5,
     "seed": 0,
