@@ -224,6 +224,7 @@ def test_no_cheat_is_a_proof(reward):
 
 
 @needs_coq
+@pytest.mark.slow
 def test_the_second_check_stands_alone(reward, monkeypatch):
     """Without what lets nothing but tactics through, and compiled whatever its errors were, no cheat is a proof."""
     monkeypatch.setattr(reward._checker, "_try", lambda attempts, mark: [Verdict() for _ in attempts])
