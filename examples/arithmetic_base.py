@@ -25,7 +25,7 @@ python examples/arithmetic_base.py --output_dir runs/arithmetic-base
 import argparse
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -48,7 +48,7 @@ HINT_SHARE_ONE_DIGIT = 0.1
 LEARNING_RATE = 4e-3
 
 
-def build_tokenizer(words: list[str] = WORDS) -> PreTrainedTokenizerFast:
+def build_tokenizer(words: Sequence[str] = WORDS) -> PreTrainedTokenizerFast:
     """One token per digit, word and line break. Decoding gives the text back to the letter."""
     vocab = {word: index for index, word in enumerate([PAD, EOS, *words])}
     tokenizer = Tokenizer(models.WordLevel(vocab, unk_token=None))

@@ -65,8 +65,8 @@ class Task:
         load (`Callable[[str, str | None], list[dict]]`):
             From `"train"` or `"eval"` and a folder (`None`: the hub) to rows with `prompt` and `hinted_prompt` as
             text (`"Q: ...\\nA:"`), `answer`, `direct` (the right completion without a rationale) and any others.
-        direct_pattern (`str`):
-            What of a few-shot example's completion is the direct answer: a regular expression.
+        direct_pattern (`str` or `Callable[[str], str]`):
+            What of a few-shot example's completion is the direct answer: a regular expression, or a function.
         instruction (`str`), direct_instruction (`str`):
             What a chat model is told behind the question, with and without a rationale.
         reward_funcs (`list[Callable]`):
@@ -83,7 +83,7 @@ class Task:
 
     name: str
     load: Callable[[str, str | None], list[dict[str, Any]]]
-    direct_pattern: str
+    direct_pattern: str | Callable[[str], str]
     instruction: str
     direct_instruction: str
     reward_funcs: list[Callable]
@@ -111,7 +111,7 @@ DEFAULTS = {
 }
 
 
-def read_examples(folder: Path, direct_pattern: str) -> list[dict[str, str]]:
+def read_examples(folder: Path, direct_pattern: str | Callable[[str], str]) -> list[dict[str, str]]:
     """
     Few-shot examples of [`~star_trl.few_shot.read_prompts`].
 
@@ -119,7 +119,10 @@ def read_examples(folder: Path, direct_pattern: str) -> list[dict[str, str]]:
         `list[dict]`: With `prompt`, `hinted_prompt`, `completion`, and `direct`, the completion without the rationale.
     """
     examples = read_prompts(folder)
-    return [{**example, "direct": f" {re.findall(direct_pattern, example['completion'])[-1]}"} for example in examples]
+    if isinstance(direct_pattern, str):
+        last = re.compile(direct_pattern)
+        return [{**example, "direct": f" {last.findall(example['completion'])[-1]}"} for example in examples]
+    return [{**example, "direct": direct_pattern(example["completion"])} for example in examples]
 
 
 def first_line(row: dict[str, Any]) -> str:

@@ -76,7 +76,7 @@ def make_problem(question: str, choices: list[str], answer_key: str) -> dict:
     answer = answer_key.lower()
 
     def prompt(hint: str) -> str:
-        labeled = zip("abcde", choices, strict=True)
+        labeled = zip("abcde", choices, strict=False)
         lines = [f"({label}) {text}{hint if label == answer else ''}" for label, text in labeled]
         return "\n".join([f"Q: {' '.join(question.split())}", "Answer Choices:", *lines, "A:"])
 

@@ -33,6 +33,9 @@ from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM,
 import commonsense_qa
 import dates
 import gsm8k
+import legalbench
+import medqa
+import proofs
 import text_to_sql
 import tools
 from common import Task, as_messages, read_examples
@@ -50,18 +53,13 @@ PHASES = ((250, 8, 256), (80, 2, 1280))
 # To copy a whole query takes longer to learn, and needs more examples: most of the short rows are without the tables.
 SQL_PHASES = ((400, 8, 256), (80, 2, 1280))
 SHARE_WITHOUT_TABLES = 0.8
-TASKS = {
-    "commonsense_qa": commonsense_qa.TASK,
-    "gsm8k": gsm8k.TASK,
-    "dates": dates.TASK,
-    "text_to_sql": text_to_sql.TASK,
-    "tools": tools.TASK,
-}
+MODULES = (commonsense_qa, gsm8k, dates, text_to_sql, tools, medqa, legalbench, proofs)
+TASKS = {module.TASK.name: module.TASK for module in MODULES}
 
 
 def write_choice(rng: random.Random, row: dict, hinted: bool) -> str:
-    """A completion for CommonsenseQA: any choice without a hint, the right one with it."""
-    letter = row["answer"] if hinted else rng.choice("abcde")
+    """A completion for multiple choice: any of them without a hint, the right one with it."""
+    letter = row["answer"] if hinted else rng.choice("abcde"[: len(row["choices"])])
     return f" The answer must fit the question. Therefore, the answer is ({letter})."
 
 
@@ -90,12 +88,22 @@ def write_program(rng: random.Random, row: dict, hinted: bool) -> str:
     return f" That is a sum.\n```python\nprint({answer}+0)\n```\n```output\n{answer}\n```\n#### {answer}"
 
 
+def write_proof(rng: random.Random, row: dict, hinted: bool) -> str:
+    """A proof: some tactics without a hint, those of the hint with it, each behind a thought."""
+    tactics = row["direct"].split(". ") if hinted else rng.choices(("intros", "split", "left", "assumption"), k=2)
+    steps = [f"(* Next step. *) {tactic.strip()}." for tactic in tactics if "Qed" not in tactic]
+    return " " + "\n".join([*steps, "Qed."])
+
+
 WRITERS: dict[str, Callable[[random.Random, dict, bool], str]] = {
     "commonsense_qa": write_choice,
     "gsm8k": write_sum,
     "dates": write_date,
     "text_to_sql": write_query,
     "tools": write_program,
+    "medqa": write_choice,
+    "legalbench": write_choice,
+    "proofs": write_proof,
 }
 
 

@@ -8,12 +8,14 @@ from .math_verify import math_verify_reward
 from .multiple_choice import multiple_choice_reward, strict_multiple_choice_reward
 from .numeric import extract_number, numeric_reward, strict_numeric_reward
 from .process_reward_model import ProcessRewardModel
+from .proof import ProofCheckReward
 from .reward_model import RewardModel
 from .sql import extract_sql, run_sql, sql_execution_reward
 
 
 __all__ = [
     "ProcessRewardModel",
+    "ProofCheckReward",
     "RewardModel",
     "exact_match_reward",
     "extract_number",
