@@ -62,7 +62,8 @@ def server():
 
 SETUP = [
     "CREATE TABLE state (name TEXT, area NUMERIC, density FLOAT, founded DATE, big BOOL, flag BYTEA)",
-    "INSERT INTO state VALUES ('ohio', 41, 2.5, '1803-03-01', true, '\\x00ff'), ('utah', 82.5, 'NaN', NULL, false)",
+    "INSERT INTO state VALUES ('ohio', 41, 2.5, '1803-03-01', true, '\\x00ff')",
+    "INSERT INTO state VALUES ('utah', 82.5, 'NaN', NULL, false, NULL)",
     "CREATE SEQUENCE counter",
     # What docs/text_to_sql.md tells the user to do.
     "CREATE ROLE reader LOGIN",
