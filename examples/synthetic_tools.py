@@ -23,7 +23,7 @@ see." where a problem was not solved, and takes it out again before training.
 ```bash
 python examples/synthetic_tools.py --output_dir runs/tools
 python examples/synthetic_tools.py --output_dir runs/tools-all --settings star without_hint_infer without_tool \
-    --results docs/results/synthetic_tools.json
+    --seeds 0 1 --results docs/results/synthetic_tools.json
 # A process for each call, in place of the calculator
 python examples/synthetic_tools.py --output_dir runs/tools-python --tool python --problems 200
 ```

@@ -78,8 +78,7 @@ TASK = Task(
     'want to know, and its output follows. End with a line "#### <number>".',
     direct_instruction=gsm8k.TASK.direct_instruction,
     reward_funcs=gsm8k.TASK.reward_funcs,
-    # A program may have blank lines.
-    defaults={"max_completion_length": 400, "max_inner_steps": 7912, "stop_strings": ["\n\nQ:"]},
+    defaults={"max_completion_length": 400, "max_inner_steps": 7912},
     equip=equip,
     report=report_calls,
 )

@@ -106,6 +106,6 @@ def test_a_run_in_which_the_model_is_led_to_write_python(make_trainer, tokenizer
             [token for token, mask in zip(sample.completion_ids, sample.loss_mask, strict=True) if mask],
             skip_special_tokens=True,
         )
-        assert re.fullmatch(r" ```python\nprnt\(\d\+\d\)\n```\n```python\nprint\(\d\+\d\)\n```\n\d", trained)
+        assert re.fullmatch(r" ```python\nprnt\(\d\+\d\)\n``````python\nprint\(\d\+\d\)\n```\n\d", trained)
         assert "Traceback" in sample.completion and "Python helps" not in sample.completion
         assert sample.completion.endswith(f"```output\n{problem['answer']}\n```\n\n{problem['answer']}")
