@@ -368,6 +368,13 @@ def test_hint_and_tool_wrap_each_other_in_either_order(make_trainer, outside):
     assert len(samples) == 8 and {sample.completion for sample in samples} == {" [7+1]8;\n8"}
 
 
+def test_with_a_hint_it_is_off_policy_and_with_a_tool_not():
+    plain = ToolSampler(RationaleSampler(), ADDER)
+    assert plain.on_policy and not HintInferSampler(plain, HINT).on_policy
+    assert not ToolSampler(HintInferSampler(plain, HINT), ADDER).on_policy
+    assert not ToolSampler(RationalizationSampler(), ADDER).on_policy
+
+
 def test_an_empty_hint_is_refused():
     with pytest.raises(ValueError, match="`hint` is empty"):
         HintInferSampler(RationaleSampler(), "")

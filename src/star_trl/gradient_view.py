@@ -62,7 +62,7 @@ class GradientView:
             `/importance_weight/<sampler>`, `/share/<sampler>`, `/share_of_samples/<sampler>` and `/kl`.
         """
         values = {**self.proposals(), **self.shares(selected, weights)}
-        plain = next((sampler for sampler in self.trainer.samplers if sampler.prompt_column == "prompt"), None)
+        plain = next((sampler for sampler in self.trainer.samplers if sampler.on_policy), None)
         if plain is not None:
             values.update(self.kl(plain.name))
         return {f"policy_gradient/{name}": value for name, value in values.items()}
@@ -76,7 +76,7 @@ class GradientView:
         for sampler in self.trainer.samplers:
             drawn, name = self.samples[sampler.name], sampler.name
             kept = self._some([sample for sample in drawn if sample.kept and sample.logprob is not None])
-            if sampler.prompt_column == "prompt":
+            if sampler.on_policy:
                 if drawn:
                     values[f"objective/{name}"] = mean(sample.kept for sample in drawn)
             elif kept:

@@ -158,6 +158,11 @@ class Sampler:
     top_p: float | None = None
     top_k: int | None = None
 
+    @property
+    def on_policy(self) -> bool:
+        """Whether it draws from the model behind the prompt that is trained on, which a hint anywhere is not."""
+        return self.prompt_column == "prompt"
+
     def setting(self, name: str, args: STaRConfig) -> Any:
         """Value of `temperature`, `top_p` or `top_k`: its own, or that of the configuration where it has none."""
         own = getattr(self, name)
@@ -202,6 +207,10 @@ class WrappedSampler(Sampler):
         self.temperature = sampler.temperature
         self.top_p = sampler.top_p
         self.top_k = sampler.top_k
+
+    @property
+    def on_policy(self) -> bool:
+        return self.sampler.on_policy
 
     def select(self, state: LoopState) -> list[int]:
         return self.sampler.select(state)

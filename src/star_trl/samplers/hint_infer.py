@@ -62,6 +62,10 @@ class HintInferSampler(WrappedSampler):
         self.after = re.compile(after)
         self.keep_hint = keep_hint
 
+    @property
+    def on_policy(self) -> bool:
+        return False
+
     def select(self, state: LoopState) -> list[int]:
         return [problem for problem in self.sampler.select(state) if problem not in state.solved]
 
