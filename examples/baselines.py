@@ -16,6 +16,7 @@ from trl import ModelConfig, SFTTrainer, TrlParser, get_peft_config, get_quantiz
 
 from common import DEFAULTS, Task, TaskArguments, load_data
 from star_trl import CalculatorSampler, RationaleSampler, RationalizationSampler, STaRConfig, STaRTrainer
+from star_trl.selection import NothingSurvives
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,11 @@ def do_run(
     )
     if run.train == "star":
         # A run that was interrupted has a state, unless that was in the first evaluation
-        metrics = trainer.train(resume_from_checkpoint=(output_dir / "star_state.json").exists()).metrics
+        try:
+            metrics = trainer.train(resume_from_checkpoint=(output_dir / "star_state.json").exists()).metrics
+        except NothingSurvives as error:  # the model stays as it is, and the other runs may fare better
+            print(f"{name}: {error}")
+            metrics = {**trainer.evaluate(), "train_data_used": 0.0}
     else:
         metrics = trainer.evaluate()
         metrics["train_data_used"] = 1.0 if run.train == "answers" else None

@@ -165,6 +165,21 @@ def test_every_run(command, folder, follow_the_hint):
     assert {path.parent.name for path in runs.glob("*/result.json")} == set(baselines.RUNS)
 
 
+def test_the_other_runs_go_on_where_nothing_survives(command, folder, monkeypatch, capsys):
+    def write_hint(prompt):
+        hinted = "(SELECT" in prompt.split("Q: ")[-1]
+        return write_query(prompt) if hinted else " I look.\nSQL: SELECT capital FROM state"
+
+    monkeypatch.setattr(
+        "star_trl.star_trainer.make_engine", lambda args, tokenizer, _: ScriptedEngine(tokenizer, write_hint)
+    )
+    names = ("star_without_rationalization", "star")
+    runs = command(folder, "--runs", *names)
+    without, used = (json.loads((runs / name / "result.json").read_text())["train_data_used"] for name in names)
+    assert without == 0.0 < used
+    assert "star_without_rationalization: No sample of iteration 1 survives" in capsys.readouterr().out
+
+
 # The synthetic version
 
 

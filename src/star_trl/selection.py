@@ -8,6 +8,10 @@ from .generator import seed_of
 from .ledger import Sample
 
 
+class NothingSurvives(RuntimeError):
+    """No sample of the first iteration is kept, so that there is nothing to train on."""
+
+
 def select_samples(
     samples: Sequence[Sample],
     max_samples_per_problem: int | None = None,

@@ -41,7 +41,7 @@ from .rewards.scoring import RewardFunc, Scorer
 from .sample_tables import log_samples
 from .samplers import LoopState, Sampler
 from .sampling_trainer import SamplingTrainer
-from .selection import select_samples
+from .selection import NothingSurvives, select_samples
 from .star_config import STaRConfig, as_dict
 from .termination import Termination
 from .trackers import outlive_trackers
@@ -240,7 +240,7 @@ class STaRTrainer(SamplingTrainer):
 
         Raises:
             `FileExistsError`: If `output_dir` holds a run already and neither resuming nor overwriting is asked for.
-            `RuntimeError`: If no sample of the first iteration survives, so that there is nothing to train on.
+            [`~star_trl.selection.NothingSurvives`]: If no sample of the first iteration is kept.
             `SystemExit`: With the code 75, after SIGTERM, once what is finished is saved.
         """
         self.outer_run = run = OuterRun(self)
@@ -317,7 +317,7 @@ class STaRTrainer(SamplingTrainer):
             the run ends with the model of the iteration before.
 
         Raises:
-            `RuntimeError`: If nothing survives in the first iteration.
+            [`~star_trl.selection.NothingSurvives`]: If no sample of the first iteration is kept.
         """
         samples = self._pool(iteration)
         if self.args.sample_weighting == "advantage":
@@ -338,7 +338,7 @@ class STaRTrainer(SamplingTrainer):
             example = f" The first one ends with {samples[0].completion[-200:]!r}." if samples else ""
             message = f"No sample of iteration {iteration} survives the filter: {found}.{example}"
             if iteration == 1:
-                raise RuntimeError(
+                raise NothingSurvives(
                     f"{message} There is nothing to train on. Look at the samples with "
                     f"`load_ledger({self.args.output_dir!r})`: does the prompt ask for the form that the reward "
                     "functions expect, do the few-shot examples show it, and is `max_completion_length` long enough?"
