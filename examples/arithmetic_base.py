@@ -24,13 +24,14 @@ python examples/arithmetic_base.py --output_dir runs/arithmetic-base
 
 import argparse
 import random
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
-from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM, get_cosine_schedule_with_warmup
+from transformers import PreTrainedTokenizerFast, Qwen3ForCausalLM
+
+from from_scratch import train_from_scratch
 
 
 PAD, EOS = "<pad>", "<eos>"
@@ -45,7 +46,6 @@ PHASES = (
 )
 HINT_SHARE = 0.9
 HINT_SHARE_ONE_DIGIT = 0.1
-LEARNING_RATE = 4e-3
 
 
 def build_tokenizer(words: Sequence[str] = WORDS) -> PreTrainedTokenizerFast:
@@ -156,44 +156,7 @@ def train_base_model(
 ) -> Qwen3ForCausalLM:
     """Trains a base model from scratch; the same seed gives the same model."""
     torch.manual_seed(seed)
-    rng = random.Random(seed)
-    # Normalized queries and keys (Qwen 3) and a wide initialization let so small a model learn in few steps.
-    model = Qwen3ForCausalLM(
-        Qwen3Config(
-            vocab_size=len(tokenizer),
-            hidden_size=128,
-            intermediate_size=256,
-            num_hidden_layers=3,
-            num_attention_heads=4,
-            num_key_value_heads=4,
-            head_dim=32,
-            max_position_embeddings=1024,
-            tie_word_embeddings=True,
-            initializer_range=0.12,
-            bos_token_id=None,
-            eos_token_id=tokenizer.eos_token_id,
-            pad_token_id=tokenizer.pad_token_id,
-        )
-    )
-    steps = sum(phase[0] for phase in phases)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, betas=(0.9, 0.99), weight_decay=0.0)
-    schedule = get_cosine_schedule_with_warmup(optimizer, num_warmup_steps=30, num_training_steps=steps)
-    start = time.time()
-    model.train()
-    for phase_steps, *shape in phases:
-        for _ in range(phase_steps):
-            input_ids, labels = make_batch(rng, tokenizer, *shape)
-            loss = model(input_ids=input_ids, labels=labels).loss
-            optimizer.zero_grad()
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimizer.step()
-            schedule.step()
-        print(
-            f"base model: {phase_steps} steps on {shape[0]} x {shape[1]} tokens, loss {loss.item():.3f}, "
-            f"{time.time() - start:.0f} s"
-        )
-    return model.eval()
+    return train_from_scratch(tokenizer, random.Random(seed), phases, make_batch)
 
 
 def make_base_model(path: Path, seed: int = 0, phases: tuple[tuple, ...] = PHASES) -> Path:

@@ -30,7 +30,6 @@ python examples/synthetic_proofs.py --output_dir runs/proofs-without --rationali
 ```
 """
 
-import json
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -42,6 +41,7 @@ from transformers import HfArgumentParser, PreTrainedTokenizerFast
 
 import arithmetic
 from arithmetic_base import build_tokenizer, train_base_model
+from from_scratch import merge_results, read_metrics
 from star_trl import RationaleSampler, RationalizationSampler, STaRConfig, STaRTrainer
 from star_trl.rewards import ProofCheckReward
 
@@ -311,15 +311,10 @@ def make_base_model(path: Path, phases: tuple[tuple, ...] = PHASES) -> Path:
     return path
 
 
-def merge_results(path: Path, name: str, seed: int, output_dir: Path) -> None:
-    """Puts the metrics of all iterations of a run into a file with those of others."""
+def wanted(metrics: dict) -> dict:
+    """What the results hold of an iteration's metrics."""
     prefixes = ("iteration", "eval_accuracy", "rationale/", "rationalization/", "train_data_used", "seconds", "proof/")
-    metrics = [json.loads(file.read_text()) for file in sorted(output_dir.glob("iteration-*/metrics.json"))]
-    rows = [{key: value for key, value in row.items() if key.startswith(prefixes)} for row in metrics]
-    results = json.loads(path.read_text()) if path.exists() else {}
-    results[name] = {**results.get(name, {}), f"seed {seed}": rows}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(results, indent=1) + "\n")
+    return {key: value for key, value in metrics.items() if key.startswith(prefixes)}
 
 
 def main() -> None:
@@ -345,7 +340,8 @@ def main() -> None:
     trainer.train(resume_from_checkpoint=(Path(star_args.output_dir) / "star_state.json").exists())
     if args.results is not None:
         name = "star" if args.rationalization else "without_rationalization"
-        merge_results(Path(args.results), name, star_args.seed, Path(star_args.output_dir))
+        rows = [wanted(metrics) for metrics in read_metrics(Path(star_args.output_dir))]
+        merge_results(Path(args.results), name, star_args.seed, rows)
 
     print("Proofs of the final model, for held-out theorems:\n")
     shown = [list(eval_dataset["level"]).index(level) for level in LEVELS]

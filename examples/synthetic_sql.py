@@ -27,7 +27,6 @@ both after the last iteration.
 """
 
 import argparse
-import json
 import random
 import sqlite3
 import tempfile
@@ -40,6 +39,7 @@ from transformers import PreTrainedTokenizerFast
 
 from arithmetic import DEFAULTS
 from arithmetic_base import build_tokenizer, train_base_model
+from from_scratch import merge_results, read_metrics
 from star_trl import RationaleSampler, RationalizationSampler, STaRConfig, STaRTrainer, load_ledger
 from star_trl.rewards import run_sql, sql_execution_reward
 from text_to_sql import exact_query_reward
@@ -223,7 +223,7 @@ def run(
         eval_dataset=held_out["eval"],
     )
     trainer.train()
-    rows = [json.loads(path.read_text()) for path in sorted((folder / "out").glob("iteration-*/metrics.json"))]
+    rows = read_metrics(folder / "out")
     right: dict[int, list[float]] = {}  # of the kept samples, by iteration: whether the query is the right one
     for sample in load_ledger(str(folder / "out")):
         if sample["kept"]:
@@ -254,9 +254,7 @@ def main() -> None:
         for seed in args.seeds:
             with tempfile.TemporaryDirectory() as folder:
                 rows = run(name, seed, base_model, Path(folder))
-            results = json.loads(args.results.read_text()) if args.results.exists() else {}
-            results[name] = {**results.get(name, {}), f"seed {seed}": rows}
-            args.results.write_text(json.dumps(results, indent=1) + "\n")
+            merge_results(args.results, name, seed, rows)
             print(f"{name}, seed {seed}: {[round(row['eval_accuracy'], 3) for row in rows]}", flush=True)
 
 

@@ -30,17 +30,16 @@ python examples/synthetic_tools.py --output_dir runs/tools-python --tool python 
 """
 
 import argparse
-import json
 import random
 import re
-import time
 from pathlib import Path
 
 import torch
 from datasets import Dataset
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
-from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM, get_cosine_schedule_with_warmup
+from transformers import PreTrainedTokenizerFast
 
+from from_scratch import merge_results, read_metrics, train_from_scratch
 from star_trl import HintInferSampler, RationaleSampler, STaRConfig, STaRTrainer, Tool, ToolSampler, python_tool
 from star_trl.calculator import CALCULATOR, calculate
 from star_trl.rewards import exact_match_reward
@@ -134,6 +133,18 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token=PAD, eos_token=EOS)
 
 
+def make_batch(
+    rng: random.Random, tokenizer: PreTrainedTokenizerFast, rows: int, documents: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Rows of some documents one behind the other, padded: token ids, and labels."""
+    batch = [make_row(rng, tokenizer, documents) for _ in range(rows)]
+    input_ids, labels = (
+        torch.nn.utils.rnn.pad_sequence(list(map(torch.tensor, part)), batch_first=True, padding_value=padding)
+        for part, padding in zip(zip(*batch, strict=True), (tokenizer.pad_token_id, -100), strict=True)
+    )
+    return input_ids, labels
+
+
 def make_row(rng: random.Random, tokenizer: PreTrainedTokenizerFast, documents: int) -> tuple[list[int], list[int]]:
     """Token ids of some documents one behind the other, and labels."""
     input_ids: list[int] = []
@@ -153,42 +164,7 @@ def make_base_model(path: Path) -> str:
         return str(path)
     torch.manual_seed(0)
     rng, tokenizer = random.Random("base model"), build_tokenizer()
-    model = Qwen3ForCausalLM(
-        Qwen3Config(
-            vocab_size=len(tokenizer),
-            hidden_size=64,
-            intermediate_size=128,
-            num_hidden_layers=3,
-            num_attention_heads=2,
-            num_key_value_heads=2,
-            head_dim=32,
-            max_position_embeddings=1024,
-            tie_word_embeddings=True,
-            initializer_range=0.1,
-            bos_token_id=None,
-            eos_token_id=tokenizer.eos_token_id,
-            pad_token_id=tokenizer.pad_token_id,
-        )
-    )
-    steps = sum(phase[0] for phase in PHASES)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=4e-3, betas=(0.9, 0.99), weight_decay=0.0)
-    schedule = get_cosine_schedule_with_warmup(optimizer, num_warmup_steps=30, num_training_steps=steps)
-    start = time.time()
-    model.train()
-    for phase_steps, rows, documents in PHASES:
-        for _ in range(phase_steps):
-            batch = [make_row(rng, tokenizer, documents) for _ in range(rows)]
-            input_ids, labels = (
-                torch.nn.utils.rnn.pad_sequence(list(map(torch.tensor, part)), batch_first=True, padding_value=padding)
-                for part, padding in zip(zip(*batch, strict=True), (tokenizer.pad_token_id, -100), strict=True)
-            )
-            loss = model(input_ids=input_ids, labels=labels).loss
-            optimizer.zero_grad()
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimizer.step()
-            schedule.step()
-        print(f"base model: {phase_steps} steps, loss {loss.item():.3f}, {time.time() - start:.0f} s", flush=True)
+    model = train_from_scratch(tokenizer, rng, PHASES, make_batch, num_heads=2, initializer_range=0.1)
     tokenizer.save_pretrained(path)
     model.save_pretrained(path)
     return str(path)
@@ -223,8 +199,9 @@ def run(setting: str, seed: int, args: argparse.Namespace, base_model: str) -> l
     )
     trainer.train()
     wanted = ("iteration", "seconds", "eval_accuracy", "train_data_used", "rationale/", "hint_infer/")
-    history = [json.loads(path.read_text()) for path in sorted(output_dir.glob("iteration-*/metrics.json"))]
-    return [{name: value for name, value in row.items() if name.startswith(wanted)} for row in history]
+    return [
+        {name: value for name, value in row.items() if name.startswith(wanted)} for row in read_metrics(output_dir)
+    ]
 
 
 def main() -> None:
@@ -244,10 +221,7 @@ def main() -> None:
             accuracy = ", ".join(f"{row['eval_accuracy']:.1%}" for row in history)
             print(f"{setting} ({SETTINGS[setting]}), seed {seed}: {accuracy}", flush=True)
             if args.results is not None:
-                results = json.loads(args.results.read_text()) if args.results.exists() else {}
-                results[setting] = {**results.get(setting, {}), f"seed {seed}": history}
-                args.results.parent.mkdir(parents=True, exist_ok=True)
-                args.results.write_text(json.dumps(results, indent=1) + "\n")
+                merge_results(args.results, setting, seed, history)
 
 
 if __name__ == "__main__":

@@ -22,13 +22,12 @@ problems and rationalization another 53.6%; of the 7,467 of GSM8K it is 0.5% and
 import argparse
 import random
 import re
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM, get_cosine_schedule_with_warmup
+from transformers import PreTrainedTokenizerFast, Qwen3ForCausalLM
 
 import commonsense_qa
 import dates
@@ -39,6 +38,7 @@ import proofs
 import text_to_sql
 import tools
 from common import Task, as_messages, read_examples
+from from_scratch import train_from_scratch
 
 
 PAD, EOS, BEGIN = "<|endoftext|>", "<|im_end|>", "<|im_start|>"
@@ -173,43 +173,15 @@ def make_model(
     tokenizer = build_tokenizer(texts + [example["hinted_prompt"] + example["completion"] for example in examples])
     # Short problems, so that a row holds many completions
     problems = sorted(problems, key=lambda problem: len(problem["prompt"]))[: len(problems) // 4]
-    model = Qwen3ForCausalLM(
-        Qwen3Config(
-            vocab_size=len(tokenizer),
-            hidden_size=96,
-            intermediate_size=192,
-            num_hidden_layers=3,
-            num_attention_heads=3,
-            num_key_value_heads=3,
-            head_dim=32,
-            max_position_embeddings=4096,
-            tie_word_embeddings=True,
-            initializer_range=0.1,
-            bos_token_id=None,
-            eos_token_id=tokenizer.eos_token_id,
-            pad_token_id=tokenizer.pad_token_id,
-        )
+
+    def make_batch(rng, tokenizer, rows, length):
+        batch = [make_row(rng, tokenizer, task, problems, chat, length) for _ in range(rows)]
+        return tuple(torch.tensor(part) for part in zip(*batch, strict=True))
+
+    model = train_from_scratch(
+        tokenizer, rng, phases, make_batch, num_heads=3, max_length=4096, initializer_range=0.1, num_warmup_steps=20
     )
-    optimizer = torch.optim.AdamW(model.parameters(), lr=4e-3, betas=(0.9, 0.99), weight_decay=0.0)
-    schedule = get_cosine_schedule_with_warmup(
-        optimizer, num_warmup_steps=20, num_training_steps=sum(steps for steps, *_ in phases)
-    )
-    start = time.time()
-    model.train()
-    for steps, rows, length in phases:
-        for _ in range(steps):
-            batch = [make_row(rng, tokenizer, task, problems, chat, length) for _ in range(rows)]
-            input_ids, labels = (torch.tensor(part) for part in zip(*batch, strict=True))
-            loss = model(input_ids=input_ids, labels=labels).loss
-            optimizer.zero_grad()
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimizer.step()
-            schedule.step()
-        print(
-            f"tiny model: {steps} steps, {rows} x {length} tokens, loss {loss.item():.3f}, {time.time() - start:.0f} s"
-        )
-    return model.eval(), tokenizer
+    return model, tokenizer
 
 
 def main() -> None:
