@@ -56,11 +56,12 @@ def test_hostile_programs(run, hostile, tmp_path, monkeypatch):
     monkeypatch.setenv("STAR_TRL_SECRET", "secret")
     bait = tmp_path / "answers.txt"
     bait.write_text("42 is the answer")
+    before = processes_below()  # such as the workers of rewards, from other tests
     said = run("\n" + hostile.program.replace("BAIT", str(bait)))
     assert re.search(hostile.said, said), said
     assert "secret" not in said and "is the answer" not in said
     assert bait.read_text() == "42 is the answer" and os.listdir(tmp_path) == ["answers.txt"]
-    assert processes_below() == []
+    assert processes_below() == before
 
 
 def processes_below() -> list[str]:
