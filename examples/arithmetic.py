@@ -182,7 +182,7 @@ def report(output_dir: Path, max_digits: int) -> None:
     axes.grid(axis="y", alpha=0.3)
     axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))  # beside the lines, which end at the top
     figure.savefig(output_dir / "accuracy.png", dpi=150)
-    print(f"Figure: {output_dir / 'accuracy.png'}\n")
+    print(f"Figure: {output_dir / 'accuracy.png'}\nEvery sample: {output_dir / 'report.html'}\n")
 
 
 def main() -> None:

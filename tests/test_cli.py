@@ -130,7 +130,8 @@ def test_the_command_is_installed():
 
 @pytest.fixture(scope="module")
 def trained(folder) -> Path:
-    assert "The model is in out" in star_trl(folder, "train", "--config", "recipe.yaml")
+    output = star_trl(folder, "train", "--config", "recipe.yaml")
+    assert "The model is in out" in output and "the report in `report.html`" in output
     return folder
 
 
@@ -185,7 +186,9 @@ def test_dry_run(folder):
     for question in ("1+2?\nA:", "1+2? (3)\nA:"):
         hint = " (2)" if "(" in question else ""
         assert f"Q: 1+1?{hint}\nA: One more than 1.\n2\n\nQ: {question}" in output
-    sequence = output.split("a training sequence")[1]
+    # What was written, before the sequence that is trained on
+    written, sequence = output.split("a training sequence")
+    assert len(re.findall(r"problem \d+, rationale: (?:kept|wrong|truncated) ", written)) == 3
     assert "     | A: One more than 1." in sequence and "loss |" in sequence and "<eos>" in sequence
     numbers = next(line.split() for line in output.splitlines() if line.strip().startswith("rationale "))
     assert numbers[1:3] == ["15", "41"] and numbers[-2:] == ["of", "15"]  # one of 16 is a few-shot example
@@ -213,7 +216,7 @@ def test_a_run_is_resumed_or_refused(inside, capsys):
     main(arguments)
     with pytest.raises(SystemExit, match="2"):
         main(arguments)
-    assert "overwrite_output_dir" in capsys.readouterr().err
+    assert "On the command line: `--resume_from_checkpoint true`" in capsys.readouterr().err
     main([*arguments, "--resume_from_checkpoint", "true"])
 
 

@@ -112,7 +112,7 @@ def test_a_file_gets_plain_lines(make_trainer, problems, capsys, disable_tqdm):
         "iteration 1, rationalization: 2 samples, 50.0% right, 0 s",
     ]
     assert [line.split(", grad_norm")[0][:35] for line in lines[3:6]] == [
-        f"iteration 1, step {step} of 3: loss {line.split('loss ')[1][:6]}"[:35]
+        f"iteration 1, step {step} of 3 in all: loss {line.split('loss ')[1][:6]}"[:35]
         for step, line in enumerate(lines[3:6], start=1)
     ]
     assert lines[6:] == ["iteration 1, evaluation: 4 samples, 50.0% right, 0 s"]
@@ -130,6 +130,14 @@ def test_a_file_gets_a_line_for_each_iteration_and_the_table_once(make_trainer, 
     assert lines[2].startswith("iteration 2 of 2: ")
     assert lines[-1].split()[:5] == ["2", "50.0%", "50.0%", "25.0%", "3"]
     assert len(lines) == 3 + 3 + 3  # and the head of the table, of three lines
+
+
+def test_no_number_of_a_wide_table_is_cut(make_trainer, problems, capsys):
+    sets = dict.fromkeys(("first", "second", "third", "fourth"), problems)
+    make_trainer(solve_easy_and_hinted, num_iterations=1, eval_dataset=sets).train()
+    (*_, row) = output = capsys.readouterr().out.splitlines()
+    assert row.split()[1:5] == ["50.0%"] * 4 and len(row) > 80
+    assert not [line for line in output if "…" in line]
 
 
 def test_long_phases_get_a_line_now_and_then(make_trainer, capsys, monkeypatch):

@@ -65,9 +65,9 @@ def signs_of_chance(accuracy: float, problems: Dataset) -> list[str]:
     if accuracy > chance + 2 * math.sqrt(chance * (1 - chance) / len(problems)):
         return []
     return [
-        f"The original model is right on {accuracy:.1%} of {len(problems)} problems, which is not above chance "
-        f"({chance:.1%}). What the filter keeps then are lucky guesses, whose rationales teach nothing. Improve the "
-        "few-shot examples, use a stronger model, or take a task with more possible answers."
+        f"The model is right on {accuracy:.1%} of {len(problems)} problems, which is not above chance ({chance:.1%}). "
+        "What the filter keeps of such a model are lucky guesses, whose rationales teach nothing. Before training it, "
+        "improve the few-shot examples, use a stronger model, or take a task with more possible answers."
     ]
 
 

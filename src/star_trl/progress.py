@@ -27,6 +27,8 @@ Show = Callable[[Sequence[Sample]], None]
 
 # Between two lines about one phase, in seconds.
 LINE_INTERVAL = 60
+# At most, in characters.
+TABLE_WIDTH = 500
 
 
 class STaRProgressCallback(TrainerCallback):
@@ -103,10 +105,10 @@ class PlainProgressCallback(PrinterCallback):
         # The other metrics of a run are in the line that ends the iteration.
         if not state.is_world_process_zero or (self.in_run and "loss" not in values):
             return
-        of = f" of {state.max_steps}" if state.max_steps else ""
+        of = f" of {state.max_steps:,} in all" if state.max_steps else ""
         text = ", ".join(f"{name} {value:.4g}" for name, value in values.items() if isinstance(value, (int, float)))
         if self.in_run:
-            _say(f"iteration {math.ceil(state.epoch)}, step {state.global_step}{of}: {text}")
+            _say(f"iteration {math.ceil(state.epoch)}, step {state.global_step:,}{of}: {text}")
         else:
             _say(text, sys.stdout)
 
@@ -255,7 +257,10 @@ class IterationTable:
         for row in history[first:]:
             table.add_row(*(_format(key, row.get(key)) for key in columns))
         with tqdm.external_write_mode():  # takes the bars away while something else is printed
-            get_console().print(table)  # the one that a RichProgressCallback draws on
+            console = get_console()  # the one that a RichProgressCallback draws on
+            # However narrow that is, no number is cut
+            table.width = console.measure(table, options=console.options.update(width=TABLE_WIDTH)).maximum
+            console.print(table, crop=False)
 
     def _solved(self) -> dict[str, str]:
         return {f"{name}/solved": f"solved by {name}" for name in self.samplers}

@@ -91,6 +91,7 @@ def dry_run(task: TaskArguments, args: STaRConfig, model_args: ModelConfig, num_
         show_prompts(console, trainer)
         try:
             proposals, samples, seconds = measure_sampling(trainer, num_problems)
+            show_completions(console, trainer, samples)
             show_training_sequence(console, trainer, samples)
             seconds_per_step = measure_fine_tuning(trainer, samples)
         except torch.OutOfMemoryError as error:
@@ -137,6 +138,15 @@ def measure_sampling(trainer: STaRTrainer, num_problems: int) -> tuple[list[Prop
             )
         )
     return proposals, samples, seconds
+
+
+def show_completions(console: Console, trainer: STaRTrainer, samples: Sequence[Sample]) -> None:
+    """Prints the first completions of each sampler, and what became of them."""
+    for sampler in trainer.samplers:
+        for sample in [sample for sample in samples if sample.sampler == sampler.name][:NUM_SHOWN]:
+            result = "kept" if sample.kept else sample.drop_reason
+            console.rule(f"problem {sample.problem_id}, {sampler.name}: {result}", align="left")
+            console.print(f"{sample.completion}\n", soft_wrap=True)
 
 
 def show_training_sequence(console: Console, trainer: STaRTrainer, samples: Sequence[Sample]) -> None:

@@ -19,9 +19,13 @@ def main(argv: list[str]) -> None:
     try:
         trainer.train(resume_from_checkpoint={"true": True, "false": None}.get(str(resume).lower(), resume))
     except FileExistsError as error:  # a run that is there already
-        raise UsageError(str(error)) from error
+        flags = "`--resume_from_checkpoint true`, `--output_dir` or `--overwrite_output_dir`"
+        raise UsageError(f"{error} On the command line: {flags}.") from error
     trainer.save_model(args.output_dir)
-    trainer.accelerator.print(f"The model is in {args.output_dir}, the samples in its folders `iteration-*`.")
+    report = " and the report in `report.html`" if args.html_report else ""
+    trainer.accelerator.print(
+        f"The model is in {args.output_dir}, the samples are in its folders `iteration-*`{report}."
+    )
     if args.push_to_hub:
         trainer.push_to_hub(dataset_name=task.dataset_name)
     trainer.end()
