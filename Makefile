@@ -22,8 +22,9 @@ reproduce-arithmetic: install
 	$(BIN)/python examples/arithmetic_reproduction.py $(if $(SETTING),--setting $(SETTING)) --seed $(or $(SEED),0)
 	$(BIN)/python examples/arithmetic_report.py
 
+# A file of tests at a time in each of two processes, with a thread each
 test: install
-	$(BIN)/pytest -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile -m "not slow"
 
 quality: install
 	$(BIN)/ruff check .

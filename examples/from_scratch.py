@@ -69,7 +69,7 @@ def train_from_scratch(
     start = time.time()
     model.train()
     for phase_steps, *shape in phases:
-        for _ in range(phase_steps):
+        for step in range(1, phase_steps + 1):
             input_ids, labels = make_batch(rng, tokenizer, *shape)
             loss = model(input_ids=input_ids, labels=labels).loss
             optimizer.zero_grad()
@@ -77,9 +77,12 @@ def train_from_scratch(
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
             schedule.step()
-        size = " x ".join(map(str, input_ids.shape))
-        took = time.time() - start
-        print(f"tiny model: {phase_steps} steps of {size} tokens, loss {loss.item():.3f}, {took:.0f} s", flush=True)
+            if step % 200 == 0 or step == phase_steps:
+                size, took = " x ".join(map(str, input_ids.shape)), time.time() - start
+                print(
+                    f"tiny model: step {step} of {phase_steps}, {size} tokens, loss {loss:.3f}, {took:.0f} s",
+                    flush=True,
+                )
     return model.eval()
 
 

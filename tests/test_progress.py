@@ -122,9 +122,9 @@ def test_a_file_gets_a_line_for_each_iteration_and_the_table_once(make_trainer, 
     trainer = make_trainer(solve_easy_and_hinted, eval_dataset=problems, eval_group_column="kind")
     trainer.train()
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith("iteration 0 of 2: eval accuracy 50.0% (easy 100.0%, hard 0.0%), ")
+    assert lines[0].startswith("iteration 0 of 2: eval accuracy 50.0% (easy: 100.0%, hard: 0.0%), ")
     assert lines[1].startswith(
-        "iteration 1 of 2: eval accuracy 50.0% (easy 100.0%, hard 0.0%), solved by rationale 50.0%, "
+        "iteration 1 of 2: eval accuracy 50.0% (easy: 100.0%, hard: 0.0%), solved by rationale 50.0%, "
         "solved by rationalization 25.0%, trained on 3, train loss "
     )
     assert lines[2].startswith("iteration 2 of 2: ")

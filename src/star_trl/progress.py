@@ -231,7 +231,7 @@ class IterationTable:
         parts = []
         for key in _accuracies([row]):
             groups = [
-                f"{name[len(key) + 1 :]} {_format(key, row[name])}" for name in row if name.startswith(f"{key}/")
+                f"{name[len(key) + 1 :]}: {_format(key, row[name])}" for name in row if name.startswith(f"{key}/")
             ]
             parts.append(f"{_title(key)} {_format(key, row[key])}" + (f" ({', '.join(groups)})" if groups else ""))
         for key, text in {**self._solved(), "samples/selected": "trained on", "train_loss": "train loss"}.items():

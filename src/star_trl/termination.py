@@ -64,7 +64,8 @@ class Termination:
         """
         if self.requested_anywhere() if together else self.requested:
             logger.warning(
-                "SIGTERM: what is finished is saved. Resume with `train(resume_from_checkpoint=True)`.",
+                "SIGTERM: what is finished is saved. Resume with `train(resume_from_checkpoint=True)`, "
+                "or `--resume_from_checkpoint true`.",
                 main_process_only=False,
             )
             raise SystemExit(RESUME_EXIT_CODE)

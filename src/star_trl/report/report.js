@@ -107,7 +107,7 @@ function row(position) {
   const problem = samples.problem[sample];
   const node = element("div",
     { role: "option", id: `row-${position}`, class: "row", "aria-selected": `${position === active}`, "aria-setsize": view.length, "aria-posinset": position + 1 },
-    element("div", { class: "row-head" }, badge(sample), element("b", {}, `#${problems.id[problem]}`), ` it ${samples.iteration[sample]} · ${samplerOf(sample)}`,
+    element("div", { class: "row-head" }, badge(sample), element("b", {}, `#${problems.id[problem]}`), ` · iteration ${samples.iteration[sample]} · ${samplerOf(sample)}`,
       problems.group[problem] === null ? null : element("span", { class: "group" }, groupName(problems.group[problem]))),
     element("div", { class: "snippet" }, ...marked(snippet(sample))));
   node.style.top = `${position * ROW}px`;

@@ -1,6 +1,7 @@
 # Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
 """`star-trl train`."""
 
+from ..selection import NothingSurvives
 from .arguments import make_parser
 from .dry_run import dry_run
 from .parser import UsageError
@@ -21,6 +22,8 @@ def main(argv: list[str]) -> None:
     except FileExistsError as error:  # a run that is there already
         flags = "`--resume_from_checkpoint true`, `--output_dir` or `--overwrite_output_dir`"
         raise UsageError(f"{error} On the command line: {flags}.") from error
+    except NothingSurvives as error:
+        raise UsageError(str(error)) from error
     trainer.save_model(args.output_dir)
     report = " and the report in `report.html`" if args.html_report else ""
     trainer.accelerator.print(
