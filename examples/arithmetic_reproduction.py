@@ -200,7 +200,7 @@ SETTINGS = {
     "digits_added_hinted": Setting(
         title="digits added, hints left in what is still to come",
         samplers=lambda: [DigitsAddedRationales(), DigitsAheadHinted(p_show_hint=P_SHOW_HINT)],
-        config={"num_problems_per_iteration": None, "num_iterations": 4, "max_completion_length": 180},
+        config={"num_problems_per_iteration": None, "num_iterations": 3, "max_completion_length": 180},
         trained_digits=TRAINED_DIGITS + LONGER_DIGITS,
         evaluated_digits=10,
     ),
