@@ -193,18 +193,16 @@ SETTINGS = {
     "digits_added": Setting(
         title="digits added during training",
         samplers=lambda: [DigitsAddedRationales(), DigitsAddedRationalizations(p_show_hint=P_SHOW_HINT)],
-        config={"num_problems_per_iteration": None, "num_iterations": 4, "max_completion_length": 180},
-        trained_digits=TRAINED_DIGITS + LONGER_DIGITS,
-        evaluated_digits=10,
-    ),
-    "digits_added_hinted": Setting(
-        title="digits added, hints left in what is still to come",
-        samplers=lambda: [DigitsAddedRationales(), DigitsAheadHinted(p_show_hint=P_SHOW_HINT)],
-        config={"num_problems_per_iteration": None, "num_iterations": 3, "max_completion_length": 180},
+        config={"num_problems_per_iteration": None, "max_completion_length": 180},
         trained_digits=TRAINED_DIGITS + LONGER_DIGITS,
         evaluated_digits=10,
     ),
 }
+SETTINGS["digits_added_hinted"] = replace(
+    SETTINGS["digits_added"],
+    title="digits added, hints left in what is still to come",
+    samplers=lambda: [DigitsAddedRationales(), DigitsAheadHinted(p_show_hint=P_SHOW_HINT)],
+)
 BASELINES = {"direct": "direct answers, fine-tuned", "few_shot": "few-shot direct answers, not trained"}
 FIGURE_4 = ("rationalization", "no_rationalization", "direct", "few_shot")
 

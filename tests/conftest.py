@@ -117,29 +117,30 @@ def problems() -> Dataset:
     return Dataset.from_list(PROBLEMS)
 
 
+# What suits a tiny model on a CPU
+SETTINGS = {
+    "num_iterations": 2,
+    "initial_steps": 3,
+    "step_growth": 1.0,
+    "learning_rate": 1e-2,
+    "per_device_train_batch_size": 2,
+    "max_completion_length": 32,
+    "max_length": None,
+    "stop_strings": ["\n\n"],
+    "bf16": False,
+    "use_cpu": True,
+    "report_to": "none",
+    "logging_steps": 1,
+}
+
+
 @pytest.fixture
 def make_args(tmp_path):
     """Arguments that suit a tiny model on a CPU, and what a test changes in them."""
 
     def make(**changes) -> STaRConfig:
-        defaults = {
-            "output_dir": str(tmp_path / "out"),
-            "num_iterations": 2,
-            "initial_steps": 3,
-            "step_growth": 1.0,
-            "learning_rate": 1e-2,
-            "per_device_train_batch_size": 2,
-            "max_completion_length": 32,
-            "max_length": None,
-            "stop_strings": ["\n\n"],
-            "bf16": False,
-            "gradient_checkpointing": False,
-            "use_cpu": True,
-            "report_to": "none",
-            "disable_tqdm": True,
-            "logging_steps": 1,
-        }
-        return STaRConfig(**{**defaults, **changes})
+        defaults = {"output_dir": str(tmp_path / "out"), "gradient_checkpointing": False, "disable_tqdm": True}
+        return STaRConfig(**{**SETTINGS, **defaults, **changes})
 
     return make
 

@@ -12,7 +12,7 @@ import sys
 from datasets import Dataset
 from transformers import TrainerCallback
 
-from conftest import EXAMPLES, PROBLEMS, ScriptedEngine, build_model, build_tokenizer, solve_easy_and_hinted
+from conftest import EXAMPLES, PROBLEMS, SETTINGS, ScriptedEngine, build_model, build_tokenizer, solve_easy_and_hinted
 from star_trl import STaRConfig, STaRTrainer
 from star_trl.rewards import exact_match_reward
 
@@ -25,25 +25,10 @@ class Warn(TrainerCallback):
 
 
 def run(then: tuple[str, ...] = (), **changes) -> None:
-    settings = {
-        "num_iterations": 2,
-        "initial_steps": 3,
-        "step_growth": 1.0,
-        "learning_rate": 1e-2,
-        "per_device_train_batch_size": 2,
-        "max_completion_length": 32,
-        "max_length": None,
-        "stop_strings": ["\n\n"],
-        "bf16": False,
-        "use_cpu": True,
-        "report_to": "none",
-        "logging_steps": 1,
-        "eval_group_column": "kind",
-    }
     tokenizer, problems = build_tokenizer(), Dataset.from_list(PROBLEMS)
     trainer = STaRTrainer(
         model=build_model(tokenizer),
-        args=STaRConfig(**{**settings, **changes}),
+        args=STaRConfig(**{**SETTINGS, "eval_group_column": "kind", **changes}),
         reward_funcs=exact_match_reward,
         few_shot_examples=EXAMPLES,
         train_dataset=problems,

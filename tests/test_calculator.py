@@ -26,7 +26,7 @@ from star_trl import (
     RationaleSampler,
     RationalizationSampler,
 )
-from star_trl.calculator import WithCalculator, calculate
+from star_trl.calculator import CALCULATOR, calculate
 from star_trl.generation import (
     ContinuousBatchingEngine,
     GenerateEngine,
@@ -35,6 +35,7 @@ from star_trl.generation import (
     StopStrings,
 )
 from star_trl.generator import Generator
+from star_trl.samplers import WithTool
 
 
 GSM8K = Path(__file__).parents[2] / "shared/data/gsm8k"
@@ -110,7 +111,7 @@ def complete(tokenizer, script, stop_strings=(), max_new_tokens=100):
     """The completion of a model that writes `script[text so far]`, and what it was asked."""
     engine = ScriptedEngine(tokenizer, lambda text: script.get(text, ""))
     parameters = params(max_new_tokens=max_new_tokens, stop_strings=stop_strings, eos_token_ids=frozenset())
-    generate = WithCalculator(Generator(engine, None, tokenizer, parameters))
+    generate = WithTool(Generator(engine, None, tokenizer, parameters), CALCULATOR)
     (completion,) = generate([prompt_of(tokenizer)])
     return completion, engine.prompts
 
@@ -167,7 +168,7 @@ def test_the_limit_holds_for_the_whole_completion(tokenizer, limit):
 def test_the_result_follows_without_a_gap(tokenizer):
     ids = tokenizer("two 5 + 7 <<5+7=", add_special_tokens=False)["input_ids"]
     completion = Completion(prompt=None, token_ids=ids, loss_mask=[True] * len(ids), finish_reason="pause")
-    computed = WithCalculator(Generator(None, None, tokenizer, params())).compute(completion)
+    computed = WithTool(Generator(None, None, tokenizer, params()), CALCULATOR).compute(completion)
     assert tokenizer.decode(computed.token_ids) == "two 5 + 7 <<5+7=12>>"
     assert computed.token_ids[: len(ids)] == ids and computed.loss_mask.count(True) == len(ids)
 
@@ -179,7 +180,7 @@ def test_a_token_that_says_more_than_the_mark_is_replaced():
     completion = Completion(
         prompt=None, token_ids=ids, loss_mask=[True, True], finish_reason="pause", logprobs=[-1.0, -2.0]
     )
-    computed = WithCalculator(Generator(None, None, tokenizer, params())).compute(completion)
+    computed = WithTool(Generator(None, None, tokenizer, params()), CALCULATOR).compute(completion)
     assert computed.token_ids[0] == ids[0] and vocabulary["=$"] not in computed.token_ids
     assert computed.loss_mask == [True] + [False] * (len(computed.token_ids) - 1)
     assert computed.logprobs == [-1.0] + [0.0] * (len(computed.token_ids) - 1)
@@ -318,9 +319,9 @@ def test_a_completion_that_a_sampler_does_not_go_on_with_is_not_kept(make_traine
 
 
 def test_completions_come_before_all_prompts_are_begun(tokenizer, monkeypatch):
-    monkeypatch.setattr("star_trl.calculator.PROMPTS_AT_A_TIME", 2)
+    monkeypatch.setattr("star_trl.samplers.tool.PROMPTS_AT_A_TIME", 2)
     engine = ScriptedEngine(tokenizer, lambda text: "<<1+1=" if text == "Q" else "2")
-    generate = WithCalculator(Generator(engine, None, tokenizer, params(max_new_tokens=100)))
+    generate = WithTool(Generator(engine, None, tokenizer, params(max_new_tokens=100)), CALCULATOR)
     prompts = [replace(prompt_of(tokenizer), problem=number) for number in range(5)]
     completions = generate(prompts)
     next(completions)

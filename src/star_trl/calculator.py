@@ -5,8 +5,7 @@ import re
 from decimal import Decimal
 from fractions import Fraction
 
-from .samplers import Generate, RationaleSampler, Sampler, Tool, ToolSampler, WithTool
-from .samplers.tool import PROMPTS_AT_A_TIME
+from .samplers import RationaleSampler, Sampler, Tool, ToolSampler
 
 
 # Beyond these bounds there is no result, so that no expression costs time or memory. A value and its decimal places
@@ -157,16 +156,3 @@ class CalculatorSampler(ToolSampler):
 
     def __init__(self, sampler: Sampler | None = None):
         super().__init__(sampler or RationaleSampler(), CALCULATOR)
-
-
-class WithCalculator(WithTool):
-    """
-    A [`Generate`] that computes the marks of its completions.
-
-    Args:
-        generate ([`Generate`]):
-            What generates.
-    """
-
-    def __init__(self, generate: Generate):
-        super().__init__(generate, CALCULATOR, PROMPTS_AT_A_TIME)

@@ -2,7 +2,8 @@
 """What a person follows during a run, computed from the ledger's samples."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from .ledger import Sample
 
@@ -51,3 +52,16 @@ def selection_metrics(num_selected: int, dropped: Counter[str]) -> dict[str, flo
         "samples/selected": num_selected,
         **{f"samples/dropped_{reason}": count for reason, count in sorted(dropped.items())},
     }
+
+
+def accuracy_names(history: Iterable[Mapping[str, Any]]) -> list[str]:
+    """`eval_accuracy`, or with several evaluation sets one name for each, where an iteration has them."""
+    names = dict.fromkeys(name for row in history for name in row)
+    return [name for name in names if name.startswith("eval_") and name.endswith("_accuracy") and "/" not in name]
+
+
+def format_metric(name: str, value: float) -> str:
+    """For a table of the iterations."""
+    if name in ("iteration", "samples/selected", "seconds"):
+        return f"{value:,.0f}"
+    return f"{value:.4f}" if name == "train_loss" else f"{value:.1%}"

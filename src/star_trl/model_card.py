@@ -15,6 +15,7 @@ from huggingface_hub.utils import validate_repo_id
 from transformers import SchedulerType
 from trl.trainer.utils import get_comet_experiment_url, get_config_model_id, get_trackio_space_url
 
+from .iteration_metrics import accuracy_names, format_metric
 from .samplers import Sampler
 from .star_config import STaRConfig
 
@@ -195,10 +196,9 @@ def _iterations(trainer: "STaRTrainer", history: list[dict[str, Any]]) -> tuple[
     """Head and rows of the table."""
     names = dict.fromkeys(name for row in history for name in row)
     accuracies: list[str] = []
-    for name in names:
-        if name.endswith("_accuracy"):
-            groups = [group for group in names if group.startswith(f"{name}/")]
-            accuracies += [name, *(groups if len(groups) <= MAX_GROUPS else [])]
+    for name in accuracy_names(history):
+        groups = [group for group in names if group.startswith(f"{name}/")]
+        accuracies += [name, *(groups if len(groups) <= MAX_GROUPS else [])]
     columns = {
         **{name: name.replace("_accuracy", " accuracy").replace("/", ", ") for name in accuracies},
         **{f"{sampler.name}/solved": f"solved by {sampler.name}" for sampler in trainer.samplers},
@@ -208,17 +208,9 @@ def _iterations(trainer: "STaRTrainer", history: list[dict[str, Any]]) -> tuple[
     rows = []
     for row in history:
         mark = "**" if row["iteration"] == trainer.iteration else ""
-        values = [_number(name, row.get(name)) for name in columns]
+        values = [format_metric(name, row[name]) if row.get(name) is not None else "" for name in columns]
         rows.append([f"{mark}{value}{mark}" if value else "" for value in [str(row["iteration"]), *values]])
     return ["iteration", *map(_cell, columns.values())], rows
-
-
-def _number(name: str, value: float | None) -> str:
-    if value is None:
-        return ""
-    if name == "samples/selected":
-        return f"{value:,.0f}"
-    return f"{value:.4f}" if name == "train_loss" else f"{value:.1%}"
 
 
 def _data(trainer: "STaRTrainer", history: list[dict[str, Any]], num_hints_shown: int) -> list[str]:

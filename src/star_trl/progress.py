@@ -20,6 +20,7 @@ from transformers.utils import is_in_notebook
 from transformers.utils import logging as transformers_logging
 from trl import RichProgressCallback
 
+from .iteration_metrics import accuracy_names, format_metric
 from .ledger import Sample
 
 
@@ -229,21 +230,25 @@ class IterationTable:
 
     def _write(self, row: dict[str, Any]) -> None:
         parts = []
-        for key in _accuracies([row]):
+        for key in accuracy_names([row]):
             groups = [
-                f"{name[len(key) + 1 :]}: {_format(key, row[name])}" for name in row if name.startswith(f"{key}/")
+                f"{name[len(key) + 1 :]}: {format_metric(key, row[name])}"
+                for name in row
+                if name.startswith(f"{key}/")
             ]
-            parts.append(f"{_title(key)} {_format(key, row[key])}" + (f" ({', '.join(groups)})" if groups else ""))
+            parts.append(
+                f"{_title(key)} {format_metric(key, row[key])}" + (f" ({', '.join(groups)})" if groups else "")
+            )
         for key, text in {**self._solved(), "samples/selected": "trained on", "train_loss": "train loss"}.items():
             if key in row:
-                parts.append(f"{text} {_format(key, row[key])}")
+                parts.append(f"{text} {format_metric(key, row[key])}")
         text = ", ".join([*parts, f"{row['seconds']:,.0f} s"])
         _say(f"iteration {row['iteration']} of {self.num_iterations}: {text}", sys.stdout)
 
     def _print(self, history: list[dict[str, Any]], first: int) -> None:
         columns = {
             "iteration": "iteration",
-            **{key: _title(key) for key in _accuracies(history)},
+            **{key: _title(key) for key in accuracy_names(history)},
             **self._solved(),
             "samples/selected": "trained on",
             "train_loss": "train loss",
@@ -255,7 +260,7 @@ class IterationTable:
             start, _, end = title.rpartition(" ")
             table.add_column(f"{start}\n{end}", justify="right", width=max(len(start), len(end), 6))
         for row in history[first:]:
-            table.add_row(*(_format(key, row.get(key)) for key in columns))
+            table.add_row(*(format_metric(key, row[key]) if row.get(key) is not None else "-" for key in columns))
         with tqdm.external_write_mode():  # takes the bars away while something else is printed
             console = get_console()  # the one that a RichProgressCallback draws on
             # However narrow that is, no number is cut
@@ -271,20 +276,8 @@ def _own_callback(trainer: Trainer) -> STaRProgressCallback | PlainProgressCallb
     return next((callback for callback in trainer.callback_handler.callbacks if isinstance(callback, own)), None)
 
 
-def _accuracies(history: list[dict[str, Any]]) -> list[str]:
-    return list(dict.fromkeys(key for row in history for key in row if key.endswith("_accuracy")))
-
-
 def _title(accuracy: str) -> str:
     return f"{accuracy.removesuffix('_accuracy')} accuracy"
-
-
-def _format(key: str, value: float | None) -> str:
-    if value is None:
-        return "-"
-    if key in ("iteration", "samples/selected", "seconds"):
-        return f"{value:,.0f}"
-    return f"{value:.4f}" if key == "train_loss" else f"{value:.1%}"
 
 
 def _seconds(begun: float) -> str:

@@ -4,7 +4,7 @@ import random
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import torch
 from accelerate.logging import get_logger
@@ -55,8 +55,6 @@ if TYPE_CHECKING:
 
 
 logger = get_logger(__name__)
-
-T = TypeVar("T")
 
 
 class STaRTrainer(SamplingTrainer):

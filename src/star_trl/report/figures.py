@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from html import escape
 from typing import Any
 
+from ..iteration_metrics import accuracy_names
 from .charts import COLORS, KEPT, NOT_KEPT, bars, lines, number, percent, ridges, seconds, time_unit, whole_percent
 from .gather import Run
 from .histogram import Histogram
@@ -20,7 +21,7 @@ def figures(run: Run) -> Iterator[str]:
     iterations = [row["iteration"] for row in rows]
     trained = [row for row in rows if row["iteration"] and "train_data_used" in row]
     numbers = [row["iteration"] for row in trained]
-    for key in _accuracies(rows):
+    for key in accuracy_names(rows):
         # `accuracy/<group>`, where `accuracy` may be that of one of several evaluation sets
         groups = dict.fromkeys(name for row in rows for name in row if name.startswith(f"{key}/"))
         labels = {name: f"{run.group_column} {name.removeprefix(f'{key}/')}".strip() for name in groups}
@@ -82,7 +83,7 @@ def figures(run: Run) -> Iterator[str]:
 def summary(run: Run) -> str:
     """The run in a few numbers, as HTML."""
     facts: dict[str, str] = {}
-    for key in _accuracies(run.history):
+    for key in accuracy_names(run.history):
         values = [(row["iteration"], value) for row in run.history if (value := _value(row, key)) is not None]
         if not values:
             continue
@@ -112,11 +113,6 @@ def _phases(rows: list[dict[str, Any]]) -> dict[str, list[float]]:
     known = [sum(parts) for parts in zip(*phases.values(), strict=True)]
     rest = [max(total - part, 0.0) for total, part in zip(_amounts(rows, "seconds"), known, strict=True)]
     return {**phases, "other": rest}
-
-
-def _accuracies(rows: list[dict[str, Any]]) -> list[str]:
-    keys = (key for row in rows for key in row if key.startswith("eval_") and key.endswith("_accuracy"))
-    return [key for key in dict.fromkeys(keys) if "/" not in key]
 
 
 def _set_name(key: str) -> str:

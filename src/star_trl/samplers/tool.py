@@ -112,14 +112,11 @@ class WithTool:
             What generates.
         tool ([`Tool`]):
             The tool.
-        prompts_at_a_time (`int`, *optional*, defaults to `1024`):
-            Prompts of which all are completed before the next ones are begun.
     """
 
-    def __init__(self, generate: Generate, tool: Tool, prompts_at_a_time: int = PROMPTS_AT_A_TIME):
+    def __init__(self, generate: Generate, tool: Tool):
         self.generate = generate
         self.tool = tool
-        self.prompts_at_a_time = prompts_at_a_time
         self.tokenizer: PreTrainedTokenizerBase = generate.tokenizer
 
     def __call__(self, prompts: Sequence[Prompt], **overrides: Any) -> Iterator[Completion]:
@@ -130,8 +127,8 @@ class WithTool:
             )
         overrides["pause_between"] = (self.tool.begin, self.tool.end)
         with ThreadPoolExecutor(self.tool.num_threads or os.cpu_count()) as pool:
-            for start in range(0, len(prompts), self.prompts_at_a_time):
-                yield from self._complete(prompts[start : start + self.prompts_at_a_time], pool, overrides)
+            for start in range(0, len(prompts), PROMPTS_AT_A_TIME):
+                yield from self._complete(prompts[start : start + PROMPTS_AT_A_TIME], pool, overrides)
 
     def _complete(
         self, prompts: Sequence[Prompt], pool: ThreadPoolExecutor, overrides: dict[str, Any]

@@ -9,6 +9,7 @@ its own, that has not read the proof: the theorem has the type of the statement,
 
 import re
 import textwrap
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -50,7 +51,7 @@ class Verdict:
     """Whether a limit ended the check."""
 
 
-class Checker:
+class Checker(ABC):
     """
     A proof assistant.
 
@@ -76,25 +77,25 @@ class Checker:
         self.timeout = timeout
         self.allowed = frozenset(axioms)
 
+    @abstractmethod
     def read_header(self, header: str) -> str:
         """A header as it is put into files. Raises `ValueError` if there is a definition in it."""
-        raise NotImplementedError
 
+    @abstractmethod
     def read_theorem(self, theorem: str) -> tuple[str, str]:
         """Statement and name of a theorem. Raises `ValueError` if it is none."""
-        raise NotImplementedError
 
+    @abstractmethod
     def read(self, completion: str, statement: str) -> str:
         """The tactics of a completion, which may repeat the statement. Raises `NoProof`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def check(self, attempts: Sequence[Attempt]) -> list[Verdict]:
         """
         Judges attempts with the same header, several in one file: most of the time goes into starting a checker and
         loading its libraries. Raises `TryAlone` where several cannot be told apart, `ValueError` if a statement is
         none.
         """
-        raise NotImplementedError
 
     @staticmethod
     def _alone(attempts: Sequence[Attempt], result: LimitedResult, message: str = "") -> Verdict:
