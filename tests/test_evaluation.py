@@ -3,8 +3,9 @@
 
 import pytest
 from datasets import Dataset
+from transformers import TrainerCallback
 
-from conftest import PROBLEMS, solve_easy_and_hinted
+from conftest import PROBLEMS, last_question, solve_easy_and_hinted
 from star_trl import RationaleSampler
 
 
@@ -31,6 +32,33 @@ def test_prefix_and_several_sets(make_trainer, problems):
 def test_nothing_to_evaluate_on(make_trainer):
     with pytest.raises(ValueError, match="nothing to evaluate on"):
         make_trainer().evaluate()
+
+
+def test_a_best_metric_that_there_is_not(make_trainer, problems):
+    trainer = make_trainer(
+        solve_easy_and_hinted, eval_dataset=problems, patience=1, metric_for_best_model="acuracy", num_iterations=1
+    )
+    with pytest.raises(ValueError, match=r"'acuracy'` is no metric .*one of \['eval_accuracy'"):
+        trainer.train()
+    assert not trainer.ledger.read(1)  # before any work on the first iteration
+
+
+def test_evaluating_inside_a_run_is_of_the_weights_as_they_are(make_trainer, problems):
+    found = []
+
+    class Evaluate(TrainerCallback):
+        def on_step_end(self, args, state, control, **kwargs):
+            found.append(trainer.evaluate()["eval_accuracy"])
+
+    def answer(prompt):
+        right = trainer.state.global_step == 1 and not trainer.iteration
+        a, b = last_question(prompt).split("?")[0].split("+")
+        return f" Sum.\n{int(a) + int(b)}" if right else solve_easy_and_hinted(prompt)
+
+    trainer = make_trainer(answer, eval_dataset=problems, num_iterations=1, callbacks=[Evaluate()])
+    trainer.train()
+    assert found == [1.0, 0.5, 0.5]
+    assert trainer.outer_run.state.history[0]["eval_accuracy"] == 0.5
 
 
 def test_the_best_metric_of_several_sets_must_be_named(make_trainer, problems):

@@ -5,9 +5,10 @@ import json
 
 import pytest
 import torch
+from datasets import Dataset
 
-from conftest import solve_easy_and_hinted
-from star_trl import load_ledger
+from conftest import last_question, solve_easy_and_hinted
+from star_trl import RationaleSampler, RationalizationSampler, load_ledger
 from star_trl.ledger import FEATURES, Ledger, Sample
 
 
@@ -149,6 +150,52 @@ def test_resuming_gives_the_uninterrupted_run(make_trainer, model, tmp_path):
         assert resumed.ledger.read(iteration) == uninterrupted.ledger.read(iteration)
     assert all(torch.equal(value, expected[name]) for name, value in model.state_dict().items())
     assert resumed.state.global_step == uninterrupted.state.global_step == 9
+
+
+@pytest.mark.parametrize(("p", "num_generations"), [(0.5, 1), (1.0, 3)])
+def test_resuming_inside_a_later_sampler(make_trainer, tmp_path, p, num_generations):
+    """What that sampler solved itself before the crash does not count as solved before it."""
+    problems = Dataset.from_list(
+        [{"prompt": f"Q: {i}+0?\nA:", "hinted_prompt": f"Q: {i}+0? ({i})\nA:", "answer": str(i)} for i in range(20)]
+    )
+    asked = 0
+
+    def solve_hinted(prompt):
+        nonlocal asked
+        asked += 1
+        if asked == crash_at:
+            raise Crash
+        return f" Sum.\n{last_question(prompt).split('+')[0]}" if "(" in last_question(prompt) else " No.\n0"
+
+    def make(output_dir):
+        samplers = [
+            RationaleSampler(num_generations=1, temperature=0.0),
+            RationalizationSampler(p=p, num_generations=num_generations, temperature=1.0),
+        ]
+        return make_trainer(
+            solve_hinted,
+            samplers=samplers,
+            train_dataset=problems,
+            generation_batch_size=2,
+            output_dir=str(tmp_path / output_dir),
+        )
+
+    crash_at = None
+    expected = make("whole").sample(1)
+    asked, crash_at = 0, 26
+    with pytest.raises(Crash):
+        make("interrupted").sample(1)
+    crash_at = None
+    assert make("interrupted").sample(1) == expected
+
+
+def test_resuming_with_other_samplers_is_refused(make_trainer):
+    hinted = RationalizationSampler(p=1.0)
+    make_trainer(solve_easy_and_hinted, num_iterations=1, samplers=[RationaleSampler(), hinted]).train()
+    hinted = RationalizationSampler(p=0.5)
+    trainer = make_trainer(solve_easy_and_hinted, num_iterations=2, samplers=[RationaleSampler(), hinted])
+    with pytest.raises(ValueError, match=r"`samplers` was .*'p': 1.0.* and is .*'p': 0.5"):
+        trainer.train(resume_from_checkpoint=True)
 
 
 def test_resuming_another_run_is_refused(make_trainer, model):

@@ -2,6 +2,7 @@
 """The outer loop: what is sampled, selected and trained on, and from which weights."""
 
 import json
+from copy import deepcopy
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from peft import LoraConfig
 from conftest import EXAMPLES, PROBLEMS, last_question, solve_easy_and_hinted
 from star_trl import RationaleSampler, RationalizationSampler, load_ledger
 from star_trl.selection import select_samples
+from star_trl.weighting import sample_weights
 
 
 def always_right(prompt):
@@ -80,6 +82,27 @@ def test_p_show_hint_leaves_the_hint_in_and_marks_the_sample(make_trainer, token
     assert any("4+5? (9)" in text for text in texts)
     shown = {sample.problem_id: sample.hint_shown for sample in trainer.ledger.read(1) if sample.kept}
     assert shown == {0: False, 1: False, 2: True}
+
+
+def test_the_hint_that_is_left_in_is_the_samplers_own(make_trainer, tokenizer, problems):
+    class Strong(RationalizationSampler):
+        prompt_column = "strong_hint"
+
+    def strengthen(row):
+        return {"strong_hint": row["hinted_prompt"].replace(" (", " (surely ")}
+
+    examples = [strengthen(example) | example for example in EXAMPLES]
+    trainer = make_trainer(
+        lambda prompt: f" Yes.\n{'9' if '4+5? (surely 9)' in prompt else '0'}",
+        num_iterations=1,
+        samplers=[RationaleSampler(), Strong(p_show_hint=1.0)],
+        train_dataset=problems.map(strengthen),
+        few_shot_examples=examples,
+    )
+    batches = record_batches(trainer)
+    trainer.train()
+    texts = [tokenizer.decode(row) for batch in batches for row in batch["input_ids"]]
+    assert texts and all("Q: 1+1? (surely 2)\nA:" in text and "4+5? (surely 9)" in text for text in texts)
 
 
 def test_p_show_hint_is_a_share(make_trainer):
@@ -309,6 +332,21 @@ def test_sample_iterations_pools_the_last_ones(make_trainer):
     assert len(trainer.select(3)) == 8
 
 
+def test_a_completion_that_was_cut_has_no_advantage(make_trainer):
+    """Though its text ends with the right answer where it was cut."""
+    trainer = make_trainer(
+        lambda prompt: next(answers),
+        samplers=[RationaleSampler(num_generations=2, temperature=1.0)],
+        train_dataset=Dataset.from_list(PROBLEMS[:1]),
+        sample_weighting="advantage",
+        max_completion_length=32,
+    )
+    answers = iter([f" {'x' * 29}\n33", " No.\n0"])
+    samples = trainer.sample(1)
+    assert [(sample.finish_reason, sample.reward) for sample in samples] == [("eos", 0.0), ("length", 1.0)]
+    assert sample_weights(trainer.select(1), samples, trainer.args, policy_logprobs=None)[0] == [0.0, 0.0]
+
+
 def test_nothing_survives_at_first(make_trainer):
     trainer = make_trainer(lambda prompt: " No idea.\n0")
     with pytest.raises(RuntimeError, match=r"iteration 1 survives the filter: 8 wrong.*No idea"):
@@ -316,7 +354,9 @@ def test_nothing_survives_at_first(make_trainer):
     assert len(load_ledger(trainer.args.output_dir)) == 8  # nothing computed is lost
 
 
-def test_nothing_survives_later(make_trainer, caplog):
+def test_nothing_survives_later(make_trainer, model):
+    fresh = deepcopy(model)
+
     def answer(prompt):
         return " No idea.\n0" if trainer.iteration else always_right(prompt)
 
@@ -326,6 +366,14 @@ def test_nothing_survives_later(make_trainer, caplog):
     assert len(starts) == 1
     assert trainer.ledger.iterations() == [0, 1, 2]
     assert trainer.iteration == 1
+
+    # The same command again finds the run at its end.
+    again = make_trainer(answer, num_iterations=5, model=fresh)
+    again.train(resume_from_checkpoint=True)
+    assert again.iteration == 1 and again.ledger.iterations() == [0, 1, 2]
+    assert not again.engine.prompts and all(
+        torch.equal(value, trainer.model.state_dict()[name]) for name, value in fresh.state_dict().items()
+    )
 
 
 def test_patience_stops_at_the_plateau(make_trainer, problems):

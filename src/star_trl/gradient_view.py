@@ -122,7 +122,11 @@ class GradientView:
         some = self._some(group)
         own = trainer.own_part(some)
         prompts = training_prompts(
-            [sample for sample, _ in own], trainer.problems, trainer.prompt_builder, trainer.args
+            [sample for sample, _ in own],
+            trainer.problems,
+            trainer.prompt_builder,
+            trainer.args,
+            trainer.prompt_columns,
         )
         size = trainer.args.per_device_train_batch_size
         with policy(trainer) as model, torch.enable_grad():

@@ -80,6 +80,11 @@ class Sample:
         """What identifies it within its iteration: sampler, problem and sample index."""
         return self.sampler, self.problem_id, self.sample_index
 
+    @property
+    def truncated(self) -> bool:
+        """Whether it was cut before its end."""
+        return self.finish_reason in ("length", "pause")
+
 
 FEATURES = Features(
     {

@@ -172,11 +172,7 @@ def _length(args: STaRConfig) -> str:
 
 def _describe(sampler: Sampler) -> str:
     """Its name and those of its settings that are numbers: texts may hold what is private."""
-    values = {
-        name: value
-        for name, value in vars(sampler).items()
-        if isinstance(value, (bool, int, float)) and not name.startswith("_")
-    }
+    values = {name: value for name, value in sampler.arguments().items() if isinstance(value, (bool, int, float))}
     arguments = ", ".join(f"{name}={value}" for name, value in values.items())
     return f"`{sampler.name}`" + (f" ({arguments})" if values else "")
 

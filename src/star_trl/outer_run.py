@@ -67,6 +67,7 @@ class OuterRun:
         self._table = IterationTable(trainer)
         self._pushes = HubPushes(trainer)
         self._metrics: dict[str, Any] = {}
+        self._evaluates = False
         self._start_time = time.time()
 
     def begin(self, resume_from_checkpoint: bool | str | None) -> int:
@@ -104,7 +105,7 @@ class OuterRun:
         self._report.begin()
         trainer.accelerator.wait_for_everyone()
         trainer.control = trainer.callback_handler.on_train_begin(args, trainer.state, trainer.control)
-        if self._at_plateau():
+        if self._at_plateau() or self._nothing_survived():
             return args.num_iterations + 1
         return 0 if self.state.iteration is None else self.state.iteration + 1
 
@@ -204,10 +205,20 @@ class OuterRun:
         training_set = _digest((sample.iteration, *sample.key) for sample in selected)
         return ResumeCheckpoints(self._resume_dir(iteration), self.trainer, training_set)
 
+    def evaluate(self) -> dict[str, float]:
+        """Evaluates the iteration's model, and records the samples, so that one that is interrupted goes on."""
+        if self.trainer.eval_dataset is None:
+            return {}
+        self._evaluates = True
+        try:
+            return self.trainer.evaluate()
+        finally:
+            self._evaluates = False
+
     def evaluation_ledger(self, name: str) -> Ledger | None:
-        """Where the samples of an evaluation are recorded; None when the run is over."""
+        """Where the samples of an evaluation are recorded; None for one that is not the run's own."""
         accelerator = self.trainer.accelerator
-        if not self.in_progress:
+        if not self._evaluates:
             return None
         return Ledger(self.trainer.ledger.output_dir, accelerator.process_index, accelerator.num_processes, name)
 
@@ -228,11 +239,13 @@ class OuterRun:
         found.check_same_run(self.state.base_weights, self.state.settings)
         self.state = found
         current = found.checkpoint_iteration or 0
-        if current < (found.iteration or 0) or (current and not self.checkpoint_dir(current).exists()):
+        trained = [metrics["iteration"] for metrics in found.history if "train_loss" in metrics]
+        last = max(trained, default=0)
+        if current < last or (current and not self.checkpoint_dir(current).exists()):
             raise ValueError(
-                f"Iteration {found.iteration} is complete, but its checkpoint is not in {output_dir}, so the run "
-                "cannot go on from it. Checkpoints must not be deleted by hand, and resuming needs a `save_strategy` "
-                "other than 'no'."
+                f"Iteration {max(last, current)} is complete, but its checkpoint is not in {output_dir}, so the "
+                "run cannot go on from it. Checkpoints must not be deleted by hand, and resuming needs a "
+                "`save_strategy` other than 'no'."
             )
         self._load(current)
         if found.trainer_state:
@@ -244,10 +257,20 @@ class OuterRun:
         best, last, patience = self.state.best_iteration, self.state.iteration, self.trainer.args.patience
         return patience is not None and best is not None and last is not None and last - best >= patience
 
+    def _nothing_survived(self) -> bool:
+        """Whether the last iteration had nothing to train on, which ended the run."""
+        return bool(self.state.history) and self.state.history[-1].get("samples/selected") == 0
+
     def _note_best(self, metrics: dict[str, Any]) -> bool:
         trainer, state = self.trainer, self.state
         value = metrics.get(self._best_metric_name())
         if value is None:
+            if self._needs_best() and metrics["iteration"] == 0 and trainer.eval_dataset is not None:
+                found = sorted(name for name in metrics if name.startswith("eval_"))
+                raise ValueError(
+                    f"`metric_for_best_model={trainer.args.metric_for_best_model!r}` is no metric of the evaluation. "
+                    f"Set it to one of {found}."
+                )
             return False
         greater_is_better = trainer.eval_dataset is None or trainer.args.greater_is_better
         best = state.best_metric
@@ -281,6 +304,10 @@ class OuterRun:
             self.trainer.keep_original_weights().restore(self.trainer.model)
         self.trainer.iteration = iteration
 
+    def _needs_best(self) -> bool:
+        args = self.trainer.args
+        return bool(args.load_best_model_at_end or args.patience or args.save_strategy == SaveStrategy.BEST)
+
     def _best_metric_name(self) -> str:
         if self.trainer.eval_dataset is None:
             return "train_data_used"
@@ -289,8 +316,7 @@ class OuterRun:
     def _check_best_metric(self) -> None:
         """Raises `ValueError` where the best iteration matters, but several evaluation sets leave open which one."""
         trainer, args = self.trainer, self.trainer.args
-        needed = args.load_best_model_at_end or args.patience or args.save_strategy == SaveStrategy.BEST
-        if needed and isinstance(trainer.eval_dataset, dict):
+        if self._needs_best() and isinstance(trainer.eval_dataset, dict):
             names = [f"eval_{name}_" for name in trainer.eval_dataset]
             if not self._best_metric_name().startswith(tuple(names)):
                 raise ValueError(
@@ -310,7 +336,7 @@ class OuterRun:
             "sequences per optimizer step": (
                 args.train_batch_size * args.gradient_accumulation_steps * trainer.accelerator.num_processes
             ),
-            "samplers": [sampler.name for sampler in trainer.samplers],
+            "samplers": [sampler.arguments() for sampler in trainer.samplers],
             "reward_funcs": trainer.scorer.names,
             # With the few-shot examples, the chat template and the tokenizer
             "prompt of the first problem": [

@@ -112,8 +112,7 @@ def _print(trainer: "STaRTrainer", samples: Sequence[Sample], iteration: int) ->
 
 
 def _prompts(trainer: "STaRTrainer", samples: Sequence[Sample]) -> list[Any]:
-    columns = {sampler.name: sampler.prompt_column for sampler in trainer.samplers}
-    return [trainer.problems[sample.problem_id][columns[sample.sampler]] for sample in samples]
+    return [trainer.problems[sample.problem_id][trainer.prompt_columns[sample.sampler]] for sample in samples]
 
 
 def _names(samples: Sequence[Sample]) -> tuple[list[str], list[str]]:

@@ -55,6 +55,11 @@ class SamplingTrainer(WeightedSFTTrainer):
     proposals: Proposals
     termination: Termination
 
+    @property
+    def prompt_columns(self) -> dict[str, str]:
+        """The column that each sampler is conditioned on, by the sampler's name."""
+        return {sampler.name: sampler.prompt_column for sampler in self.samplers}
+
     def sample_problems(
         self, dataset: Dataset, ledger: Ledger | None = None, sampler: Sampler | None = None
     ) -> list[Sample]:
@@ -171,7 +176,7 @@ class SamplingTrainer(WeightedSFTTrainer):
             `list[float]`: One per sample, from all processes.
         """
         own = self.own_part(samples)
-        prompts = training_prompts(own, self.problems, self.prompt_builder, self.args, few_shot)
+        prompts = training_prompts(own, self.problems, self.prompt_builder, self.args, self.prompt_columns, few_shot)
         with policy(self) as model:
             logprobs = sequence_logprobs(model, prompts, own, self.prompt_builder.tokenizer.pad_token_id)
         merged = [0.0] * len(samples)

@@ -251,7 +251,7 @@ class STaRTrainer(SamplingTrainer):
                     selected = self.select(iteration)
                     if selected:
                         self.fine_tune(selected, iteration)
-                run.end_iteration(self.evaluate() if self.eval_dataset is not None else {})
+                run.end_iteration(run.evaluate())
                 if self.control.should_training_stop:
                     break
             return run.end()
@@ -270,13 +270,15 @@ class STaRTrainer(SamplingTrainer):
         start_time = time.time()
         candidates = self.candidates(iteration)
         samples: list[Sample] = []
+        earlier: set[str] = set()
         num_new_tokens = 0
         for sampler in self.samplers:
             state = LoopState(
                 iteration=iteration,
                 problems=self.problems,
                 candidates=candidates,
-                solved={sample.problem_id for sample in samples if sample.kept},
+                # Not by this sampler itself, in a run that was interrupted or in a process that is ahead.
+                solved={sample.problem_id for sample in samples if sample.kept and sample.sampler in earlier},
                 rng=random.Random(seed_of(self.args.seed, iteration, sampler.name)),
                 ledger=self.ledger,
             )
@@ -285,6 +287,7 @@ class STaRTrainer(SamplingTrainer):
             for sample in self.propose(sampler, prompts, iteration, self.ledger):
                 num_new_tokens += len(sample.completion_ids)
             samples = self.ledger.read(iteration)
+            earlier.add(sampler.name)
         self._warn(signs_in_samples(samples, self.samplers, self.problems, candidates))
         if iteration == 1 and self.eval_dataset is None and not self.samplers[0].supplies_answer:
             first = [sample.kept for sample in samples if sample.sampler == self.samplers[0].name]
@@ -366,7 +369,9 @@ class STaRTrainer(SamplingTrainer):
         weights = self._weights(selected, iteration) if self.args.weighted else None
         if self.args.gradient_view_samples:
             self._record(GradientView(self, iteration).metrics(selected, weights or [1.0] * len(selected)))
-        sequences = training_sequences(selected, self.problems, self.prompt_builder, self.args, weights)
+        sequences = training_sequences(
+            selected, self.problems, self.prompt_builder, self.args, self.prompt_columns, weights
+        )
         prepared = self.prepare_sequences(sequences)
         original_weights = self.keep_original_weights()
         if self.args.reset_model:

@@ -1,7 +1,7 @@
 # Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
 """Selected samples -> the token ids and labels that the model is fine-tuned on."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from datasets import Dataset
 
@@ -16,6 +16,7 @@ def training_sequences(
     problems: Dataset,
     builder: PromptBuilder,
     args: STaRConfig,
+    prompt_columns: Mapping[str, str],
     weights: Sequence[float] | None = None,
 ) -> Dataset:
     """
@@ -34,6 +35,8 @@ def training_sequences(
             Builds the prompts.
         args ([`STaRConfig`]):
             Configuration, for `few_shot_train` and `max_length`.
+        prompt_columns (`dict[str, str]`):
+            The column that each sampler is conditioned on, for the samples that keep their hint.
         weights (`list[float]`, *optional*):
             Weight of each sample in the loss.
 
@@ -44,7 +47,7 @@ def training_sequences(
     Raises:
         `ValueError`: If a sequence is longer than `max_length`, at which it would be cut.
     """
-    prompts = training_prompts(selected, problems, builder, args)
+    prompts = training_prompts(selected, problems, builder, args, prompt_columns)
     input_ids, labels = [], []
     for index, sample in enumerate(selected):
         input_ids.append(prompts[index] + sample.completion_ids)
@@ -72,17 +75,24 @@ def training_prompts(
     problems: Dataset,
     builder: PromptBuilder,
     args: STaRConfig,
+    prompt_columns: Mapping[str, str],
     few_shot: bool | None = None,
 ) -> list[list[int]]:
     """
-    Token ids that stand before the samples in training: without the hint, but for those that keep it by choice, and
-    with the few-shot examples where `few_shot`, or by default `few_shot_train`, says so.
+    Token ids that stand before the samples in training: without the hint, but for those that keep it by choice, which
+    stand behind what their sampler was conditioned on. The few-shot examples come first where `few_shot`, or by
+    default `few_shot_train`, says so.
     """
     few_shot = args.few_shot_train if few_shot is None else few_shot
     rows = problems.select([sample.problem_id for sample in selected]).to_list()
     prompts = builder.encode(rows, "prompt", few_shot)
-    shown = [index for index, sample in enumerate(selected) if sample.hint_shown]
-    hinted = builder.encode([rows[index] for index in shown], "hinted_prompt", few_shot)
-    for index, prompt in zip(shown, hinted, strict=True):
-        prompts[index] = prompt
+    for column in set(prompt_columns.values()):
+        shown = [
+            index
+            for index, sample in enumerate(selected)
+            if sample.hint_shown and prompt_columns[sample.sampler] == column
+        ]
+        hinted = builder.encode([rows[index] for index in shown], column, few_shot)
+        for index, prompt in zip(shown, hinted, strict=True):
+            prompts[index] = prompt
     return prompts

@@ -97,7 +97,7 @@ def _advantages(selected: Sequence[Sample], samples: Sequence[Sample]) -> list[f
 
 def _reward(sample: Sample) -> float:
     """Its reward; nothing for a sample that was cut, or that no function could judge."""
-    return 0.0 if sample.drop_reason == "truncated" or sample.reward is None else sample.reward
+    return 0.0 if sample.truncated or sample.reward is None else sample.reward
 
 
 def _group(sample: Sample) -> tuple[int, str, int]:

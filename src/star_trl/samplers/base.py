@@ -1,6 +1,7 @@
 # Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
 """The seam between the loop and a proposal distribution."""
 
+import inspect
 import random
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -167,6 +168,23 @@ class Sampler:
         """Value of `temperature`, `top_p` or `top_k`: its own, or that of the configuration where it has none."""
         own = getattr(self, name)
         return getattr(args, name) if own is None else own
+
+    def arguments(self) -> dict[str, Any]:
+        """
+        What it was made with, as far as that is numbers, texts or another sampler, and its settings. A run is resumed
+        only with the same.
+        """
+        settings = ("prompt_column", "num_generations", "temperature", "top_p", "top_k")
+        names = [*inspect.signature(type(self)).parameters, *settings]
+        values = {name: getattr(self, name, None) for name in names}
+        return {
+            "name": self.name,
+            **{
+                name: value.arguments() if isinstance(value, Sampler) else value
+                for name, value in values.items()
+                if isinstance(value, (bool, int, float, str, Sampler))
+            },
+        }
 
     def select(self, state: LoopState) -> list[int]:
         """Indices of the problems that it proposes for. By default all of this iteration's."""

@@ -152,7 +152,9 @@ def show_completions(console: Console, trainer: STaRTrainer, samples: Sequence[S
 def show_training_sequence(console: Console, trainer: STaRTrainer, samples: Sequence[Sample]) -> None:
     """Prints a training sequence, each part with whether it is trained on."""
     sample = next((sample for sample in samples if sample.kept), samples[0])
-    (row,) = training_sequences([sample], trainer.problems, trainer.prompt_builder, trainer.args)
+    (row,) = training_sequences(
+        [sample], trainer.problems, trainer.prompt_builder, trainer.args, trainer.prompt_columns
+    )
     kind = "kept" if sample.kept else f"not kept ({sample.drop_reason}), but shown for its form"
     title = f"a training sequence of {len(row['input_ids'])} tokens: problem {sample.problem_id}, {kind}"
     console.rule(title, align="left")
