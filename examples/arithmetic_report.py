@@ -34,10 +34,10 @@ def overall(iteration: dict) -> float:
 
 
 def spread(values: list[float]) -> str:
-    """`96%`, or with several seeds `96% (94-97)`."""
+    """`96%`, or where the seeds differ `96% (94-97)`."""
     percent = [100 * value for value in values]
-    text = f"{mean(percent):.0f}%"
-    return text if len(values) == 1 else f"{text} ({min(percent):.0f}-{max(percent):.0f})"
+    low, high = f"{min(percent):.0f}", f"{max(percent):.0f}"
+    return f"{mean(percent):.0f}%" + ("" if low == high else f" ({low}-{high})")
 
 
 def draw_by_digits(runs: dict[str, list[dict]], settings: list[str], path: Path) -> None:

@@ -36,9 +36,9 @@ def test_nothing_to_evaluate_on(make_trainer):
 
 def test_a_best_metric_that_there_is_not(make_trainer, problems):
     trainer = make_trainer(
-        solve_easy_and_hinted, eval_dataset=problems, patience=1, metric_for_best_model="acuracy", num_iterations=1
+        solve_easy_and_hinted, eval_dataset=problems, patience=1, metric_for_best_model="share_right", num_iterations=1
     )
-    with pytest.raises(ValueError, match=r"'acuracy'` is no metric .*one of \['eval_accuracy'"):
+    with pytest.raises(ValueError, match=r"'share_right'` is no metric .*one of \['eval_accuracy'"):
         trainer.train()
     assert not trainer.ledger.read(1)  # before any work on the first iteration
 
