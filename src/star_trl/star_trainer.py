@@ -409,7 +409,8 @@ class STaRTrainer(SamplingTrainer):
         Returns:
             `dict[str, float]`: `eval_accuracy` (share that passes the filter), `eval_accuracy/<value>` for each value
             of `eval_group_column`, `eval_rewards/<name>` (means), `eval_completion_length` (mean, in tokens),
-            `eval_clipped_ratio` and speed metrics.
+            `eval_clipped_ratio`, `eval_<name>` for what reward functions give to `log_metric` (means), and speed
+            metrics.
 
         Raises:
             `ValueError`: If there is no evaluation set, or it does not fit.
@@ -440,6 +441,8 @@ class STaRTrainer(SamplingTrainer):
         ledger = self.outer_run.evaluation_ledger(prefix) if is_own and self.outer_run is not None else None
         samples = self.sample_problems(dataset, ledger)
         metrics = accuracy_metrics(samples, dataset, self.args.eval_group_column)
+        # What reward functions log comes last, but does not take the place of the others.
+        metrics = {**metrics, **self.proposals.pop_metrics(evaluation=True), **metrics}
         if self.iteration == 0:
             self._warn(signs_of_chance(metrics["accuracy"], dataset))
         metrics = {f"{prefix}_{name}": value for name, value in metrics.items()}
