@@ -6,6 +6,8 @@ from datasets import Dataset
 
 from conftest import PROBLEMS, solve_easy_and_hinted
 from star_trl import RationaleSampler
+from star_trl.iteration_metrics import accuracy_names
+from star_trl.rewards import exact_match_reward
 
 
 def test_accuracy_by_group(make_trainer, problems):
@@ -26,6 +28,31 @@ def test_prefix_and_several_sets(make_trainer, problems):
     assert trainer.evaluate(problems)["eval_accuracy"] == 0.5
     with pytest.raises(ValueError, match="no evaluation set named 'other'"):
         trainer.evaluate("other")
+
+
+def test_accuracies_of_sets_are_found_whatever_they_are_called(make_trainer, problems):
+    def guessed_accuracy(completions, log_metric, **kwargs):
+        log_metric("logged_accuracy", 1.0)
+        return [1.0] * len(completions)
+
+    trainer = make_trainer(
+        solve_easy_and_hinted,
+        reward_funcs=[exact_match_reward, guessed_accuracy],
+        reward_threshold=[1.0, None],
+        eval_dataset={"sums/easy": problems.select([0, 1]), "hard": problems.select([2, 3])},
+        eval_group_column="kind",
+        num_iterations=1,
+    )
+    trainer.train()
+    assert accuracy_names(trainer.outer_run.state.history) == ["eval_sums/easy_accuracy", "eval_hard_accuracy"]
+    card = (trainer.ledger.output_dir / "README.md").read_text()
+    names = [
+        "eval_sums/easy accuracy",
+        "eval_sums/easy accuracy, easy",
+        "eval_hard accuracy",
+        "eval_hard accuracy, hard",
+    ]
+    assert f"| iteration | {' | '.join(names)} |" in card
 
 
 def test_nothing_to_evaluate_on(make_trainer):
