@@ -55,6 +55,15 @@ def test_accuracies_of_sets_are_found_whatever_they_are_called(make_trainer, pro
     assert f"| iteration | {' | '.join(names)} |" in card
 
 
+def test_max_length_is_for_training_sequences(make_trainer):
+    """Problems that are evaluated on may be longer. The model's context they must fit in."""
+    long = Dataset.from_list([{"prompt": f"Q: {'1+' * 50}1?\nA:", "answer": "51"}])
+    trainer = make_trainer(solve_easy_and_hinted, max_length=100, eval_dataset=long)
+    assert trainer.evaluate(long)["eval_accuracy"] == 0.0
+    with pytest.raises(ValueError, match="longest `prompt` of `eval_dataset` .* context is 256"):
+        make_trainer(max_length=100, eval_dataset=Dataset.from_list([{"prompt": "1" * 300, "answer": "1"}]))
+
+
 def test_nothing_to_evaluate_on(make_trainer):
     with pytest.raises(ValueError, match="nothing to evaluate on"):
         make_trainer().evaluate()

@@ -501,7 +501,8 @@ class STaRTrainer(SamplingTrainer):
 
     def _check_prompts(self, dataset: Dataset, name: str, samplers: Sequence[Sampler]) -> None:
         columns = [sampler.prompt_column for sampler in samplers]
-        check_lengths(dataset, name, columns, self.prompt_builder, self.args, self.model.config)
+        is_trained = name == "train_dataset"
+        check_lengths(dataset, name, columns, self.prompt_builder, self.args, self.model.config, is_trained)
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         super().save_model(output_dir, _internal_call)
