@@ -221,6 +221,11 @@ class STaRTrainer(SamplingTrainer):
         for name, dataset in named_datasets(eval_dataset).items():
             self._check_prompts(dataset, name, self.samplers[:1])
         self._is_example = [self.prompt_builder.is_example(problem) for problem in train_dataset]
+        if all(self._is_example):
+            raise ValueError(
+                f"All {len(train_dataset)} problems of `train_dataset` are among their own few-shot examples, which "
+                "are left out of sampling, so there is none left. Give more problems, or other `few_shot_examples`."
+            )
         if any(self._is_example):
             logger.info(f"{sum(self._is_example)} problems are few-shot examples and are left out of sampling.")
 
