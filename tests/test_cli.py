@@ -211,6 +211,17 @@ def test_adapters_are_evaluated_with_their_base(inside, capsys):
     assert json.loads(capsys.readouterr().out)["eval_accuracy"] == accuracy
 
 
+@pytest.mark.parametrize("command", ["evaluate", "generate"])
+@pytest.mark.parametrize("settings", [{"load_best_model_at_end": True, "packing": True}, {"eval_strategy": "epoch"}])
+def test_what_a_recipe_says_of_training_does_not_matter(inside, capsys, command, settings):
+    """Without a network, a trainer that is to push to the hub cannot be made."""
+    hub = {"push_to_hub": True, "hub_model_id": "org/name", "hub_token": "hf_of_nobody"}
+    recipe = {**yaml.safe_load(RECIPE), **hub, **settings, "max_length": 16}
+    (inside / "training.yaml").write_text(yaml.safe_dump(recipe))
+    main([command, "--config", "training.yaml"])
+    assert "eval_accuracy" in capsys.readouterr().out or command == "generate"
+
+
 def test_a_run_is_resumed_or_refused(inside, capsys):
     arguments = ["train", "--config", "recipe.yaml", "--output_dir", "again"]
     main(arguments)

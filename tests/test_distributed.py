@@ -93,6 +93,12 @@ def test_two_processes_sample_what_one_does(one_process, two_processes):
     check_samples(output_dir, one_process, 2)
 
 
+def test_what_rewards_log_is_the_mean_over_the_processes(two_processes):
+    output_dir, _ = two_processes
+    metrics = json.loads((output_dir / "iteration-001/metrics.json").read_text())
+    assert metrics["rank"] == metrics["eval_rank"] == 0.5
+
+
 @needs_deepspeed
 @pytest.mark.parametrize("backend", ["zero2", "zero3"])
 def test_deepspeed(one_process, base_model, tmp_path, backend):

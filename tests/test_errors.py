@@ -72,6 +72,12 @@ def needs_solution_steps(completions, solution_steps, **kwargs):
             ValueError,
             "differ in kind",
         ),
+        (
+            {"few_shot_examples": [{**row, "completion": " 0"} for row in PROBLEMS]},
+            ValueError,
+            "All 4 .* is none left",
+        ),
+        ({"packing": True}, ValueError, "`packing=True` fills rows of `max_length` tokens"),
         ({"max_completion_length": 250}, ValueError, "model's context is 256"),
         ({"train_dataset": rows(prompt="Q: " + "1" * 300 + "\nA:")}, ValueError, "model's context is 256"),
         ({"max_length": 64}, ValueError, r"can reach \d+ tokens"),

@@ -7,6 +7,8 @@ from transformers import TrainerCallback
 
 from conftest import PROBLEMS, last_question, solve_easy_and_hinted
 from star_trl import RationaleSampler
+from star_trl.iteration_metrics import accuracy_names
+from star_trl.rewards import exact_match_reward
 
 
 def test_accuracy_by_group(make_trainer, problems):
@@ -27,6 +29,40 @@ def test_prefix_and_several_sets(make_trainer, problems):
     assert trainer.evaluate(problems)["eval_accuracy"] == 0.5
     with pytest.raises(ValueError, match="no evaluation set named 'other'"):
         trainer.evaluate("other")
+
+
+def test_accuracies_of_sets_are_found_whatever_they_are_called(make_trainer, problems):
+    def guessed_accuracy(completions, log_metric, **kwargs):
+        log_metric("logged_accuracy", 1.0)
+        return [1.0] * len(completions)
+
+    trainer = make_trainer(
+        solve_easy_and_hinted,
+        reward_funcs=[exact_match_reward, guessed_accuracy],
+        reward_threshold=[1.0, None],
+        eval_dataset={"sums/easy": problems.select([0, 1]), "hard": problems.select([2, 3])},
+        eval_group_column="kind",
+        num_iterations=1,
+    )
+    trainer.train()
+    assert accuracy_names(trainer.outer_run.state.history) == ["eval_sums/easy_accuracy", "eval_hard_accuracy"]
+    card = (trainer.ledger.output_dir / "README.md").read_text()
+    names = [
+        "eval_sums/easy accuracy",
+        "eval_sums/easy accuracy, easy",
+        "eval_hard accuracy",
+        "eval_hard accuracy, hard",
+    ]
+    assert f"| iteration | {' | '.join(names)} |" in card
+
+
+def test_max_length_is_for_training_sequences(make_trainer):
+    """Problems that are evaluated on may be longer. The model's context they must fit in."""
+    long = Dataset.from_list([{"prompt": f"Q: {'1+' * 50}1?\nA:", "answer": "51"}])
+    trainer = make_trainer(solve_easy_and_hinted, max_length=100, eval_dataset=long)
+    assert trainer.evaluate(long)["eval_accuracy"] == 0.0
+    with pytest.raises(ValueError, match="longest `prompt` of `eval_dataset` .* context is 256"):
+        make_trainer(max_length=100, eval_dataset=Dataset.from_list([{"prompt": "1" * 300, "answer": "1"}]))
 
 
 def test_nothing_to_evaluate_on(make_trainer):

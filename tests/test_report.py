@@ -53,7 +53,7 @@ def make_sample(**changes) -> Sample:
 def write_metrics(output_dir, iteration: int, **metrics) -> None:
     path = Ledger(output_dir).iteration_dir(iteration) / "metrics.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"iteration": iteration, "seconds": 1.0, **metrics}))
+    path.write_text(json.dumps({"iteration": iteration, "seconds": 1.0, "eval_clipped_ratio": 0.0, **metrics}))
 
 
 @pytest.fixture

@@ -4,7 +4,9 @@
 import asyncio
 import json
 
+import numpy as np
 import pytest
+import torch
 from datasets import Dataset
 from trl.rewards import accuracy_reward, think_format_reward
 
@@ -67,6 +69,40 @@ def test_a_grpo_style_reward_with_extra_columns(make_trainer, problems):
     assert {sample.problem_id for sample in trainer.ledger.read(1) if sample.kept} == {0, 1}
     assert json.loads(load_ledger(trainer.args.output_dir)[0]["extra"]) == {"length": 16}
     assert any("share_easy" in entry for entry in trainer.state.log_history)
+
+
+def test_logged_metrics_of_an_evaluation_are_its_own(make_trainer, problems):
+    """Be it `evaluate`, in a run or not, or `sample_problems`, of which nobody asks for them."""
+
+    def reward(completions, answer, held_out, log_metric, **kwargs):
+        log_metric("numpy", np.float32(held_out[0]))
+        log_metric("torch", torch.tensor(held_out[0], dtype=torch.bfloat16))
+        log_metric("accuracy", 7.0)  # a name that is taken in evaluations
+        return exact_match_reward(completions, answer)
+
+    seen, unseen = (problems.add_column("held_out", [value] * 4) for value in (0.0, 1.0))
+    trainer = make_trainer(
+        solve_easy_and_hinted, reward_funcs=reward, train_dataset=seen, eval_dataset=unseen, num_iterations=1
+    )
+    trainer.sample_problems(unseen)
+    trainer.train()
+    base, first = trainer.outer_run.state.history
+    assert first["numpy"] == first["torch"] == 0.0 and first["accuracy"] == 7.0 and "numpy" not in base
+    assert all(row["eval_numpy"] == row["eval_torch"] == 1.0 and row["eval_accuracy"] == 0.5 for row in (base, first))
+    trainer.sample_problems(unseen)
+    assert trainer.evaluate(seen)["eval_numpy"] == 0.0
+    assert not trainer.proposals.pop_metrics() and not trainer.proposals.pop_metrics(evaluation=True)
+
+
+@pytest.mark.parametrize("value", [None, "high", [0.5], torch.ones(2)])
+def test_a_logged_metric_is_a_number(make_trainer, value):
+    def reward(completions, log_metric, **kwargs):
+        log_metric("my_metric", value)
+        return [1.0] * len(completions)
+
+    trainer = make_trainer(solve_easy_and_hinted, reward_funcs=reward, reward_retries=0)
+    with pytest.raises(TypeError, match="takes one number, .* for the metric `my_metric`"):
+        trainer.sample(1)
 
 
 def test_async_rewards_run_together(make_trainer):

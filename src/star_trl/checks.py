@@ -92,7 +92,6 @@ def check_samplers(samplers: list[Sampler] | None, args: STaRConfig, has_hints: 
         raise ValueError(f"`samplers` must be a list of samplers with different names, got {names}.")
     for sampler in samplers:
         num_generations = sampler.num_generations or args.num_generations
-        temperature = args.temperature if sampler.temperature is None else sampler.temperature
         check_draws(sampler, args)
         if args.sample_weighting == "advantage" and num_generations < 2:
             raise ValueError(
@@ -138,9 +137,10 @@ def check_lengths(
     builder: PromptBuilder,
     args: STaRConfig,
     config: PreTrainedConfig,
+    is_trained: bool,
 ) -> None:
     """
-    Raises where prompts and completions do not fit the model's context or `max_length`.
+    Raises where prompts and completions do not fit the model's context or, in training, `max_length`.
 
     Args:
         dataset ([`~datasets.Dataset`]):
@@ -155,6 +155,8 @@ def check_lengths(
             Configuration.
         config ([`~transformers.PreTrainedConfig`]):
             The model's configuration.
+        is_trained (`bool`):
+            Whether the model is trained on what it writes for these problems.
 
     Raises:
         `ValueError`: Naming the length that is needed.
@@ -165,7 +167,7 @@ def check_lengths(
         problems = dataset.select(longest).to_list()
         for problem in problems[:1]:
             builder.check(problem, [column])
-        for few_shot in {args.samples_few_shot(1), args.few_shot_train}:
+        for few_shot in {args.samples_few_shot(1), *([args.few_shot_train] if is_trained else [])}:
             prompts = builder.encode(problems, column, few_shot)
             needed = max(map(len, prompts)) + args.max_completion_length
             context = getattr(config.get_text_config(), "max_position_embeddings", None)
@@ -175,7 +177,8 @@ def check_lengths(
                     f"`max_completion_length={args.max_completion_length}` that is {needed}, but the model's context "
                     f"is {context}. Use fewer few-shot examples, shorter problems or fewer completion tokens."
                 )
-            if few_shot == args.few_shot_train and args.max_length is not None and needed > args.max_length:
+            is_sequence = is_trained and few_shot == args.few_shot_train
+            if is_sequence and args.max_length is not None and needed > args.max_length:
                 raise ValueError(
                     f"Training sequences of `{name}` can reach {needed} tokens (the longest `{column}` and "
                     f"`max_completion_length={args.max_completion_length}`), but `max_length={args.max_length}`. Set "

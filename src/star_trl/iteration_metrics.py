@@ -57,7 +57,9 @@ def selection_metrics(num_selected: int, dropped: Counter[str]) -> dict[str, flo
 def accuracy_names(history: Iterable[Mapping[str, Any]]) -> list[str]:
     """`eval_accuracy`, or with several evaluation sets one name for each, where an iteration has them."""
     names = dict.fromkeys(name for row in history for name in row)
-    return [name for name in names if name.startswith("eval_") and name.endswith("_accuracy") and "/" not in name]
+    ends = [name for name in names if name.startswith("eval_") and name.endswith("_accuracy")]
+    # A group, a reward function or what one logs may be called like that, too, but does not come with the others.
+    return [name for name in ends if f"{name.removesuffix('accuracy')}clipped_ratio" in names]
 
 
 def format_metric(name: str, value: float) -> str:

@@ -196,7 +196,7 @@ def _iterations(trainer: "STaRTrainer", history: list[dict[str, Any]]) -> tuple[
         groups = [group for group in names if group.startswith(f"{name}/")]
         accuracies += [name, *(groups if len(groups) <= MAX_GROUPS else [])]
     columns = {
-        **{name: name.replace("_accuracy", " accuracy").replace("/", ", ") for name in accuracies},
+        **{name: name.replace("_accuracy/", " accuracy, ").replace("_accuracy", " accuracy") for name in accuracies},
         **{f"{sampler.name}/solved": f"solved by {sampler.name}" for sampler in trainer.samplers},
         "samples/selected": "trained on",
         "train_loss": "training loss",

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any
 
+from accelerate.utils import gather_object
 from datasets import Dataset
 from transformers import GenerationConfig, PreTrainedTokenizerBase, TrainerState
 
@@ -41,7 +42,8 @@ class Proposals:
         self.builder = builder
         self.scorer = scorer
         self.tokenizer: PreTrainedTokenizerBase = builder.tokenizer
-        self._logged: dict[str, list[float]] = defaultdict(list)
+        # What reward functions gave to `log_metric`, in sampling (False) and in evaluations (True), by name.
+        self._logged: dict[bool, dict[str, list[float]]] = {False: defaultdict(list), True: defaultdict(list)}
 
     def prompts(
         self, sampler: Sampler, dataset: Dataset, problems: Sequence[int], iteration: int, greedy: bool = False
@@ -111,7 +113,7 @@ class Proposals:
         sampler: Sampler,
         iteration: int,
         trainer_state: TrainerState,
-        supplied_answers: bool = False,
+        evaluation: bool = False,
     ) -> Iterator[list[Sample]]:
         """
         Scores completions in groups as they come.
@@ -125,8 +127,9 @@ class Proposals:
                 Outer iteration.
             trainer_state ([`~transformers.TrainerState`]):
                 Passed to the reward functions.
-            supplied_answers (`bool`, *optional*, defaults to `False`):
-                Whether to score against the answers of the completions and not those of the problems.
+            evaluation (`bool`, *optional*, defaults to `False`):
+                Whether the true answers count, whatever the sampler supplies, and `log_metric` makes metrics of an
+                evaluation.
 
         Returns:
             `Iterator[list[Sample]]`: One list per group. Where the sampler fails, what it completed before comes
@@ -143,15 +146,32 @@ class Proposals:
                 failure = error
             if not group:
                 break
-            yield self._score(group, sampler, iteration, trainer_state, supplied_answers)
+            yield self._score(group, sampler, iteration, trainer_state, evaluation)
         if failure is not None:
             raise failure
 
-    def pop_metrics(self) -> dict[str, float]:
-        """Means of what reward functions gave to `log_metric` since the last call."""
-        metrics = {name: sum(values) / len(values) for name, values in self._logged.items()}
-        self._logged.clear()
-        return metrics
+    def pop_metrics(self, evaluation: bool = False) -> dict[str, float]:
+        """
+        Means, over all processes, of what reward functions gave to `log_metric` since the last call. Every process
+        must call it.
+
+        Args:
+            evaluation (`bool`, *optional*, defaults to `False`):
+                Whether those of evaluations are wanted, and not those of sampling.
+        """
+        sums: dict[str, float] = defaultdict(float)
+        counts: dict[str, int] = defaultdict(int)
+        own = {name: (sum(values), len(values)) for name, values in self._logged[evaluation].items()}
+        for part in gather_object([own]):
+            for name, (total, count) in part.items():
+                sums[name] += total
+                counts[name] += count
+        self.drop_metrics(evaluation)
+        return {name: sums[name] / counts[name] for name in sums}
+
+    def drop_metrics(self, evaluation: bool) -> None:
+        """Forgets this process's part of what [`~Proposals.pop_metrics`] would return."""
+        self._logged[evaluation].clear()
 
     def _score(
         self,
@@ -159,14 +179,14 @@ class Proposals:
         sampler: Sampler,
         iteration: int,
         trainer_state: TrainerState,
-        supplied_answers: bool,
+        evaluation: bool,
     ) -> list[Sample]:
         rows = [completion.prompt.columns for completion in completions]
         texts = self.tokenizer.batch_decode(
             [completion.token_ids for completion in completions], skip_special_tokens=True
         )
         columns = {name: [row[name] for row in rows] for name in rows[0] if name not in ("prompt", "completion")}
-        if supplied_answers:
+        if sampler.supplies_answer and not evaluation:
             columns["answer"] = [completion.answer for completion in completions]
         if "answer" in columns:
             columns.setdefault("solution", columns["answer"])
@@ -177,7 +197,7 @@ class Proposals:
             completion_ids=[completion.token_ids for completion in completions],
             trainer_state=trainer_state,
             log_extra=lambda column, values: extras.update({column: list(values)}),
-            log_metric=lambda name, value: self._logged[name].append(value),
+            log_metric=lambda name, value: self._logged[evaluation][name].append(_as_float(name, value)),
             **columns,
         )
         return [
@@ -191,6 +211,17 @@ class Proposals:
             )
             for row, text in enumerate(texts)
         ]
+
+
+def _as_float(name: str, value: Any) -> float:
+    """The value of a metric, which may be a scalar of NumPy or torch, that `metrics.json` could not hold."""
+    try:
+        return float(value)
+    except (TypeError, ValueError, RuntimeError) as error:  # torch raises the last one
+        raise TypeError(
+            f"`log_metric` takes one number, but a reward function gave it {value!r:.80} "
+            f"(`{type(value).__name__}`) for the metric `{name}`. Give the mean over the completions, for example."
+        ) from error
 
 
 def _sample(

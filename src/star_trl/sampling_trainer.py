@@ -89,6 +89,7 @@ class SamplingTrainer(WeightedSFTTrainer):
             check_draws(sampler, self.args)
             check_problems(dataset, "dataset", ["prompt", sampler.prompt_column])
         sampler = sampler or self.samplers[0]
+        self.proposals.drop_metrics(evaluation=True)  # of calls whose metrics nobody asked for
         prompts = self.proposals.prompts(sampler, dataset, self.own_part(range(len(dataset))), iteration, greedy)
         samples = list(self.propose(sampler, prompts, self.iteration, ledger, evaluation=True, greedy=greedy))
         if ledger is not None:
@@ -132,7 +133,8 @@ class SamplingTrainer(WeightedSFTTrainer):
             ledger ([`~star_trl.ledger.Ledger`], *optional*):
                 Where they are recorded. Prompts that it has a sample of are left out.
             evaluation (`bool`, *optional*, defaults to `False`):
-                Whether the true answers count, whatever the sampler supplies.
+                Whether the true answers count, whatever the sampler supplies, and what reward functions give to
+                `log_metric` is kept apart from the metrics of the iteration.
             greedy (`bool`, *optional*, defaults to `False`):
                 Whether to decode greedily whatever the settings.
 
@@ -147,14 +149,13 @@ class SamplingTrainer(WeightedSFTTrainer):
         if sampler.compares_samples:
             open_problems = {prompt.problem for prompt in missing}
             missing = [prompt for prompt in prompts if prompt.problem in open_problems]
-        supplied_answers = sampler.supplies_answer and not evaluation
         name = "evaluation" if evaluation else sampler.name
         with (
             self.generator(sampler, greedy) as generate,
             sampling_progress(self, len(missing), f"iteration {iteration}, {name}") as show,
         ):
             completions = sampler.sample(missing, generate)
-            for group in self.proposals.scored(completions, sampler, iteration, self.state, supplied_answers):
+            for group in self.proposals.scored(completions, sampler, iteration, self.state, evaluation):
                 if ledger is not None:
                     ledger.append([sample for sample in group if sample.key not in recorded])
                 show(group)

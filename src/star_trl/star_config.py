@@ -504,6 +504,11 @@ class STaRConfig(SFTConfig):
                 "STaR computes the loss on the sampled completion only. Leave `completion_only_loss` and "
                 "`assistant_only_loss` at their defaults."
             )
+        if self.packing and self.max_length is None:
+            raise ValueError(
+                "`packing=True` fills rows of `max_length` tokens, but `max_length=None`. Set `max_length`, or "
+                "`packing=False`."
+            )
         if isinstance(self.dataset_kwargs, dict) and self.dataset_kwargs.get("skip_prepare_dataset"):
             raise ValueError(
                 "`dataset_kwargs={'skip_prepare_dataset': True}` has no meaning here: the training sequences are "

@@ -221,6 +221,11 @@ class STaRTrainer(SamplingTrainer):
         for name, dataset in named_datasets(eval_dataset).items():
             self._check_prompts(dataset, name, self.samplers[:1])
         self._is_example = [self.prompt_builder.is_example(problem) for problem in train_dataset]
+        if all(self._is_example):
+            raise ValueError(
+                f"All {len(train_dataset)} problems of `train_dataset` are among their own few-shot examples, which "
+                "are left out of sampling, so there is none left. Give more problems, or other `few_shot_examples`."
+            )
         if any(self._is_example):
             logger.info(f"{sum(self._is_example)} problems are few-shot examples and are left out of sampling.")
 
@@ -414,7 +419,8 @@ class STaRTrainer(SamplingTrainer):
         Returns:
             `dict[str, float]`: `eval_accuracy` (share that passes the filter), `eval_accuracy/<value>` for each value
             of `eval_group_column`, `eval_rewards/<name>` (means), `eval_completion_length` (mean, in tokens),
-            `eval_clipped_ratio` and speed metrics.
+            `eval_clipped_ratio`, `eval_<name>` for what reward functions give to `log_metric` (means), and speed
+            metrics.
 
         Raises:
             `ValueError`: If there is no evaluation set, or it does not fit.
@@ -445,6 +451,8 @@ class STaRTrainer(SamplingTrainer):
         ledger = self.outer_run.evaluation_ledger(prefix) if is_own and self.outer_run is not None else None
         samples = self.sample_problems(dataset, ledger)
         metrics = accuracy_metrics(samples, dataset, self.args.eval_group_column)
+        # What reward functions log comes last, but does not take the place of the others.
+        metrics = {**metrics, **self.proposals.pop_metrics(evaluation=True), **metrics}
         if self.iteration == 0:
             self._warn(signs_of_chance(metrics["accuracy"], dataset))
         metrics = {f"{prefix}_{name}": value for name, value in metrics.items()}
@@ -503,7 +511,8 @@ class STaRTrainer(SamplingTrainer):
 
     def _check_prompts(self, dataset: Dataset, name: str, samplers: Sequence[Sampler]) -> None:
         columns = [sampler.prompt_column for sampler in samplers]
-        check_lengths(dataset, name, columns, self.prompt_builder, self.args, self.model.config)
+        is_trained = name == "train_dataset"
+        check_lengths(dataset, name, columns, self.prompt_builder, self.args, self.model.config, is_trained)
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         super().save_model(output_dir, _internal_call)

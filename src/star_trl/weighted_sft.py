@@ -50,7 +50,7 @@ class WeightedSFTTrainer(SFTTrainer):
         tokenizer = cast(PreTrainedTokenizerBase, self.processing_class)
         prepared = SFTTrainer._prepare_dataset(self, sequences, tokenizer, self.args, packing, None, "train")
         if weighted and self.args.packing:
-            prepared = pack_dataset(prepared, self.args.max_length or 0, self.args.packing_strategy)
+            prepared = pack_dataset(prepared, cast(int, self.args.max_length), self.args.packing_strategy)
         rows_per_step = self.args.train_batch_size * self.args.gradient_accumulation_steps
         self.epoch_steps = max(len(prepared) / (rows_per_step * self.accelerator.num_processes), 1.0)
         return prepared

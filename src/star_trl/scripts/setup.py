@@ -7,6 +7,7 @@ from typing import Any
 
 from datasets import Dataset
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
+from transformers.trainer_utils import IntervalStrategy
 from trl import ModelConfig, get_peft_config, get_quantization_config
 
 from ..samplers import Sampler
@@ -57,8 +58,11 @@ def build_evaluator(task: TaskArguments, args: STaRConfig, model_args: ModelConf
     if problems is None:
         problems = load_problems(task, test=False)
     assert problems is not None
-    # What an evaluation has no use for, but would be refused without a training set that fits.
-    args.sample_weighting, args.gradient_view_samples, args.load_best_model_at_end = "uniform", 0, False
+    # What an evaluation has no use for, but would be refused without training and evaluation sets that fit.
+    args.sample_weighting, args.gradient_view_samples = "uniform", 0
+    args.load_best_model_at_end, args.eval_strategy = False, IntervalStrategy.NO
+    args.max_length, args.packing, args.few_shot_train = None, False, False
+    args.push_to_hub = False  # a trainer creates the repository when it is made
     if not task.reward_funcs:
         args.reward_threshold = args.reward_weights = None
     return _build(task, args, model, reward_funcs, samplers, problems, None), problems
