@@ -60,9 +60,9 @@ def test_finish_reasons(model, tokenizer):
     for output in outputs:
         assert output.logprobs is None
         *before, last = output.token_ids
-        assert not parameters.eos_token_ids.intersection(before) and not stop.found(before)
+        assert not parameters.eos_token_ids.intersection(before) and stop.reason(before) is None
         assert (last in parameters.eos_token_ids) == (output.finish_reason == "eos")
-        assert stop.found(output.token_ids) == (output.finish_reason == "stop")
+        assert (stop.reason(output.token_ids) == "stop") == (output.finish_reason == "stop")
         if output.finish_reason == "length":
             assert len(output.token_ids) == 16
 

@@ -20,7 +20,7 @@ def encode(tokenizer, text):
 def first_end(stop, ids):
     """Number of ids after which an engine would stop, asking only where the table allows it."""
     for end in range(1, len(ids) + 1):
-        if stop.may_complete(torch.tensor([ids[end - 1]])).item() and stop.found(ids[:end]):
+        if stop.may_complete(torch.tensor([ids[end - 1]])).item() and stop.reason(ids[:end]) == "stop":
             return end
     return None
 

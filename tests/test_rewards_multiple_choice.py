@@ -215,6 +215,13 @@ def test_texts_that_differ_by_not_and_the():
     assert multiple_choice_reward(completions, list("BAADC"), [choices] * 5) == [0.0] * 5
 
 
+def test_texts_that_differ_by_a_leading_period():
+    choices = [".5", "5", "0.25", "25"]
+    completions = [f"The answer is {text}." for text in (".5", "5", ".25", "'.5' (a)", ".5 (b)")]
+    assert multiple_choice_reward(completions, list("ABDAB"), [choices] * 5) == [1, 1, 0, 1, 0]
+    assert multiple_choice_reward(completions[:2], ["5", ".5"], [choices] * 2) == [0, 0]
+
+
 @pytest.mark.parametrize("answer", ["", "F", "car", 5, -1, True])
 @pytest.mark.parametrize("reward", [multiple_choice_reward, strict_multiple_choice_reward])
 def test_a_right_answer_that_is_no_choice_is_named(reward, answer):

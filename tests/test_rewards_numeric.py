@@ -172,6 +172,61 @@ VERDICTS = [
     ("7²", "72", 0, 0),
     ("#### 7½", "7", 0, 0),
     ("#### __import__('os').getpid()", "72", 0, 0),
+    ("Answer: √16", "16", 0, 0),
+    ("so it is √(16)", "16", 0, 0),
+    ("so it is $\\sqrt 16$", "16", 0, 0),
+    ("√16 = 4", "4", 1, 0),
+    # Signs apart from their numbers
+    ("The answer is - 5.", "5", 0, 0),
+    ("The answer is - 5.", "-5", 1, 0),
+    ("The answer is − 5.", "-5", 1, 0),
+    ("The answer is **- 5**.", "-5", 1, 0),
+    ("The answer is -$ 5.", "5", 0, 0),
+    ("The answer is -$ 5.", "-5", 1, 0),
+    ("The answer is - $5.", "-5", 1, 0),
+    ("The answer is minus 5.", "5", 0, 0),
+    ("The answer is minus 5.", "-5", 1, 0),
+    ("The answer is negative $5.", "-5", 1, 0),
+    ("So x = - 5.", "5", 0, 0),
+    ("So x = - 5.", "-5", 1, 0),
+    ("$x = - 5$", "5", 0, 0),
+    ("$x = - 5$", "-5", 1, 0),
+    ("It is $- 5$", "-5", 1, 0),
+    (" - 5", "-5", 1, 0),
+    ("#### - 5", "5", 0, 0),
+    ("#### - 5", "-5", 1, 1),
+    ("#### minus 5", "-5", 1, 1),
+    ("\\boxed{- 5}", "-5", 1, 0),
+    ("\\boxed{- \\frac{1}{2}}", "-0.5", 1, 0),
+    ("<answer>\n- 5\n</answer>", "-5", 1, 0),
+    ("The answer is 7 - 5 = 2.", "2", 1, 0),
+    ("7 minus 5 = 2", "2", 1, 0),
+    ("so it is 7 minus 5", "5", 0, 0),
+    ("so y is x - 5", "5", 0, 0),
+    ("so y is x - 5", "-5", 0, 0),
+    ("She has\n- 7 pears and\n  - 5 apples", "5", 1, 0),
+    ("She has\n- 7 pears and\n  - 5 apples", "-5", 0, 0),
+    # Spaces between thousands
+    ("#### 1 000", "1000", 1, 1),
+    ("so she has 1 000 apples", "1000", 1, 0),
+    ("so she has 1 000 apples", "0", 0, 0),
+    ("100 000", "100000", 1, 0),
+    ("$1 234 567.50", "1234567.5", 1, 0),
+    ("#### 1 00", "100", 0, 0),
+    ("1 2 3", "3", 1, 0),
+    ("20 10", "10", 1, 0),
+    ("in 2024 100", "100", 1, 0),
+    ("1 100/200 cups", "1.5", 1, 0),
+    # Units
+    ("#### 5 €", "5", 1, 1),
+    ("#### 5€", "5", 1, 1),
+    ("#### € 5", "5", 1, 1),
+    ("#### $ 5", "5", 1, 1),
+    ("#### 20 £", "20", 1, 1),
+    ("so it is 5€ - 3€", "3", 0, 0),
+    ("It takes 12 cm²", "12", 1, 0),
+    ("It takes 12cm²", "12", 1, 0),
+    ("#### 5 m²", "5", 1, 1),
     # Percent is a unit
     ("#### 5%", "5", 1, 1),
     ("#### 5%", "0.05", 0, 0),
@@ -194,7 +249,8 @@ def test_verdicts(completion, answer, flexible, strict):
 
 @pytest.mark.parametrize(
     "answer",
-    ["72", "$72", " 72 clips ", "so\n#### 72", "\\boxed{72}", 72, 72.0, Decimal(72), Fraction(72), np.int64(72)],
+    ["72", "$72", "72 €", "72 m²", " 72 clips ", "so\n#### 72", "\\boxed{72}"]
+    + [72, 72.0, Decimal(72), Fraction(72), np.int64(72)],
 )
 def test_right_answers(answer):
     assert numeric_reward(["72", "73"], [answer] * 2) == [1.0, 0.0]
@@ -223,7 +279,8 @@ def test_no_right_answer_means_that_it_does_not_apply():
     "unit",
     "9 1, 1/ 1e 1- <<1 { } \\boxed{ \\boxed{} \\frac{1}{ \\text{ #### ####1 * ** _ answer answer: answer:1 a 1a 1ab2 "
     "<think> <answer> \\ ^{1 1( $ 1:\n".split(" ")
-    + ["a ", "1 ", " ", "\n", "answer is ", "1 or ", "#### 1\n", "Q:\n", "\\boxed{1}{", "- 1", "#### 1 a"],
+    + ["a ", "1 ", " ", "\n", "answer is ", "1 or ", "#### 1\n", "Q:\n", "\\boxed{1}{", "- 1", "#### 1 a"]
+    + ["1 000 ", "- ", "\n- ", "minus ", "$ ", "€ "],
 )
 def test_long_texts_take_linear_time(unit):
     start = time.process_time()

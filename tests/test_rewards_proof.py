@@ -384,7 +384,7 @@ def test_a_missing_checker_says_how_to_install_it(monkeypatch):
 # Lean 4, which these tests do without: a stand-in that knows three tactics, and speaks as `lean --json` does
 
 STAND_IN = """#!/usr/bin/env python3
-import json, pathlib, re, sys
+import json, pathlib, re, sys, time
 
 arguments = sys.argv[1:]
 if arguments == ["--version"]:
@@ -401,6 +401,11 @@ def say(severity, line, data):
 
 
 for number, line in enumerate(lines, start=1):
+    if "endless" in line:
+        print("{" * 2**24)
+    if "slow" in line:
+        print('{"severity": "err', end="", flush=True)
+        time.sleep(60)
     if re.match(r"  ", line) and line.split()[0] not in ("rfl", "decide", "classical", "with_axiom"):
         say("error", number, "unknown tactic")
     if "Treu" in line:
@@ -445,6 +450,18 @@ def test_what_lean_says_is_read(lean, batch_size):
     assert rewards == [float(error is None) for error in completions.values()]
     with pytest.raises(ValueError, match="Not a theorem: theorem two : Treu unknown identifier"):
         lean(["rfl"], theorem=["theorem two : Treu := sorry"])
+
+
+@pytest.mark.parametrize(("word", "limit"), [("endless", "limit: output"), ("slow", "limit: time")])
+@pytest.mark.parametrize("place", ["statement", "proof"])
+def test_a_limit_in_the_middle_of_a_message_of_lean(lean, word, limit, place):
+    lean.timeout, lean.batch_size = 3, 1
+    errors = {}
+    words = {"statement": ("rfl", word), "proof": (word, "two")}
+    proof, name = words[place]
+    theorems = [f"theorem {name} : 1 + 1 = 2", "theorem other : 1 + 1 = 2"]
+    assert lean([proof, "rfl"], theorem=theorems, log_extra=errors.__setitem__) == [0.0, 1.0]
+    assert errors["proof_error"] == [limit, None]
 
 
 def test_no_word_of_lean_that_is_no_tactic_comes_through(lean):

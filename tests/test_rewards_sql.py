@@ -160,6 +160,26 @@ def test_shuffled_columns_and_rows_are_the_same_and_a_changed_cell_is_not(column
         assert not same_result(rows, shuffled)
 
 
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        (0.1 + 0.2, 0.3, True),
+        (3e12 * 1.1, 3.3e12, True),
+        (1234567890123.0, 1234567890123.0002, True),
+        (1234567890123, 1234567890123.0002, True),
+        (-1234567890123, -1234567890123.0002, True),
+        (1234567890123.0, 1234567890124.0, False),
+        (1234567890123, 1234567890124, False),
+        (1234567890123, 1234567890124.0, False),
+        (12345678901.5, 12345678901.6, False),
+        (float("inf"), float("inf"), True),
+        (float("inf"), 1e308, False),
+    ],
+)
+def test_numbers(one, other, same):
+    assert same_result([[one]], [[other]]) == same_result([[other]], [[one]]) == same
+
+
 def test_rows_have_to_hold_together():
     """Each column has the same values, and no assignment of columns gives the same rows."""
     assert not same_result([[1, 1], [2, 2]], [[1, 2], [2, 1]])

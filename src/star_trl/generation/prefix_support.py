@@ -19,8 +19,6 @@ from .sampling import WARPER_FIELDS
 EXPRESSIBLE_LAYERS = frozenset({"full_attention", "sliding_attention", "attention"})
 # Rotary embeddings that depend on the longest sequence of the batch.
 BATCH_DEPENDENT_ROPE = frozenset({"dynamic", "longrope"})
-# Fields of `generation_kwargs` that look at one step alone. The others read the tokens so far.
-STEPWISE_FIELDS = WARPER_FIELDS
 
 
 class PrefixSupport:
@@ -47,7 +45,8 @@ class PrefixSupport:
         Returns:
             `str`, *optional*: why the prefix cannot be shared, or None where it can.
         """
-        history = sorted(params.generation_kwargs.keys() - STEPWISE_FIELDS)
+        # Warpers look at one step alone, the other fields at the tokens so far
+        history = sorted(params.generation_kwargs.keys() - WARPER_FIELDS)
         if history:
             return f"`generation_kwargs` {history} need `generate`"
         if has_prompt_learning(model):

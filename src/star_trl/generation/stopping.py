@@ -33,8 +33,8 @@ class StopStrings:
     ```python
     >>> stop = StopStrings(tokenizer, ["\\nQ:"])
     >>> ids = tokenizer("A: 4\\nQ: what").input_ids
-    >>> stop.found(ids)
-    True
+    >>> stop.reason(ids)
+    'stop'
     >>> tokenizer.decode(stop.trim(ids))
     'A: 4'
     ```
@@ -84,16 +84,6 @@ class StopStrings:
         self._candidates = self._candidates.to(token_ids.device)
         return self._candidates[token_ids.clamp(max=len(self._candidates) - 1)]
 
-    def found(self, token_ids: Sequence[int]) -> bool:
-        """
-        Whether the text of the token ids contains a stop string.
-
-        Args:
-            token_ids (`Sequence[int]`):
-                Generated token ids, without those of the prompt.
-        """
-        return self.reason(token_ids) == "stop"
-
     def reason(self, token_ids: Sequence[int]) -> Literal["stop", "pause"] | None:
         """
         Whether the text of the token ids contains a stop string, or a pause before any stop string.
@@ -103,11 +93,12 @@ class StopStrings:
                 Generated token ids, without those of the prompt.
         """
         text = self._decode(token_ids)
-        begin, paused = -1, -1
+        paused = -1
         if self.pause_between is not None:
-            begin = text.find(self.pause_between[0])
-        if self.pause_between is not None and begin >= 0:
-            paused = text.find(self.pause_between[1], begin + len(self.pause_between[0]))
+            first, second = self.pause_between
+            begin = text.find(first)
+            if begin >= 0:
+                paused = text.find(second, begin + len(first))
         if any(string in (text if paused < 0 else text[:paused]) for string in self.strings):
             return "stop"
         return "pause" if paused >= 0 else None

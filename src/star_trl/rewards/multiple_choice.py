@@ -27,6 +27,9 @@ _NEGATION = re.compile(r"\b(?:not|neither|nor|wrong|incorrect|cannot|eliminated?
 _LABEL_AT_END = re.compile(r"\(\s?(?P<label>\w{1,3})\s?\)\s?\.?$")
 _ANOTHER_SENTENCE = re.compile(r"[.!?;]\s+\S")
 _ARTICLE = re.compile(r"^(?:an?|the)\s+")
+_PUNCTUATION = " .,;:!?\"'“”‘’"
+# `.5` is another choice than `5`
+_PUNCTUATION_BEFORE = re.compile(rf"^(?:(?!\.[0-9])[{_PUNCTUATION}])+")
 
 
 def multiple_choice_reward(
@@ -235,4 +238,4 @@ def _strict(text: str, question: _Question) -> set[str] | None:
 
 
 def _plain(text: str) -> str:
-    return normalize_spaces(str(text)).lower().strip(" .,;:!?\"'“”‘’")
+    return _PUNCTUATION_BEFORE.sub("", normalize_spaces(str(text)).lower().rstrip(_PUNCTUATION))

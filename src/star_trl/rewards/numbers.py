@@ -12,24 +12,25 @@ from .text import without_markup
 MAX_DIGITS = 100
 MAX_EXPONENT = 100
 
-_CURRENCY = "[$€£¥₹]"
+_CURRENCY = r"(?:[$€£¥₹][ \t]{0,3})?"
 # Digits of all scripts, superscripts and `½`: they belong to the run, but only 0-9 are read.
 _DIGIT = r"[\d²³¹¼-¾⁰⁴-⁹₀-₉⅐-⅟]"
-_PIECE = rf"[+-]?{_CURRENCY}?[+-]?\.?{_DIGIT}(?:[.,:/'’_^]{{0,3}}{_DIGIT})*(?:[eE][+-]?{_DIGIT}+)?(?:[ \t]?%)?"
+_UNIT = "[%€£¥₹]"  # not `$`, which may end a formula
+_PIECE = rf"[+-]?{_CURRENCY}[+-]?\.?{_DIGIT}(?:[.,:/'’_^]{{0,3}}{_DIGIT})*(?:[eE][+-]?{_DIGIT}+)?(?:[ \t]?{_UNIT})?"
 _JOINED = r"(?:[ \t]{0,3}[-+*/^÷×xX~][ \t]{0,3}|[ \t]{1,3}(?:or|to|and)[ \t]{1,3}|[ \t](?=[0-9]+/[0-9]))"
 # What may be a number, with all that belongs to it, so that no part of a date, a range, a sum, a list or a name is
 # taken for one: `2024-01-02`, `3-5`, `48 + 24`, `3 or 4`, `5:30`, `2nd`, `0x1F`, `5 million`.
 _RUN = re.compile(
-    r"(?P<name>(?:\\[A-Za-z]+|[A-Za-z_][A-Za-z0-9_^]*(?:-[0-9][A-Za-z0-9]*)*)\(?)"
-    rf"|(?P<run>(?P<inside>[{{^]?){_PIECE}(?:{_JOINED}{_PIECE})*"
-    rf"(?:[A-Za-z]+{_DIGIT}[A-Za-z0-9]*|(?:st|[nr]d|th|[kKMB])(?![A-Za-z])"
+    r"(?P<name>(?:\\[A-Za-z]+|[A-Za-z_][A-Za-z0-9_^²³]*(?:-[0-9][A-Za-z0-9]*)*)\(?)"
+    rf"|(?P<run>(?P<inside>(?:[{{^]|-[ \t]{{1,3}})?){_PIECE}(?:{_JOINED}{_PIECE})*"
+    r"(?:[A-Za-z]+\d[A-Za-z0-9]*|(?:st|[nr]d|th|[kKMB])(?![A-Za-z])"
     r"|[ \t-]{0,3}(?:hundred|thousand|million|billion|trillion|dozen)s?(?![A-Za-z]))?)"
 )
 _UNSIGNED = r"(?:(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)(?:\.[0-9]*)?|\.[0-9]+)"
 _NUMBER = re.compile(
-    rf"(?P<sign>[+-]?){_CURRENCY}?(?P<inner_sign>[+-]?)(?P<value>{_UNSIGNED})"
+    rf"(?P<sign>[+-]?){_CURRENCY}(?P<inner_sign>[+-]?)(?P<value>{_UNSIGNED})"
     r"(?:[eE](?P<exponent>[+-]?[0-9]+)|\s*[*×xX]\s*10\^(?P<power>[+-]?[0-9]+)"
-    rf"|\s*/\s*{_CURRENCY}?(?P<denominator>{_UNSIGNED})|\s+(?P<numerator>[0-9]+)/(?P<parts>[0-9]+))?\s*%?"
+    rf"|\s*/\s*{_CURRENCY}(?P<denominator>{_UNSIGNED})|\s+(?P<numerator>[0-9]+)/(?P<parts>[0-9]+))?\s*{_UNIT}?"
 )
 _BEFORE = re.compile(r"[\s\"'(\[=]*(?:[A-Za-z]\s*=)?[\s$]*")
 # A unit of up to three words and a full stop.
@@ -40,7 +41,10 @@ _CHOICE = re.compile(r"\b(?:or|to|and|not)\b", re.IGNORECASE)
 _LATEX = (
     (re.compile(r"<<[^<>\n]*>>"), ""),  # GSM8K's calculator marks
     (re.compile(r"[\u2010-\u2013\u2212\ufe63\uff0d]"), "-"),
+    (re.compile(r"\n[ \t]*-[ \t]+"), "\n"),  # bullets
     (re.compile(r"\{,\}|(?<=[0-9])(?:\\[,!;]|[\u00a0\u2009\u202f])(?=[0-9]{3})"), ","),
+    # `1 000`, but neither `2024 100` nor `1 100/200`
+    (re.compile(r"(?<=[0-9])(?<![0-9]{4}) (?=[0-9]{3}(?![0-9/]))"), ","),
     (re.compile(r"\\([%$])"), r"\1"),
     (re.compile(r"\\(?:times|cdot)(?![A-Za-z])|[·⋅]"), "×"),
     (re.compile(r"\^\{\s*([+-]?[0-9]+)\s*\}"), r"^\1"),
@@ -50,6 +54,13 @@ _LATEX = (
         r"\1\2/\3",
     ),
     (re.compile(r"\\[dtc]?frac\s{0,3}([0-9])\s{0,3}([0-9])(?![0-9])"), r"\1/\2"),
+    (re.compile(r"[√∛]|\\sqrt(?![A-Za-z])"), "sqrt("),
+)
+# A sign apart from its number, where it cannot stand for subtraction. `find_numbers` reads no other as a sign.
+_MINUS = re.compile(
+    r"(?:((?:\A|[=:([{]|\b(?:is|be|equals))[ \t]{0,3}\$?)-[ \t]{1,3}|(?<![\w-])(?:minus|negative)[ \t]{1,3})"
+    rf"(?={_CURRENCY}\.?[0-9])",
+    re.IGNORECASE,
 )
 
 
@@ -57,7 +68,7 @@ def plain_numbers(text: str) -> str:
     r"""The text with LaTeX, Markdown and typographic forms of numbers in plain ones (`\frac{3}{4}` as `3/4`)."""
     for pattern, replacement in _LATEX:
         text = pattern.sub(replacement, text)
-    return without_markup(text)
+    return _MINUS.sub(r"\1-", without_markup(text))
 
 
 def find_numbers(text: str) -> list[tuple[Fraction | None, int, int]]:
@@ -87,7 +98,7 @@ def parse_number(text: str) -> Fraction | None:
     [Fraction(2469, 2), Fraction(3, 4), None, None, None]
     ```
     """
-    text = plain_numbers(text)
+    text = plain_numbers(text.strip())
     found = find_numbers(text)
     if len(found) != 1:
         return None

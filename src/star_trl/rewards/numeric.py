@@ -32,7 +32,8 @@ def numeric_reward(completions: list[CompletionLike], answer: list[Any], **kwarg
     reported, as lm-evaluation-harness does with `flexible-extract` and `strict-match`.
 
     Values are compared exactly, as fractions: `72`, `72.0`, `$72`, `72 clips` and `144/2` are equal, `0.33` and `1/3`
-    are not. Currencies, units and `%` are dropped: `5%` is 5, and not 0.05.
+    are not. Currencies, units and `%` are dropped: `5%` is 5, and not 0.05. `1 000` is 1000. `- 5` and `minus 5` are
+    -5, but `7 minus 5` and `x - 5` are no number, and at the beginning of a line `- 5` is an item of a list.
 
     Args:
         completions (`list[str]` or `list[list[dict]]`):

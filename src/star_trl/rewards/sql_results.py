@@ -16,7 +16,8 @@ Rows = Sequence[Sequence[Hashable]]
 def same_result(reference: Rows, predicted: Rows, ordered: bool = False) -> bool:
     """
     Whether two results hold the same rows as often, whatever the order of the columns and, unless `ordered`, of the
-    rows. Numbers are equal when their first 12 digits are, and `1` equals `1.0` but not `'1'`.
+    rows. Numbers are rounded to 12 digits, but never before the point: whole ones are compared exactly. `1` equals
+    `1.0`, but not `'1'`.
 
     Args:
         reference (`list[list]`):
@@ -94,6 +95,7 @@ def _columns(rows: Rows) -> list[tuple]:
 
 def _canonical(value: Hashable) -> Hashable:
     if isinstance(value, float):
-        # Whole numbers stay exact; infinity stays itself.
-        return value if value.is_integer() else float(f"{value:.{SIGNIFICANT_DIGITS}g}")
+        # Whole numbers stay exact, since `1.0` equals the integer `1`; infinity stays itself.
+        digits = f".{SIGNIFICANT_DIGITS}g" if abs(value) < 10**SIGNIFICANT_DIGITS else ".0f"
+        return float(f"{value:{digits}}")
     return tuple(value) if isinstance(value, list) else value

@@ -156,4 +156,6 @@ class Lean(Checker):
 
     @staticmethod
     def _messages(result: LimitedResult) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in result.stdout.splitlines() if line.startswith("{")]
+        # A limit may end Lean in the middle of a message: without a line feed behind it, a line is not complete
+        *lines, _ = result.stdout.split("\n")
+        return [json.loads(line) for line in lines if line.startswith("{")]
