@@ -2,6 +2,7 @@
 """The outer loop: what is sampled, selected and trained on, and from which weights."""
 
 import json
+import re
 from copy import deepcopy
 
 import pytest
@@ -9,7 +10,15 @@ import torch
 from datasets import Dataset
 from peft import LoraConfig
 
-from conftest import EXAMPLES, PROBLEMS, last_question, solve_easy_and_hinted
+from conftest import (
+    EXAMPLES,
+    PROBLEMS,
+    ScriptedEngine,
+    build_model,
+    build_tokenizer,
+    last_question,
+    solve_easy_and_hinted,
+)
 from star_trl import RationaleSampler, RationalizationSampler, load_ledger
 from star_trl.selection import select_samples
 from star_trl.weighting import sample_weights
@@ -345,6 +354,30 @@ def test_a_completion_that_was_cut_has_no_advantage(make_trainer):
     samples = trainer.sample(1)
     assert [(sample.finish_reason, sample.reward) for sample in samples] == [("eos", 0.0), ("length", 1.0)]
     assert sample_weights(trainer.select(1), samples, trainer.args, policy_logprobs=None)[0] == [0.0, 0.0]
+
+
+def test_the_length_that_an_error_asks_for_is_enough(make_trainer, problems):
+    """Where the last token that may be generated holds a full stop and the stop string, and EOS comes behind it."""
+    tokenizer = build_tokenizer()
+    tokenizer.add_tokens([".\n\n"])
+
+    def make(max_length):
+        return make_trainer(
+            reward_funcs=lambda completions, **kwargs: [1.0] * len(completions),
+            few_shot_examples=None,
+            train_dataset=problems.remove_columns("hinted_prompt"),
+            processing_class=tokenizer,
+            model=build_model(tokenizer),
+            num_iterations=1,
+            max_length=max_length,
+        )
+
+    with pytest.raises(ValueError, match="can reach") as error:
+        make(32)
+    trainer = make(int(re.search(r"Set `max_length=(\d+)`", str(error.value))[1]))
+    trainer.engine = ScriptedEngine(tokenizer, lambda prompt: f"{31 * 'x'}.\n\n")
+    trainer.train()
+    assert {len(sample.completion_ids) for sample in trainer.ledger.read(1)} == {33}
 
 
 def test_nothing_survives_at_first(make_trainer):

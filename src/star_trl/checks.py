@@ -168,14 +168,15 @@ def check_lengths(
         for problem in problems[:1]:
             builder.check(problem, [column])
         for few_shot in {args.samples_few_shot(1), *([args.few_shot_train] if is_trained else [])}:
-            prompts = builder.encode(problems, column, few_shot)
-            needed = max(map(len, prompts)) + args.max_completion_length
+            prompt_length = max(map(len, builder.encode(problems, column, few_shot)))
+            # EOS takes the place of a stop string, but stands behind a token that holds something before that.
+            needed = prompt_length + args.max_completion_length + bool(args.stop_strings)
             context = getattr(config.get_text_config(), "max_position_embeddings", None)
             if context is not None and needed > context:
                 raise ValueError(
-                    f"The longest `{column}` of `{name}` has {needed - args.max_completion_length} tokens; with "
-                    f"`max_completion_length={args.max_completion_length}` that is {needed}, but the model's context "
-                    f"is {context}. Use fewer few-shot examples, shorter problems or fewer completion tokens."
+                    f"The longest `{column}` of `{name}` has {prompt_length} tokens; with "
+                    f"`max_completion_length={args.max_completion_length}` that can be {needed}, but the model's "
+                    f"context is {context}. Use fewer few-shot examples, shorter problems or fewer completion tokens."
                 )
             is_sequence = is_trained and few_shot == args.few_shot_train
             if is_sequence and args.max_length is not None and needed > args.max_length:
