@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 from datasets import Dataset, IterableDataset
+from peft import PromptTuningConfig
 from trl.rewards import accuracy_reward
 
 from conftest import EXAMPLES, PROBLEMS, solve_easy_and_hinted
@@ -87,11 +88,26 @@ def needs_solution_steps(completions, solution_steps, **kwargs):
         ({"max_steps": 10}, ValueError, "both set the length"),
         ({"step_increment": 5, "step_growth": 1.2}, ValueError, "both make the number of steps grow"),
         ({"initial_steps": None, "max_inner_steps": 5}, ValueError, "`initial_steps`, which is None"),
+        ({"step_growth": 0.5, "num_iterations": 4}, ValueError, "Iteration 4, the last one, would have 0 inner steps"),
+        (
+            {"step_increment": -2, "num_iterations": 4},
+            ValueError,
+            "Iteration 4, the last one, would have -3 inner steps",
+        ),
         ({"num_iterations": 0}, ValueError, "`num_iterations` must be at least 1"),
         ({"temperature": -1.0}, ValueError, "`temperature` must be"),
         ({"stop_strings": [""]}, ValueError, "empty string"),
         ({"assistant_only_loss": True}, ValueError, "on the sampled completion only"),
         ({"load_best_model_at_end": True, "save_strategy": "no"}, ValueError, "needs the checkpoints"),
+        ({"load_best_model_at_end": True}, ValueError, "`load_best_model_at_end=True` needs an `eval_dataset`"),
+        (
+            {
+                "peft_config": PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=2),
+                "sample_weighting": "reward",
+            },
+            ValueError,
+            "learned vectors in front",
+        ),
     ],
 )
 def test_bad_arguments(make_trainer, arguments, error, message):
@@ -152,3 +168,24 @@ def test_sharding_that_is_refused(make_args):
     state = SimpleNamespace(deepspeed_plugin=SimpleNamespace(zero_stage=3))
     with pytest.raises(ValueError, match="its parameters are sharded"):
         check_sharding(SimpleNamespace(state=state), make_args(gradient_view_samples=8))
+
+
+def test_every_prompt_is_measured(make_trainer):
+    """Also a short problem for which a function chooses a long example, behind many longer problems."""
+
+    def choose(problem):
+        steps = 400 if problem["answer"] == "short" else 1
+        return [{"prompt": "Q: 1?\nA:", "completion": " One." * steps + "\n1"}]
+
+    longer = [{"prompt": f"Q: {number}+{number}?\nA:", "answer": "long"} for number in range(1000, 1040)]
+    problems = Dataset.from_list([*longer, {"prompt": "Q: 1+2?\nA:", "answer": "short"}])
+    with pytest.raises(ValueError, match=r"longest `prompt` of `train_dataset` has 20\d\d tokens.*context is 256"):
+        make_trainer(train_dataset=problems, few_shot_examples=choose)
+
+
+def test_every_problems_examples_are_checked(make_trainer, problems):
+    def choose(problem):
+        return EXAMPLES if problem["kind"] == "easy" else [{"prompt": "Q: 1+1?\nA:", "completion": " 2"}]
+
+    with pytest.raises(ValueError, match="example has no `hinted_prompt`"):
+        make_trainer(train_dataset=problems, few_shot_examples=choose)

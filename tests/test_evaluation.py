@@ -65,6 +65,20 @@ def test_max_length_is_for_training_sequences(make_trainer):
         make_trainer(max_length=100, eval_dataset=Dataset.from_list([{"prompt": "1" * 300, "answer": "1"}]))
 
 
+def test_problems_that_are_their_own_examples_are_left_out(make_trainer, problems, caplog):
+    """Their prompts hold their solutions, so that every model would be right."""
+    examples = [{**PROBLEMS[2], "completion": " Let me count.\n9"}]
+    trainer = make_trainer(
+        lambda prompt: " Let me count.\n9", eval_dataset=problems, few_shot_examples=examples, eval_group_column="kind"
+    )
+    assert "1 of the 4 problems of `eval_dataset` are few-shot examples" in caplog.text
+    metrics = trainer.evaluate()
+    assert (metrics["eval_accuracy"], metrics["eval_accuracy/hard"]) == (0.0, 0.0)
+    assert len(trainer.engine.prompts) == 3
+    with pytest.raises(ValueError, match="All 1 problems of `eval_dataset`"):
+        trainer.evaluate(problems.select([2]))
+
+
 def test_nothing_to_evaluate_on(make_trainer):
     with pytest.raises(ValueError, match="nothing to evaluate on"):
         make_trainer().evaluate()

@@ -105,6 +105,20 @@ def test_a_logged_metric_is_a_number(make_trainer, value):
         trainer.sample(1)
 
 
+@pytest.mark.parametrize("timeout", [None, 60.0])
+def test_rewards_do_not_run_in_the_policys_precision(make_trainer, timeout):
+    """Which generates without gradients and, with `bf16`, under autocast: neither is a matter of the reward."""
+    layer, seen = torch.nn.Linear(2, 1), []
+
+    def reward(completions, **kwargs):
+        output = layer(torch.ones(len(completions), 2))
+        seen.append((output.dtype, output.requires_grad))
+        return [1.0] * len(completions)
+
+    make_trainer(solve_easy_and_hinted, reward_funcs=reward, bf16=True, reward_timeout=timeout).sample(1)
+    assert set(seen) == {(torch.float32, True)}
+
+
 def test_async_rewards_run_together(make_trainer):
     running = []
 

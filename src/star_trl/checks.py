@@ -1,10 +1,12 @@
 # Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
 """Checks of what the user gave, before any work is spent."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 from accelerate import Accelerator
+from accelerate.logging import get_logger
 from datasets import Dataset
 from transformers import PreTrainedConfig
 
@@ -13,8 +15,12 @@ from .samplers import RationaleSampler, RationalizationSampler, Sampler
 from .star_config import STaRConfig
 
 
-# Tokenizing every problem would take a while on large datasets, so this many with the longest texts stand for all.
-NUM_LONGEST = 32
+logger = get_logger(__name__)
+
+# Prompts that are tokenized together when their lengths are checked: a large dataset's do not fit in memory.
+BATCH_SIZE = 1000
+# Most tokens that a tokenizer puts around a text.
+NUM_SPECIAL = 2
 
 
 def check_problems(dataset: Any, name: str, columns: Sequence[str]) -> None:
@@ -140,7 +146,9 @@ def check_lengths(
     is_trained: bool,
 ) -> None:
     """
-    Raises where prompts and completions do not fit the model's context or, in training, `max_length`.
+    Raises where few-shot examples do not suit a problem, or where prompts and completions do not fit the model's
+    context or, in training, `max_length`. Every prompt is looked at: a function may choose long examples for a short
+    problem.
 
     Args:
         dataset ([`~datasets.Dataset`]):
@@ -161,30 +169,79 @@ def check_lengths(
     Raises:
         `ValueError`: Naming the length that is needed.
     """
+    context = getattr(config.get_text_config(), "max_position_embeddings", None)
+    # EOS takes the place of a stop string, but stands behind a token that holds something before that.
+    completion_length = args.max_completion_length + bool(args.stop_strings)
     for column in dict.fromkeys(columns):
-        lengths = [len(str(prompt)) for prompt in dataset[column]]
-        longest = sorted(range(len(lengths)), key=lambda index: -lengths[index])[:NUM_LONGEST]
-        problems = dataset.select(longest).to_list()
-        for problem in problems[:1]:
-            builder.check(problem, [column])
         for few_shot in {args.samples_few_shot(1), *([args.few_shot_train] if is_trained else [])}:
-            prompt_length = max(map(len, builder.encode(problems, column, few_shot)))
-            # EOS takes the place of a stop string, but stands behind a token that holds something before that.
-            needed = prompt_length + args.max_completion_length + bool(args.stop_strings)
-            context = getattr(config.get_text_config(), "max_position_embeddings", None)
+            max_length = args.max_length if is_trained and few_shot == args.few_shot_train else None
+            room = min([limit for limit in (context, max_length) if limit is not None], default=math.inf)
+            prompt_length = _longest_prompt(dataset, column, builder, few_shot, room - completion_length)
+            needed = prompt_length + completion_length
             if context is not None and needed > context:
                 raise ValueError(
                     f"The longest `{column}` of `{name}` has {prompt_length} tokens; with "
                     f"`max_completion_length={args.max_completion_length}` that can be {needed}, but the model's "
                     f"context is {context}. Use fewer few-shot examples, shorter problems or fewer completion tokens."
                 )
-            is_sequence = is_trained and few_shot == args.few_shot_train
-            if is_sequence and args.max_length is not None and needed > args.max_length:
+            if max_length is not None and needed > max_length:
                 raise ValueError(
                     f"Training sequences of `{name}` can reach {needed} tokens (the longest `{column}` and "
-                    f"`max_completion_length={args.max_completion_length}`), but `max_length={args.max_length}`. Set "
+                    f"`max_completion_length={args.max_completion_length}`), but `max_length={max_length}`. Set "
                     f"`max_length={needed}` or more, or None without packing."
                 )
+
+
+def _longest_prompt(dataset: Dataset, column: str, builder: PromptBuilder, few_shot: bool, room: float) -> int:
+    """
+    Length in tokens of the longest prompt that does not fit into `room` tokens for sure: tokenizing is slow, and a
+    text has no more tokens than bytes. Raises `ValueError` where few-shot examples do not suit a problem.
+    """
+    longest = 0
+    for start in range(0, len(dataset), BATCH_SIZE):
+        problems = dataset.select(range(start, min(start + BATCH_SIZE, len(dataset)))).to_list()
+        for problem in problems:
+            builder.check(problem, [column])
+        prompts = [(problem, builder.render(problem, column, few_shot)) for problem in problems]
+        long = [
+            problem
+            for problem, text in prompts
+            if not isinstance(text, str) or len(text.encode()) + NUM_SPECIAL > room
+        ]
+        longest = max([longest, *map(len, builder.encode(long, column, few_shot))])
+    return longest
+
+
+def check_examples(dataset: Dataset, name: str, builder: PromptBuilder) -> list[int]:
+    """
+    The problems that are not among their own few-shot examples, where a prompt would hold its own solution.
+
+    Args:
+        dataset ([`~datasets.Dataset`]):
+            Problems.
+        name (`str`):
+            How the argument is called in messages.
+        builder ([`PromptBuilder`]):
+            Chooses the examples.
+
+    Returns:
+        `list[int]`: Their indices. A warning says how many of the others there are.
+
+    Raises:
+        `ValueError`: If there is none.
+    """
+    indices = builder.without_examples(dataset)
+    if not indices:
+        raise ValueError(
+            f"All {len(dataset)} problems of `{name}` are among their own few-shot examples, which are left out, so "
+            "there is none left. Give more problems, or other `few_shot_examples`."
+        )
+    if len(indices) < len(dataset):
+        logger.warning(
+            f"{len(dataset) - len(indices)} of the {len(dataset):,} problems of `{name}` are few-shot examples and "
+            "are left out: their prompts hold their solutions."
+        )
+    return indices
 
 
 def check_sharding(accelerator: Accelerator, args: STaRConfig) -> None:

@@ -211,7 +211,7 @@ def _iterations(trainer: "STaRTrainer", history: list[dict[str, Any]]) -> tuple[
 
 def _data(trainer: "STaRTrainer", history: list[dict[str, Any]], num_hints_shown: int) -> list[str]:
     facts = [f"{len(trainer.problems):,} problems to sample for."]
-    num_left_out = sum(trainer._is_example)
+    num_left_out = len(trainer.problems) - len(trainer._candidates)
     if num_left_out:
         facts.append(f"{num_left_out:,} of them are few-shot examples and were left out.")
     row = next((row for row in history if row["iteration"] == trainer.iteration), {})

@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 from trl import is_conversational
 
@@ -50,9 +51,13 @@ class PromptBuilder:
             return self._few_shot_examples(problem)
         return self._few_shot_examples or []
 
-    def is_example(self, problem: dict[str, Any]) -> bool:
-        """Whether a problem is one of its own few-shot examples, whose completion would give its solution away."""
-        return any(example["prompt"] == problem["prompt"] for example in self.examples(problem))
+    def without_examples(self, dataset: Dataset) -> list[int]:
+        """Indices of the problems that are not among their own few-shot examples, which give their solution away."""
+        return [
+            index
+            for index, problem in enumerate(dataset)
+            if all(example["prompt"] != problem["prompt"] for example in self.examples(problem))
+        ]
 
     def check(self, problem: dict[str, Any], columns: Iterable[str]) -> None:
         """

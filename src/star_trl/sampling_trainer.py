@@ -66,7 +66,8 @@ class SamplingTrainer(WeightedSFTTrainer):
         """
         What the first sampler writes for some problems, as in an evaluation: greedily, one completion each, with the
         tools that it calls. Or what a sampler given here draws with its own settings, such as several completions of
-        each at a temperature. An answer that a sampler supplies does not take the place of the true one.
+        each at a temperature. An answer that a sampler supplies does not take the place of the true one. Problems that
+        are among their own few-shot examples are left out, as in training.
 
         Args:
             dataset ([`~datasets.Dataset`]):
@@ -90,7 +91,8 @@ class SamplingTrainer(WeightedSFTTrainer):
             check_problems(dataset, "dataset", ["prompt", sampler.prompt_column])
         sampler = sampler or self.samplers[0]
         self.proposals.drop_metrics(evaluation=True)  # of calls whose metrics nobody asked for
-        prompts = self.proposals.prompts(sampler, dataset, self.own_part(range(len(dataset))), iteration, greedy)
+        own = self.own_part(self.prompt_builder.without_examples(dataset))
+        prompts = self.proposals.prompts(sampler, dataset, own, iteration, greedy)
         samples = list(self.propose(sampler, prompts, self.iteration, ledger, evaluation=True, greedy=greedy))
         if ledger is not None:
             return ledger.read(self.iteration)

@@ -499,6 +499,14 @@ class STaRConfig(SFTConfig):
                 f"`step_increment={self.step_increment}` and `step_growth={self.step_growth}` both make the number of "
                 "steps grow. Set `step_growth=1` to add steps, or leave `step_increment` out to multiply them."
             )
+        last = self.inner_steps(self.num_iterations)
+        if last is not None and last < 1:
+            raise ValueError(
+                f"Iteration {self.num_iterations}, the last one, would have {last} inner steps, with `initial_steps="
+                f"{self.initial_steps}`, `step_growth={self.step_growth}` and `step_increment={self.step_increment}`. "
+                "Every iteration needs at least one: start with more, let them fall more slowly, or do fewer "
+                "iterations."
+            )
         if self.completion_only_loss is False or self.assistant_only_loss:
             raise ValueError(
                 "STaR computes the loss on the sampled completion only. Leave `completion_only_loss` and "

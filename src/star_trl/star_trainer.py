@@ -21,9 +21,10 @@ from transformers import (
 )
 from transformers.trainer_utils import TrainOutput, speed_metrics
 
-from .checks import check_lengths, check_problems, check_samplers, check_sharding, named_datasets
+from .checks import check_examples, check_lengths, check_problems, check_samplers, check_sharding, named_datasets
 from .diagnosis import signs_in_samples, signs_of_chance
 from .evaluation import accuracy_metrics
+from .generation.model_state import has_prompt_learning
 from .generator import make_engine, seed_of
 from .gradient_view import GradientView
 from .hub import push_model
@@ -104,7 +105,7 @@ class STaRTrainer(SamplingTrainer):
             `hinted_prompt`.
         few_shot_examples (`list[dict]`, [`~datasets.Dataset`] or `Callable[[dict], list[dict]]`, *optional*):
             Examples with `prompt`, `completion` and, for rationalization, `hinted_prompt`; or a function that
-            chooses them for a problem. Problems that are among their own examples are left out of sampling.
+            chooses them for a problem. Problems that are among their own examples are not sampled or evaluated on.
         train_dataset ([`~datasets.Dataset`]):
             Problems: `prompt` (text or messages), `hinted_prompt` for rationalization, `answer` and whatever else
             the reward functions read.
@@ -174,6 +175,11 @@ class STaRTrainer(SamplingTrainer):
             raise ValueError("`reward_funcs` is required: they decide which samples are kept.")
         if train_dataset is None:
             raise ValueError("`train_dataset` is required: it holds the problems.")
+        if args.load_best_model_at_end and eval_dataset is None:
+            raise ValueError(
+                "`load_best_model_at_end=True` needs an `eval_dataset`: without one no model is measured after its "
+                "training. Give an `eval_dataset`, or leave `load_best_model_at_end` out."
+            )
         call = RewardCaller(args.reward_timeout, args.reward_retries)
         self.scorer = Scorer(reward_funcs, args.reward_weights, args.reward_threshold, call)
         check_problems(train_dataset, "train_dataset", ["prompt"])
@@ -199,6 +205,12 @@ class STaRTrainer(SamplingTrainer):
             peft_config=peft_config,
         )
         check_sharding(self.accelerator, args)
+        if args.weighted and has_prompt_learning(self.model):
+            raise ValueError(
+                f"`sample_weighting={args.sample_weighting!r}` and `loss_normalization={args.loss_normalization!r}` "
+                "weigh the tokens of a sequence, but the adapter puts learned vectors in front of it, which have no "
+                "weight. Leave them at 'uniform' and 'tokens', or use another adapter, such as LoRA."
+            )
         self.scorer.to(self.accelerator.device)
         outlive_trackers(self.callback_handler.callbacks, args.report_to)
         # The default flow logs, evaluates and saves by inner steps; the inner run gets one of its own.
@@ -217,17 +229,9 @@ class STaRTrainer(SamplingTrainer):
         self.termination = Termination()
         self._original_weights: OriginalWeights | None = None
         self.outer_run: OuterRun | None = None
-        self._check_prompts(train_dataset, "train_dataset", self.samplers)
+        self._candidates = self._check_prompts(train_dataset, "train_dataset", self.samplers)
         for name, dataset in named_datasets(eval_dataset).items():
             self._check_prompts(dataset, name, self.samplers[:1])
-        self._is_example = [self.prompt_builder.is_example(problem) for problem in train_dataset]
-        if all(self._is_example):
-            raise ValueError(
-                f"All {len(train_dataset)} problems of `train_dataset` are among their own few-shot examples, which "
-                "are left out of sampling, so there is none left. Give more problems, or other `few_shot_examples`."
-            )
-        if any(self._is_example):
-            logger.info(f"{sum(self._is_example)} problems are few-shot examples and are left out of sampling.")
 
     def train(self, resume_from_checkpoint: bool | str | None = None) -> TrainOutput:  # type: ignore[override]
         """
@@ -407,6 +411,7 @@ class STaRTrainer(SamplingTrainer):
     ) -> dict[str, float]:
         """
         Lets the first sampler generate greedily, one completion per problem, and scores it against the true answer.
+        Problems that are among their own few-shot examples are left out, as in training.
 
         Args:
             eval_dataset ([`~datasets.Dataset`], `dict[str, Dataset]` or `str`, *optional*):
@@ -480,11 +485,10 @@ class STaRTrainer(SamplingTrainer):
 
     def candidates(self, iteration: int) -> list[int]:
         """Indices of the problems of an outer iteration, without those that are few-shot examples."""
-        candidates = [index for index, is_example in enumerate(self._is_example) if not is_example]
         wanted = self.args.num_problems_per_iteration
-        if wanted is None or wanted >= len(candidates):
-            return candidates
-        return sorted(random.Random(seed_of(self.args.seed, iteration)).sample(candidates, wanted))
+        if wanted is None or wanted >= len(self._candidates):
+            return list(self._candidates)
+        return sorted(random.Random(seed_of(self.args.seed, iteration)).sample(self._candidates, wanted))
 
     def _record(self, metrics: dict[str, float]) -> None:
         if self.outer_run is not None and metrics:
@@ -509,10 +513,11 @@ class STaRTrainer(SamplingTrainer):
         if name != "train_dataset" and args.eval_group_column is not None:
             check_problems(dataset, name, [args.eval_group_column])
 
-    def _check_prompts(self, dataset: Dataset, name: str, samplers: Sequence[Sampler]) -> None:
+    def _check_prompts(self, dataset: Dataset, name: str, samplers: Sequence[Sampler]) -> list[int]:
         columns = [sampler.prompt_column for sampler in samplers]
         is_trained = name == "train_dataset"
         check_lengths(dataset, name, columns, self.prompt_builder, self.args, self.model.config, is_trained)
+        return check_examples(dataset, name, self.prompt_builder)
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         super().save_model(output_dir, _internal_call)

@@ -7,10 +7,12 @@ import queue
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
+import torch
 from accelerate.logging import get_logger
 
 
@@ -123,7 +125,8 @@ class RewardCaller:
     def _call(self, func: Callable, arguments: dict[str, Any]) -> Any:
         if self.timeout is None or inspect.iscoroutinefunction(func):
             try:
-                return func(**arguments)
+                with torch_defaults():
+                    return func(**arguments)
             except Exception as error:
                 return error
         returned: queue.Queue = queue.Queue()
@@ -140,3 +143,17 @@ class RewardCaller:
             return returned.get(timeout=self.timeout)
         except queue.Empty:
             return TimeoutError(f"no answer within `reward_timeout={self.timeout}` seconds")
+
+
+@contextmanager
+def torch_defaults() -> Iterator[None]:
+    """
+    Full precision and gradients, as in a new thread: completions are scored while the policy generates, without
+    gradients and, with `bf16` or `fp16`, under autocast. A score must not depend on that.
+    """
+    accelerator = torch.accelerator.current_accelerator()
+    with ExitStack() as contexts:
+        for device_type in {"cpu", "cpu" if accelerator is None else accelerator.type}:
+            contexts.enter_context(torch.autocast(device_type, enabled=False))
+        contexts.enter_context(torch.enable_grad())
+        yield
