@@ -337,6 +337,7 @@ class STaRTrainer(SamplingTrainer):
             self.args.max_samples_per_problem,
             self.args.sample_preference,
             all_draws=self.args.loss_normalization == "problems",
+            seed=self.args.seed,
         )
         self._record(selection_metrics(len(selected), dropped))
         if not selected:
