@@ -356,6 +356,41 @@ def test_a_completion_that_was_cut_has_no_advantage(make_trainer):
     assert sample_weights(trainer.select(1), samples, trainer.args, policy_logprobs=None)[0] == [0.0, 0.0]
 
 
+def test_advantages_add_up_to_zero_over_the_draws_of_a_problem(make_trainer):
+    """Six equal right ones and two equal wrong ones: each counts as often as it was drawn."""
+    trainer = make_trainer(
+        lambda prompt: next(answers),
+        samplers=[RationaleSampler(num_generations=8, temperature=1.0)],
+        train_dataset=Dataset.from_list(PROBLEMS[:1]),
+        sample_weighting="advantage",
+    )
+    answers = iter([*[" Sum.\n3"] * 6, *[" No.\n0"] * 2])
+    samples = trainer.sample(1)
+    weights, _ = sample_weights(trainer.select(1), samples, trainer.args, policy_logprobs=None)
+    assert sorted(weights) == pytest.approx([*[-6 / 7] * 2, *[2 / 7] * 6])
+    assert sum(weights) == pytest.approx(0.0)
+
+
+@pytest.mark.parametrize(
+    ("settings", "count"),
+    [
+        ({"sample_weighting": "uniform"}, 1),
+        ({"sample_weighting": "reward"}, 1),
+        ({"sample_weighting": "reward", "loss_normalization": "problems"}, 3),
+        ({"sample_weighting": "importance"}, 3),
+    ],
+)
+def test_equal_draws_count_where_weights_are_those_of_draws(make_trainer, settings, count):
+    trainer = make_trainer(
+        lambda prompt: " Sum.\n3",
+        samplers=[RationaleSampler(num_generations=3, temperature=1.0)],
+        train_dataset=Dataset.from_list(PROBLEMS[:1]),
+        **settings,
+    )
+    trainer.sample(1)
+    assert len(trainer.select(1)) == count
+
+
 def test_the_length_that_an_error_asks_for_is_enough(make_trainer, problems):
     """Where the last token that may be generated holds a full stop and the stop string, and EOS comes behind it."""
     tokenizer = build_tokenizer()

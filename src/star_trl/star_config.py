@@ -135,7 +135,8 @@ class STaRConfig(SFTConfig):
             After that it is called for each completion by itself; those for which it still fails are recorded as
             failed, and the run stops only if it fails for 8 in a row, or all of a smaller group.
         max_samples_per_problem (`int`, *optional*):
-            Most samples of one problem to train on. All by default.
+            Most samples of one problem to train on. All by default. Not where every draw counts: with
+            `sample_weighting` `"importance"` or `"advantage"`, or `loss_normalization="problems"`.
         sample_preference (`str`, *optional*, defaults to `"first"`):
             Which samples of a problem stay where there are more than `max_samples_per_problem`: the `"first"`,
             `"shortest"` or `"most_likely"` ones, or some at `"random"`.
@@ -146,11 +147,12 @@ class STaRConfig(SFTConfig):
             Weight of a sample in the loss: `"uniform"` (the paper), `"reward"`, `"importance"` (M(r, y | x) /
             q(r, y | x, y*), the correction that rationalized samples lack; under the model that sampled them), or
             `"advantage"` (the reward minus the mean of the problem's other samples; failed samples are trained on as
-            well).
+            well). With the last two a completion counts as often as it was drawn; with the first two duplicates are
+            removed, unless `loss_normalization="problems"`.
         loss_normalization (`str`, *optional*, defaults to `"tokens"`):
             What the summed loss is divided by: `"tokens"` (those that are trained on, as in SFT and the paper) or
             `"problems"` (those that were sampled, failed ones included: the gradient of J, the expected number of
-            solved problems, divided by their number).
+            solved problems, divided by their number; a completion counts as often as it was drawn).
         importance_sampling_cap (`float`, *optional*, defaults to `3.0`):
             Most that an importance weight can be. `None` leaves them as they are.
         importance_sampling_self_normalize (`bool`, *optional*, defaults to `False`):
@@ -552,6 +554,13 @@ class STaRConfig(SFTConfig):
                 f"`sample_preference={self.sample_preference!r}` chooses among the samples of a problem, but "
                 "`max_samples_per_problem=None` keeps them all. Set a number."
             )
+        if self.counts_draws and self.max_samples_per_problem is not None:
+            raise ValueError(
+                f"`max_samples_per_problem={self.max_samples_per_problem}` leaves draws of a problem out, but with "
+                f"`sample_weighting={self.sample_weighting!r}` and `loss_normalization={self.loss_normalization!r}` "
+                "every draw is a term of the gradient: the weights of a problem's draws are right for all of them "
+                "together. Draw fewer with `num_generations`, or leave `max_samples_per_problem` out."
+            )
         if self.loss_normalization == "problems" and not self.average_tokens_across_devices:
             raise ValueError(
                 "`loss_normalization='problems'` needs `average_tokens_across_devices=True`, the default: its loss is "
@@ -573,6 +582,16 @@ class STaRConfig(SFTConfig):
     def weighted(self) -> bool:
         """Whether the loss differs from SFT's."""
         return self.sample_weighting != "uniform" or self.loss_normalization != "tokens"
+
+    @property
+    def counts_draws(self) -> bool:
+        """
+        Whether a completion counts as often as it was drawn. An importance weight is that of one draw from the
+        proposal, the advantages of a problem add up to zero over all its draws, and a loss per problem is divided by
+        their number. Otherwise a weight depends on what was written alone, and duplicates are removed, since they
+        tell fine-tuning nothing new.
+        """
+        return self.sample_weighting in ("importance", "advantage") or self.loss_normalization == "problems"
 
     @property
     def needs_logprobs(self) -> bool:

@@ -336,7 +336,7 @@ class STaRTrainer(SamplingTrainer):
             samples,
             self.args.max_samples_per_problem,
             self.args.sample_preference,
-            all_draws=self.args.loss_normalization == "problems",
+            all_draws=self.args.counts_draws,
             seed=self.args.seed,
         )
         self._record(selection_metrics(len(selected), dropped))
