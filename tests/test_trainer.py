@@ -9,6 +9,7 @@ import pytest
 import torch
 from datasets import Dataset
 from peft import LoraConfig
+from transformers import TrainerCallback
 
 from conftest import (
     EXAMPLES,
@@ -454,6 +455,47 @@ def test_patience_without_an_evaluation_set_watches_the_training_problems(make_t
     trainer = make_trainer(solve_easy_and_hinted, num_iterations=9, patience=2)
     trainer.train()
     assert trainer.ledger.iterations() == [0, 1, 2, 3]
+
+
+def better_twice(trainer):
+    """The original model solves one problem, the next one two, later ones three; with a hint all are solved."""
+
+    def answer(prompt):
+        problems = [row["prompt"].removeprefix("Q: ") for row in PROBLEMS[: 1 + min(trainer().iteration, 2)]]
+        return always_right(prompt) if last_question(prompt) in problems or "(" in prompt.split("Q: ")[-1] else " No."
+
+    return answer
+
+
+def test_patience_without_an_evaluation_set_waits_for_the_model_that_sampled(make_trainer):
+    """Though the share of problems that are trained on stands still from the first iteration on."""
+    trainer = make_trainer(better_twice(lambda: trainer), num_iterations=9, patience=1)
+    trainer.train()
+    assert [row.get("rationale/solved") for row in trainer.outer_run.state.history] == [None, 0.25, 0.5, 0.75, 0.75]
+    assert {row.get("train_data_used") for row in trainer.outer_run.state.history[1:]} == {1.0}
+    assert trainer.outer_run.state.best_iteration == 2
+    assert trainer.state.best_global_step == 2 * 3
+    assert trainer.state.best_model_checkpoint == str(trainer.outer_run.checkpoint_dir(2))
+
+
+@pytest.mark.parametrize(
+    ("improves", "saves", "left"), [(True, [2, 3], ["iteration-002", "iteration-004"]), (False, [], ["iteration-004"])]
+)
+def test_the_best_model_without_an_evaluation_set_is_saved(make_trainer, improves, saves, left):
+    """Once the next iteration has measured it. The last one, which nothing measures, and resuming needs, stays too."""
+    saved = []
+
+    class Watch(TrainerCallback):
+        def on_save(self, args, state, control, **kwargs):
+            saved.append(state.epoch)
+
+    answer = better_twice(lambda: trainer) if improves else solve_easy_and_hinted
+    trainer = make_trainer(answer, num_iterations=4, save_strategy="best", callbacks=[Watch()])
+    trainer.train()
+    assert saved == saves
+    assert sorted(path.parent.name for path in trainer.ledger.output_dir.glob("*/checkpoint")) == left
+    if not improves:  # on the original model, which has no checkpoint
+        assert trainer.outer_run.state.best_iteration == 0 and trainer.state.best_model_checkpoint is None
 
 
 def test_the_model_is_left_as_it_was_found(make_trainer, model):

@@ -38,7 +38,9 @@ class STaRConfig(SFTConfig):
             iteration only.
         patience (`int`, *optional*):
             Stops when the metric has not improved for this many outer iterations. The metric is
-            `metric_for_best_model`, or, without an `eval_dataset`, the share of training problems solved.
+            `metric_for_best_model`. Without an `eval_dataset` it is the share of training problems that the first
+            sampler solved, `<sampler>/solved`, which measures the model that sampled: that of the iteration before.
+            The last model is not measured then.
         overwrite_output_dir (`bool`, *optional*, defaults to `False`):
             Whether `train()` may delete the run that it finds in `output_dir`. Otherwise it raises.
         html_report (`bool`, *optional*, defaults to `True`):
