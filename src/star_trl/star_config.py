@@ -88,7 +88,9 @@ class STaRConfig(SFTConfig):
         generation_batch_size (`int`, *optional*):
             Number of completions that are generated together on each process. The engine chooses by default.
         few_shot_iterations (`int`, *optional*):
-            Last outer iteration that samples with the few-shot examples. All do by default.
+            Last outer iteration that samples with the few-shot examples. All do by default. The model of an iteration
+            is evaluated behind the prompts of that iteration, and samples behind those of the next: the model of
+            iteration `few_shot_iterations` is evaluated with the examples and samples without them.
         chat_template_kwargs (`dict[str, Any]`, *optional*):
             Keyword arguments for `apply_chat_template`, for example `{"enable_thinking": False}`.
 

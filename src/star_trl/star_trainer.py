@@ -408,6 +408,8 @@ class STaRTrainer(SamplingTrainer):
     ) -> dict[str, float]:
         """
         Lets the first sampler generate greedily, one completion per problem, and scores it against the true answer.
+        The prompts are those of the iteration that made the model: with the few-shot examples up to iteration
+        `few_shot_iterations`. The next iteration's samples are this model's as well, but behind that one's prompts.
 
         Args:
             eval_dataset ([`~datasets.Dataset`], `dict[str, Dataset]` or `str`, *optional*):
