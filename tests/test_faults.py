@@ -17,6 +17,7 @@ from transformers.integrations import TensorBoardCallback
 
 from conftest import PROBLEMS, solve_easy_and_hinted
 from star_trl import load_ledger
+from star_trl.outer_run import OuterRun
 from star_trl.rewards import exact_match_reward
 
 
@@ -52,9 +53,9 @@ def runs(make_trainer, model, tmp_path):
             self.trainer.train(resume_from_checkpoint=resume)
             return self.trainer
 
-        def finish(self, **changes):
+        def finish(self, answer=solve_easy_and_hinted, **changes):
             """Runs it without a fault, elsewhere, and keeps what came out."""
-            trainer = self.start(output_dir=str(tmp_path / "whole"), **changes)
+            trainer = self.start(answer, output_dir=str(tmp_path / "whole"), **changes)
             self.weights = {name: value.clone() for name, value in model.state_dict().items()}
             self.samples = load_ledger(trainer.args.output_dir).to_list()
             self.log_steps = [row["step"] for row in trainer.state.log_history if "loss" in row]
@@ -274,6 +275,34 @@ def test_run_that_has_ended_is_not_gone_on_with(runs, problems):
     assert runs.start(**settings).iteration == 1
     trainer = runs.start(resume=True, **settings)
     assert trainer.engine.prompts == [] and trainer.iteration == 1
+
+
+def test_a_run_without_an_evaluation_set_stops_at_the_same_plateau(runs, monkeypatch):
+    """After a crash between saving a model and noting what measured the one before."""
+
+    def answer(prompt):
+        """The model of the first iteration solves what the others do not."""
+        return " Sum.\n9" if runs.trainer.iteration == 1 and "4+5" in prompt else solve_easy_and_hinted(prompt)
+
+    settings = {"num_iterations": 9, "patience": 2, "initial_steps": 2}
+    runs.finish(answer, **settings)
+    expected = runs.trainer.outer_run.state
+    assert (expected.best_iteration, expected.best_metric, expected.iteration) == (1, 0.75, 4)
+
+    def end(run, eval_metrics):
+        if run.trainer.iteration == 2:
+            raise Crash
+        return original_end(run, eval_metrics)
+
+    original_end = OuterRun.end_iteration
+    monkeypatch.setattr(OuterRun, "end_iteration", end)
+    with pytest.raises(Crash):
+        runs.start(answer, **settings)
+    monkeypatch.undo()
+    found = runs.start(answer, resume=True, **settings).outer_run.state
+    assert (found.best_iteration, found.best_metric, found.iteration) == (1, 0.75, 4)
+    assert found.trainer_state["best_global_step"] == expected.trainer_state["best_global_step"] == 2
+    runs.check()
 
 
 def test_damaged_line_is_named(runs):

@@ -434,6 +434,9 @@ def test_log_probabilities_leave_out_what_was_not_drawn(make_trainer, model, tok
         ({"sample_weighting": "rewards"}, "must be one of uniform, reward, importance, advantage"),
         ({"loss_normalization": "problems", "loss_type": "dft"}, "weigh the negative log-likelihood"),
         ({"importance_sampling_cap": 0.0}, "must be positive"),
+        ({"sample_weighting": "importance", "max_samples_per_problem": 1}, "leaves draws of a problem out"),
+        ({"sample_weighting": "advantage", "max_samples_per_problem": 1}, "leaves draws of a problem out"),
+        ({"loss_normalization": "problems", "max_samples_per_problem": 1}, "leaves draws of a problem out"),
     ],
 )
 def test_what_does_not_fit_together(make_trainer, changes, message):
@@ -454,28 +457,39 @@ def test_reward_weights_the_samples(make_step):
     assert torch.allclose(doubled, 2 * step, atol=1e-6)
 
 
+def draw(index, reward, drop_reason=None) -> Sample:
+    return Sample(
+        iteration=1,
+        problem_id=0,
+        sampler="rationale",
+        sample_index=index,
+        prompt="a?",
+        hint_shown=False,
+        completion="a",
+        completion_ids=[2, EOS],
+        loss_mask=[True, True],
+        finish_reason="length" if drop_reason == "truncated" else "eos",
+        rewards={"match": reward},
+        reward=reward,
+        kept=drop_reason is None,
+        drop_reason=drop_reason,
+    )
+
+
 def test_the_baseline_is_the_mean_of_the_other_samples():
-    rewards = [1.0, 0.0, 0.5]
-    samples = [
-        Sample(
-            iteration=1,
-            problem_id=0,
-            sampler="rationale",
-            sample_index=index,
-            prompt="a?",
-            hint_shown=False,
-            completion="a",
-            completion_ids=[2, EOS],
-            loss_mask=[True, True],
-            finish_reason="eos",
-            rewards={"match": reward},
-            reward=reward,
-            kept=reward == 1.0,
-        )
-        for index, reward in enumerate(rewards)
-    ]
+    samples = [draw(0, 1.0), draw(1, 0.0, "wrong"), draw(2, 0.5, "wrong")]
     args = SimpleNamespace(sample_weighting="advantage", loss_normalization="tokens")
     weights, _ = sample_weights(samples, samples, args, policy_logprobs=None)
     assert weights == pytest.approx([0.75, -0.75, 0.0])
     args.loss_normalization = "problems"
     assert sample_weights(samples, samples, args, policy_logprobs=None)[0] == pytest.approx([0.25, -0.25, 0.0])
+
+
+@pytest.mark.parametrize(("normalization", "count"), [("tokens", 1), ("problems", 3)])
+def test_what_could_not_be_judged_is_no_failure(normalization, count):
+    """It is left out of the baseline and of the number of draws; what was cut is a failure, whatever its reward."""
+    judged = [draw(0, 1.0), draw(1, 0.0, "wrong"), draw(2, 1.0, "truncated")]
+    others = [draw(3, None, "error"), draw(4, 0.5, "unverified")]
+    args = SimpleNamespace(sample_weighting="advantage", loss_normalization=normalization)
+    weights, _ = sample_weights(judged, [*judged, *others], args, policy_logprobs=None)
+    assert [count * weight for weight in weights] == pytest.approx([1.0, -0.5, -0.5])

@@ -106,6 +106,15 @@ def test_the_trainer_writes_it_after_every_iteration(make_trainer, problems, tmp
     assert re.search(rf"<h3>{title}.*?kind easy.*?kind hard.*?base model", written[-1], re.DOTALL)
 
 
+def test_it_says_where_evaluation_and_sampling_had_other_prompts(make_trainer, problems, monkeypatch):
+    written = []
+    monkeypatch.setattr(live, "write_report", lambda path: written.append(write_report(path).read_text()))
+    make_trainer(solve_easy_and_hinted, eval_dataset=problems, few_shot_iterations=1).train()
+    note = "evaluated with them, and sampled without them in iteration 2."
+    assert [note in page for page in written] == [False, False, True]
+    assert "Iterations after 1 sample without the few-shot examples." in written[-1]
+
+
 def test_it_can_be_turned_off(make_trainer, tmp_path):
     make_trainer(solve_easy_and_hinted, num_iterations=1, html_report=False).train()
     assert not [*(tmp_path / "out").glob("report.*"), *(tmp_path / "out").glob("prompts.json")]

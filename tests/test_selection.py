@@ -51,6 +51,24 @@ def test_a_random_choice_is_the_same_every_time_and_not_the_first():
     assert {sample.sample_index for sample in selected} == {0, 1, 2, 3}
 
 
+def test_a_random_choice_depends_on_the_seed():
+    many = [sample(index, 3, 0.0, problem) for problem in range(20) for index in range(4)]
+    assert select_samples(many, 1, "random", seed=1)[0] != select_samples(many, 1, "random", seed=2)[0]
+
+
+def test_the_seed_of_a_run_is_that_of_its_random_choices(make_trainer, tmp_path):
+    """Of samples that are the same."""
+
+    def selected(seed):
+        trainer = make_trainer(
+            output_dir=str(tmp_path / f"{seed}"), seed=seed, max_samples_per_problem=1, sample_preference="random"
+        )
+        trainer.ledger.append([sample(index, 3, 0.0, problem) for problem in range(4) for index in range(20)])
+        return [chosen.sample_index for chosen in trainer.select(1)]
+
+    assert selected(1) == selected(1) != selected(2)
+
+
 def test_all_draws_stay_where_they_count():
     twice = [SAMPLES[0], SAMPLES[0]]
     assert len(select_samples(twice)[0]) == 1

@@ -9,6 +9,7 @@ import pytest
 import torch
 from datasets import Dataset
 from peft import LoraConfig
+from transformers import TrainerCallback
 
 from conftest import (
     EXAMPLES,
@@ -356,6 +357,41 @@ def test_a_completion_that_was_cut_has_no_advantage(make_trainer):
     assert sample_weights(trainer.select(1), samples, trainer.args, policy_logprobs=None)[0] == [0.0, 0.0]
 
 
+def test_advantages_add_up_to_zero_over_the_draws_of_a_problem(make_trainer):
+    """Six equal right ones and two equal wrong ones: each counts as often as it was drawn."""
+    trainer = make_trainer(
+        lambda prompt: next(answers),
+        samplers=[RationaleSampler(num_generations=8, temperature=1.0)],
+        train_dataset=Dataset.from_list(PROBLEMS[:1]),
+        sample_weighting="advantage",
+    )
+    answers = iter([*[" Sum.\n3"] * 6, *[" No.\n0"] * 2])
+    samples = trainer.sample(1)
+    weights, _ = sample_weights(trainer.select(1), samples, trainer.args, policy_logprobs=None)
+    assert sorted(weights) == pytest.approx([*[-6 / 7] * 2, *[2 / 7] * 6])
+    assert sum(weights) == pytest.approx(0.0)
+
+
+@pytest.mark.parametrize(
+    ("settings", "count"),
+    [
+        ({"sample_weighting": "uniform"}, 1),
+        ({"sample_weighting": "reward"}, 1),
+        ({"sample_weighting": "reward", "loss_normalization": "problems"}, 3),
+        ({"sample_weighting": "importance"}, 3),
+    ],
+)
+def test_equal_draws_count_where_weights_are_those_of_draws(make_trainer, settings, count):
+    trainer = make_trainer(
+        lambda prompt: " Sum.\n3",
+        samplers=[RationaleSampler(num_generations=3, temperature=1.0)],
+        train_dataset=Dataset.from_list(PROBLEMS[:1]),
+        **settings,
+    )
+    trainer.sample(1)
+    assert len(trainer.select(1)) == count
+
+
 def test_the_length_that_an_error_asks_for_is_enough(make_trainer, problems):
     """Where the last token that may be generated holds a full stop and the stop string, and EOS comes behind it."""
     tokenizer = build_tokenizer()
@@ -419,6 +455,47 @@ def test_patience_without_an_evaluation_set_watches_the_training_problems(make_t
     trainer = make_trainer(solve_easy_and_hinted, num_iterations=9, patience=2)
     trainer.train()
     assert trainer.ledger.iterations() == [0, 1, 2, 3]
+
+
+def better_twice(trainer):
+    """The original model solves one problem, the next one two, later ones three; with a hint all are solved."""
+
+    def answer(prompt):
+        problems = [row["prompt"].removeprefix("Q: ") for row in PROBLEMS[: 1 + min(trainer().iteration, 2)]]
+        return always_right(prompt) if last_question(prompt) in problems or "(" in prompt.split("Q: ")[-1] else " No."
+
+    return answer
+
+
+def test_patience_without_an_evaluation_set_waits_for_the_model_that_sampled(make_trainer):
+    """Though the share of problems that are trained on stands still from the first iteration on."""
+    trainer = make_trainer(better_twice(lambda: trainer), num_iterations=9, patience=1)
+    trainer.train()
+    assert [row.get("rationale/solved") for row in trainer.outer_run.state.history] == [None, 0.25, 0.5, 0.75, 0.75]
+    assert {row.get("train_data_used") for row in trainer.outer_run.state.history[1:]} == {1.0}
+    assert trainer.outer_run.state.best_iteration == 2
+    assert trainer.state.best_global_step == 2 * 3
+    assert trainer.state.best_model_checkpoint == str(trainer.outer_run.checkpoint_dir(2))
+
+
+@pytest.mark.parametrize(
+    ("improves", "saves", "left"), [(True, [2, 3], ["iteration-002", "iteration-004"]), (False, [], ["iteration-004"])]
+)
+def test_the_best_model_without_an_evaluation_set_is_saved(make_trainer, improves, saves, left):
+    """Once the next iteration has measured it. The last one, which nothing measures, and resuming needs, stays too."""
+    saved = []
+
+    class Watch(TrainerCallback):
+        def on_save(self, args, state, control, **kwargs):
+            saved.append(state.epoch)
+
+    answer = better_twice(lambda: trainer) if improves else solve_easy_and_hinted
+    trainer = make_trainer(answer, num_iterations=4, save_strategy="best", callbacks=[Watch()])
+    trainer.train()
+    assert saved == saves
+    assert sorted(path.parent.name for path in trainer.ledger.output_dir.glob("*/checkpoint")) == left
+    if not improves:  # on the original model, which has no checkpoint
+        assert trainer.outer_run.state.best_iteration == 0 and trainer.state.best_model_checkpoint is None
 
 
 def test_the_model_is_left_as_it_was_found(make_trainer, model):

@@ -150,9 +150,11 @@ class OuterRun:
         trainer, state, iteration = self.trainer, self.state, self._metrics["iteration"]
         trainer.state.epoch = iteration
         metrics = {**self._metrics, **eval_metrics, "seconds": time.time() - self._start_time}
-        is_best = self._note_best(metrics)
+        new_best = self._note_best(metrics)
         has_checkpoint = iteration > 0 and state.checkpoint_iteration == iteration
-        is_save = has_checkpoint and (trainer.args.save_strategy != SaveStrategy.BEST or is_best)
+        # Which may be the one before: its checkpoint, the last one until now, is still there.
+        to_save = new_best if trainer.args.save_strategy == SaveStrategy.BEST else iteration
+        is_save = 0 < to_save <= (state.checkpoint_iteration or 0)
         if is_save:
             trainer.control = trainer.callback_handler.on_save(trainer.args, trainer.state, trainer.control)
         if iteration:
@@ -167,12 +169,14 @@ class OuterRun:
                 write_model_card(trainer, self.checkpoint_dir(iteration), trainer.ledger.output_dir)
             state.save(trainer.ledger.output_dir)
             if is_save and trainer.args.push_to_hub:
-                self._pushes.push(self.checkpoint_dir(iteration), iteration)
+                self._pushes.push(self.checkpoint_dir(to_save), to_save)
             self._prune()
             self._table.update(state.history)
             self._report.update()
         if self._at_plateau():
-            logger.info(f"No improvement since iteration {state.best_iteration}: stopping after {iteration}.")
+            logger.info(
+                f"No improvement since the model of iteration {state.best_iteration}: stopping after {iteration}."
+            )
             trainer.control.should_training_stop = True
 
     def end(self) -> TrainOutput:
@@ -255,15 +259,18 @@ class OuterRun:
 
     def _at_plateau(self) -> bool:
         best, last, patience = self.state.best_iteration, self.state.iteration, self.trainer.args.patience
-        return patience is not None and best is not None and last is not None and last - best >= patience
+        if patience is None or best is None or last is None:
+            return False
+        return self._measured(last) - best >= patience
 
     def _nothing_survived(self) -> bool:
         """Whether the last iteration had nothing to train on, which ended the run."""
         return bool(self.state.history) and self.state.history[-1].get("samples/selected") == 0
 
-    def _note_best(self, metrics: dict[str, Any]) -> bool:
-        trainer, state = self.trainer, self.state
-        value = metrics.get(self._best_metric_name())
+    def _note_best(self, metrics: dict[str, Any]) -> int:
+        """The iteration whose model these metrics show to be the best so far; 0 for none, or the original model."""
+        trainer, state, name = self.trainer, self.state, self._best_metric_name()
+        value = metrics.get(name)
         if value is None:
             if self._needs_best() and metrics["iteration"] == 0 and trainer.eval_dataset is not None:
                 found = sorted(name for name in metrics if name.startswith("eval_"))
@@ -271,16 +278,26 @@ class OuterRun:
                     f"`metric_for_best_model={trainer.args.metric_for_best_model!r}` is no metric of the evaluation. "
                     f"Set it to one of {found}."
                 )
-            return False
+            return 0
         greater_is_better = trainer.eval_dataset is None or trainer.args.greater_is_better
         best = state.best_metric
-        if best is None or (value > best if greater_is_better else value < best):
-            state.best_iteration, state.best_metric = metrics["iteration"], value
-            trainer.state.best_metric = value
-            trainer.state.best_global_step = trainer.state.global_step
-            trainer.state.best_model_checkpoint = str(self.checkpoint_dir(metrics["iteration"]))
-            return True
-        return False
+        if best is not None and not (value > best if greater_is_better else value < best):
+            return 0
+        measured = self._measured(metrics["iteration"])
+        # A metric is logged before the next model is trained, at the step of the one that it measures.
+        logged = (int(entry["step"]) for entry in reversed(trainer.state.log_history) if name in entry)
+        state.best_iteration, state.best_metric = measured, value
+        trainer.state.best_metric = value
+        trainer.state.best_global_step = next(logged, trainer.state.global_step)
+        trainer.state.best_model_checkpoint = str(self.checkpoint_dir(measured)) if measured else None
+        return measured
+
+    def _measured(self, iteration: int) -> int:
+        """
+        The iteration whose model the metric of an iteration measures. Without an evaluation set that is the model that
+        sampled, so that the last model of a run is never measured.
+        """
+        return iteration if self.trainer.eval_dataset is not None else iteration - 1
 
     def _prune(self) -> None:
         """Deletes old checkpoints, but never the best one, nor the last one, which resuming needs."""
@@ -310,7 +327,7 @@ class OuterRun:
 
     def _best_metric_name(self) -> str:
         if self.trainer.eval_dataset is None:
-            return "train_data_used"
+            return f"{self.trainer.samplers[0].name}/solved"
         return f"eval_{(self.trainer.args.metric_for_best_model or 'accuracy').removeprefix('eval_')}"
 
     def _check_best_metric(self) -> None:

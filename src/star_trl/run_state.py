@@ -31,7 +31,7 @@ class RunState:
         metrics (`dict[str, Any]`, *optional*):
             Metrics so far of the iteration in which that is so.
         best_iteration (`int`, *optional*):
-            Iteration with the best metric so far.
+            Iteration whose model has the best metric so far; `0` is the original model.
         best_metric (`float`, *optional*):
             That metric.
         history (`list[dict[str, Any]]`, *optional*):

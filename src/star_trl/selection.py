@@ -17,6 +17,7 @@ def select_samples(
     max_samples_per_problem: int | None = None,
     preference: str = "first",
     all_draws: bool = False,
+    seed: int = 0,
 ) -> tuple[list[Sample], Counter[str]]:
     """
     Chooses the samples to train on, in the order given.
@@ -31,6 +32,8 @@ def select_samples(
         all_draws (`bool`, *optional*, defaults to `False`):
             Whether a completion that was drawn several times stays several times, as an estimate of the gradient
             needs it.
+        seed (`int`, *optional*, defaults to `0`):
+            Seed of the choice at `"random"`.
 
     Returns:
         `tuple[list[Sample], Counter[str]]`: The samples, and how many of the others were dropped for each reason:
@@ -41,7 +44,7 @@ def select_samples(
     dropped: Counter[str] = Counter()
     seen = set()
     per_problem: Counter[int] = Counter()
-    for index in sorted(range(len(samples)), key=lambda index: _rank(samples[index], preference)):
+    for index in sorted(range(len(samples)), key=lambda index: _rank(samples[index], preference, seed)):
         sample = samples[index]
         identity = (sample.problem_id, sample.hint_shown, tuple(sample.completion_ids))
         if sample.drop_reason is not None:
@@ -57,12 +60,12 @@ def select_samples(
     return [samples[index] for index in sorted(selected)], dropped
 
 
-def _rank(sample: Sample, preference: str) -> float:
+def _rank(sample: Sample, preference: str, seed: int) -> float:
     """What comes first stays; samples of the same rank keep their order."""
     if preference == "shortest":
         return len(sample.completion_ids)
     if preference == "most_likely":
         return -(sample.logprob or 0.0)
     if preference == "random":
-        return seed_of(sample.iteration, *sample.key)
+        return seed_of(seed, sample.iteration, *sample.key)
     return 0

@@ -38,7 +38,9 @@ class STaRConfig(SFTConfig):
             iteration only.
         patience (`int`, *optional*):
             Stops when the metric has not improved for this many outer iterations. The metric is
-            `metric_for_best_model`, or, without an `eval_dataset`, the share of training problems solved.
+            `metric_for_best_model`. Without an `eval_dataset` it is the share of training problems that the first
+            sampler solved, `<sampler>/solved`, which measures the model that sampled: that of the iteration before.
+            The last model is not measured then.
         overwrite_output_dir (`bool`, *optional*, defaults to `False`):
             Whether `train()` may delete the run that it finds in `output_dir`. Otherwise it raises.
         html_report (`bool`, *optional*, defaults to `True`):
@@ -86,7 +88,9 @@ class STaRConfig(SFTConfig):
         generation_batch_size (`int`, *optional*):
             Number of completions that are generated together on each process. The engine chooses by default.
         few_shot_iterations (`int`, *optional*):
-            Last outer iteration that samples with the few-shot examples. All do by default.
+            Last outer iteration that samples with the few-shot examples. All do by default. The model of an iteration
+            is evaluated behind the prompts of that iteration, and samples behind those of the next: the model of
+            iteration `few_shot_iterations` is evaluated with the examples and samples without them.
         chat_template_kwargs (`dict[str, Any]`, *optional*):
             Keyword arguments for `apply_chat_template`, for example `{"enable_thinking": False}`.
 
@@ -135,7 +139,8 @@ class STaRConfig(SFTConfig):
             After that it is called for each completion by itself; those for which it still fails are recorded as
             failed, and the run stops only if it fails for 8 in a row, or all of a smaller group.
         max_samples_per_problem (`int`, *optional*):
-            Most samples of one problem to train on. All by default.
+            Most samples of one problem to train on. All by default. Not where every draw counts: with
+            `sample_weighting` `"importance"` or `"advantage"`, or `loss_normalization="problems"`.
         sample_preference (`str`, *optional*, defaults to `"first"`):
             Which samples of a problem stay where there are more than `max_samples_per_problem`: the `"first"`,
             `"shortest"` or `"most_likely"` ones, or some at `"random"`.
@@ -146,11 +151,12 @@ class STaRConfig(SFTConfig):
             Weight of a sample in the loss: `"uniform"` (the paper), `"reward"`, `"importance"` (M(r, y | x) /
             q(r, y | x, y*), the correction that rationalized samples lack; under the model that sampled them), or
             `"advantage"` (the reward minus the mean of the problem's other samples; failed samples are trained on as
-            well).
+            well). With the last two a completion counts as often as it was drawn; with the first two duplicates are
+            removed, unless `loss_normalization="problems"`.
         loss_normalization (`str`, *optional*, defaults to `"tokens"`):
             What the summed loss is divided by: `"tokens"` (those that are trained on, as in SFT and the paper) or
             `"problems"` (those that were sampled, failed ones included: the gradient of J, the expected number of
-            solved problems, divided by their number).
+            solved problems, divided by their number; a completion counts as often as it was drawn).
         importance_sampling_cap (`float`, *optional*, defaults to `3.0`):
             Most that an importance weight can be. `None` leaves them as they are.
         importance_sampling_self_normalize (`bool`, *optional*, defaults to `False`):
@@ -560,6 +566,13 @@ class STaRConfig(SFTConfig):
                 f"`sample_preference={self.sample_preference!r}` chooses among the samples of a problem, but "
                 "`max_samples_per_problem=None` keeps them all. Set a number."
             )
+        if self.counts_draws and self.max_samples_per_problem is not None:
+            raise ValueError(
+                f"`max_samples_per_problem={self.max_samples_per_problem}` leaves draws of a problem out, but with "
+                f"`sample_weighting={self.sample_weighting!r}` and `loss_normalization={self.loss_normalization!r}` "
+                "every draw is a term of the gradient: the weights of a problem's draws are right for all of them "
+                "together. Draw fewer with `num_generations`, or leave `max_samples_per_problem` out."
+            )
         if self.loss_normalization == "problems" and not self.average_tokens_across_devices:
             raise ValueError(
                 "`loss_normalization='problems'` needs `average_tokens_across_devices=True`, the default: its loss is "
@@ -581,6 +594,16 @@ class STaRConfig(SFTConfig):
     def weighted(self) -> bool:
         """Whether the loss differs from SFT's."""
         return self.sample_weighting != "uniform" or self.loss_normalization != "tokens"
+
+    @property
+    def counts_draws(self) -> bool:
+        """
+        Whether a completion counts as often as it was drawn. An importance weight is that of one draw from the
+        proposal, the advantages of a problem add up to zero over all its draws, and a loss per problem is divided by
+        their number. Otherwise a weight depends on what was written alone, and duplicates are removed, since they
+        tell fine-tuning nothing new.
+        """
+        return self.sample_weighting in ("importance", "advantage") or self.loss_normalization == "problems"
 
     @property
     def needs_logprobs(self) -> bool:

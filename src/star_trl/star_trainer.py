@@ -340,7 +340,8 @@ class STaRTrainer(SamplingTrainer):
             samples,
             self.args.max_samples_per_problem,
             self.args.sample_preference,
-            all_draws=self.args.loss_normalization == "problems",
+            all_draws=self.args.counts_draws,
+            seed=self.args.seed,
         )
         self._record(selection_metrics(len(selected), dropped))
         if not selected:
@@ -412,6 +413,8 @@ class STaRTrainer(SamplingTrainer):
         """
         Lets the first sampler generate greedily, one completion per problem, and scores it against the true answer.
         Problems that are among their own few-shot examples are left out, as in training.
+        The prompts are those of the iteration that made the model: with the few-shot examples up to iteration
+        `few_shot_iterations`. The next iteration's samples are this model's as well, but behind that one's prompts.
 
         Args:
             eval_dataset ([`~datasets.Dataset`], `dict[str, Dataset]` or `str`, *optional*):

@@ -5,6 +5,10 @@ How much a sample counts in the gradient.
 STaR maximizes J(M) = sum_i E_{(r, y) ~ M(. | x_i)} 1[y = y_i*] (section 3.1 of the paper). The gradient of a problem
 is the expectation of R grad log M(r, y | x_i), for samples of M itself; a proposal q other than M needs the factor
 M / q. Filtered fine-tuning leaves that factor out. The weights here put it back, or replace the indicator.
+
+An expectation is a mean over draws, in which a completion that was drawn k times stands for k terms: see
+`STaRConfig.counts_draws`. A draw that could not be judged, because a reward function failed or none applies, has no R.
+It is no term, and not one of the draws that the mean is over.
 """
 
 from collections import defaultdict
@@ -22,6 +26,8 @@ from .star_config import STaRConfig
 
 # Sequences in one forward pass for their log-probabilities.
 BATCH_SIZE = 8
+# What keeps the reward functions from saying whether a sample is right
+NOT_JUDGED = ("error", "unverified")
 
 
 def sample_weights(
@@ -46,20 +52,22 @@ def sample_weights(
     Returns:
         `tuple[list[float], dict[str, float]]`: One weight per selected sample, and metrics. With
         `loss_normalization="problems"` the weights add up to an estimate: each is divided by the number of problems
-        sampled, and by the number of samples that its sampler drew for its problem.
+        sampled, and by the number of samples that its sampler drew for its problem. Samples that could not be judged
+        are not counted.
     """
     metrics: dict[str, float] = {}
+    judged = [sample for sample in samples if sample.drop_reason not in NOT_JUDGED]
     if args.sample_weighting == "importance":
         weights, metrics = _importance_weights(selected, args, policy_logprobs(selected))
     elif args.sample_weighting == "reward":
         weights = [_reward(sample) for sample in selected]
     elif args.sample_weighting == "advantage":
-        weights = _advantages(selected, samples)
+        weights = _advantages(selected, judged)
     else:
         weights = [1.0] * len(selected)
     if args.loss_normalization == "problems":
-        groups = _groups(samples)
-        num_problems = len({(sample.iteration, sample.problem_id) for sample in samples})
+        groups = _groups(judged)
+        num_problems = len({(sample.iteration, sample.problem_id) for sample in judged})
         weights = [
             weight / (num_problems * len(groups[_group(sample)]))
             for weight, sample in zip(weights, selected, strict=True)
@@ -85,9 +93,12 @@ def _importance_weights(
     return weights.tolist(), metrics
 
 
-def _advantages(selected: Sequence[Sample], samples: Sequence[Sample]) -> list[float]:
-    """The reward minus the mean of the *other* samples of the same problem, which keeps the gradient unbiased."""
-    means = {group: (mean(map(_reward, members)), len(members)) for group, members in _groups(samples).items()}
+def _advantages(selected: Sequence[Sample], judged: Sequence[Sample]) -> list[float]:
+    """
+    The reward minus the mean of the *other* samples of the same problem, which keeps the gradient unbiased. The
+    advantages of all draws of a problem add up to zero.
+    """
+    means = {group: (mean(map(_reward, members)), len(members)) for group, members in _groups(judged).items()}
     advantages = []
     for sample in selected:
         average, count = means[_group(sample)]
@@ -96,7 +107,7 @@ def _advantages(selected: Sequence[Sample], samples: Sequence[Sample]) -> list[f
 
 
 def _reward(sample: Sample) -> float:
-    """Its reward; nothing for a sample that was cut, or that no function could judge."""
+    """Its reward; nothing for a sample that was cut, which is a failure whatever its text ends with."""
     return 0.0 if sample.truncated or sample.reward is None else sample.reward
 
 

@@ -21,6 +21,7 @@ def figures(run: Run) -> Iterator[str]:
     iterations = [row["iteration"] for row in rows]
     trained = [row for row in rows if row["iteration"] and "train_data_used" in row]
     numbers = [row["iteration"] for row in trained]
+    evaluated, sampled = _few_shot_notes(run)
     for key in accuracy_names(rows):
         # `accuracy/<group>`, where `accuracy` may be that of one of several evaluation sets
         groups = dict.fromkeys(name for row in rows for name in row if name.startswith(f"{key}/"))
@@ -28,7 +29,7 @@ def figures(run: Run) -> Iterator[str]:
         series = {"all": _column(rows, key), **{labels[name]: _column(rows, name) for name in groups}}
         yield lines(
             f"Accuracy on {_set_name(key)}",
-            "Share that passes the filter, after each iteration. 0 is the base model.",
+            f"Share that passes the filter, after each iteration. 0 is the base model.{evaluated}",
             iterations,
             series,
             _value(rows[0], key) if rows[0]["iteration"] == 0 else None,
@@ -37,7 +38,7 @@ def figures(run: Run) -> Iterator[str]:
     if trained and run.samplers:
         yield bars(
             "Training data used",
-            "Share of the iteration's problems with a kept sample, by the sampler that solved it first.",
+            f"Share of the iteration's problems with a kept sample, by the sampler that solved it first.{sampled}",
             numbers,
             {name: _amounts(trained, f"{name}/solved") for name in run.samplers},
             percent,
@@ -102,6 +103,18 @@ def summary(run: Run) -> str:
         facts["Training steps"] = number(sum(run.inner_steps.values()))
     facts["Time"] = seconds(sum(_amounts(run.history, "seconds")))
     return "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in facts.items())
+
+
+def _few_shot_notes(run: Run) -> tuple[str, str]:
+    """What to know of the accuracy and of the samples, once iterations have sampled without few-shot examples."""
+    last = run.settings.get("few_shot_iterations")
+    if not last or not run.history or run.history[-1]["iteration"] <= last:
+        return "", ""
+    return (
+        f" The prompts have few-shot examples up to iteration {last}: its model was evaluated with them, and sampled "
+        f"without them in iteration {last + 1}.",
+        f" Iterations after {last} sample without the few-shot examples.",
+    )
 
 
 def _phases(rows: list[dict[str, Any]]) -> dict[str, list[float]]:

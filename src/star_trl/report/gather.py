@@ -18,7 +18,7 @@ from .prompts import read_prompts
 
 TRAINING = "samples"  # the ledger of the training problems; the others are evaluations
 # Settings that tell what stood before a sample, and how the groups are called
-SETTINGS = ("few_shot_iterations", "few_shot_train", "sample_weighting", "eval_group_column")
+SETTINGS = ("few_shot_iterations", "few_shot_train", "sample_weighting", "loss_normalization", "eval_group_column")
 NOTHING_STORED: dict[str, Any] = {"group": None, "answer": None, "prompts": {}, "examples": {}}
 
 

@@ -192,7 +192,7 @@ function promptBox(problem, column, fewShot) {
 
 function panels(sample) {
   const problem = samples.problem[sample];
-  const { few_shot_iterations: last, few_shot_train: fewShotTrain, sample_weighting: weighting } = data.settings;
+  const { few_shot_iterations: last, few_shot_train: fewShotTrain, sample_weighting: weighting, loss_normalization: normalization } = data.settings;
   const column = data.columns[samplerOf(sample)];
   const reason = reasonOf(sample);
   const held = data.sets[problems.set[problem]] !== "samples";
@@ -200,13 +200,14 @@ function panels(sample) {
     promptBox(problem, column ?? "prompt", last == null || Math.max(samples.iteration[sample], 1) <= last));
   const right = element("section", {}, element("h4", {}, "What it is trained on"));
   const note = (text) => right.append(element("p", { class: "note" }, text));
+  const countsDraws = ["importance", "advantage"].includes(weighting) || normalization === "problems";
   const failedToo = weighting === "advantage" && (reason === "wrong" || reason === "truncated");
   if (held) note("Nothing: an evaluation problem.");
   else if (reason !== null && !failedToo) note(`Nothing: ${reason}.`);
   else {
     const shown = samples.hint_shown[sample];
     right.append(promptBox(problem, shown ? column ?? "prompt" : "prompt", fewShotTrain));
-    note(`${shown ? "The hint is left in, by the sampler's choice. " : ""}The completion follows; only it has a loss. Left out if a duplicate, or over the cap per problem.`);
+    note(`${shown ? "The hint is left in, by the sampler's choice. " : ""}The completion follows; only it has a loss. ${countsDraws ? "It counts as often as it was drawn." : "Left out if a duplicate, or over the cap per problem."}`);
   }
   return element("div", { class: "columns" }, left, right);
 }
