@@ -219,12 +219,16 @@ def test_out_of_memory_with_one_row_is_raised(model, tokenizer):
 
 
 def test_a_model_outside_the_attention_interface_falls_back(tokenizer, caplog):
-    model = make_model(GPTNeoConfig(**IDS, hidden_size=32, num_layers=2, num_heads=4, attention_types=[[["global"], 2]]))
+    model = make_model(
+        GPTNeoConfig(**IDS, hidden_size=32, num_layers=2, num_heads=4, attention_types=[[["global"], 2]])
+    )
     requests = make_requests(LENGTHS, PREFIX)
-    outputs = run(PrefixSharingEngine(tokenizer, 4), model, requests, params())
-    run(PrefixSharingEngine(tokenizer, 4), model, requests, params())
+    engine = PrefixSharingEngine(tokenizer, 4)
+    outputs = run(engine, model, requests, params())
+    assert outputs == run(engine, model, requests, params())
     assert outputs == run(GenerateEngine(tokenizer, 4), model, requests, params())
     (message,) = [record.getMessage() for record in caplog.records]
+    assert engine.fallback_warnings == [message]
     assert "GPTNeoForCausalLM does not use the attention interface" in message
 
 

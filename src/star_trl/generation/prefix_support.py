@@ -125,8 +125,8 @@ def trial_logits(model: PreTrainedModel, ids: torch.Tensor) -> torch.Tensor:
     config = model.config.get_text_config()
     if len(cache.layers) != config.num_hidden_layers or len(cache.windows) != config.num_hidden_layers:
         raise TrialError(
-            f"has {config.num_hidden_layers} layers, but wrote {len(cache.layers)} of them to the cache and called the "
-            f"attention function {len(cache.windows)} times"
+            f"has {config.num_hidden_layers} layers, but wrote {len(cache.layers)} of them to the cache and called "
+            f"the attention function {len(cache.windows)} times"
         )
     settings = config.to_dict()
     types = settings.get("layer_types") or ["sliding_attention"] * config.num_hidden_layers
