@@ -1,17 +1,21 @@
-# Every target runs in .venv, which `make install` builds from the pinned constraints.txt.
+# Every target but `test-latest` and `test-lowest` runs in .venv, which `make install` builds from the pinned
+# constraints.txt.
 PYTHON ?= python3
 BIN := .venv/bin
+# A newer torch brings several GB of CUDA packages.
+TORCH := torch==2.13.0
+INSTALL := pip install --quiet --disable-pip-version-check
 export HF_HUB_OFFLINE ?= 1
 export HF_HUB_DISABLE_TELEMETRY ?= 1
 
-.PHONY: install demo test quality docs reproduce-arithmetic clean
+.PHONY: install demo test test-latest test-lowest quality docs reproduce-arithmetic clean
 
 install: .venv/.installed
 
 .venv/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check "torch==2.13.0"
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev]"
+	$(BIN)/$(INSTALL) $(TORCH)
+	$(BIN)/$(INSTALL) --constraint constraints.txt --editable ".[dev]"
 	touch $@
 
 demo: install
@@ -23,8 +27,24 @@ reproduce-arithmetic: install
 	$(BIN)/python examples/arithmetic_report.py
 
 # A file of tests at a time in each of two processes, with a thread each
+PYTEST := pytest -n 2 --dist loadfile -m "not slow"
+test test-latest test-lowest: export OMP_NUM_THREADS := 1
+
 test: install
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile -m "not slow"
+	$(BIN)/$(PYTEST)
+
+# The newest versions that pyproject.toml allows, in an environment made anew
+test-latest:
+	$(PYTHON) -m venv --clear .venv-latest
+	.venv-latest/bin/$(INSTALL) $(TORCH) --editable ".[dev]"
+	.venv-latest/bin/$(PYTEST)
+
+# The lowest versions that pyproject.toml allows, in an environment made anew
+test-lowest:
+	$(PYTHON) -m venv --clear .venv-lowest
+	grep -oE '[a-z-]+(\[[a-z]+\])?>=[0-9.]+' pyproject.toml | sed -E 's/\[.*\]//; s/>=/==/' > .venv-lowest/constraints.txt
+	.venv-lowest/bin/$(INSTALL) $(TORCH) --constraint .venv-lowest/constraints.txt --editable ".[dev]"
+	.venv-lowest/bin/$(PYTEST)
 
 quality: install
 	$(BIN)/ruff check .
@@ -37,4 +57,4 @@ docs: install
 	$(BIN)/zensical build --strict --clean
 
 clean:
-	rm -rf .venv build dist runs site .cache
+	rm -rf .venv .venv-latest .venv-lowest build dist runs site .cache

@@ -40,6 +40,7 @@ from tqdm import tqdm
 
 from models import make_random_model, odd_length
 from star_trl import RationaleSampler, RationalizationSampler, STaRConfig, STaRTrainer, load_ledger
+from star_trl.generation import Engine
 from star_trl.outer_run import OuterRun
 
 
@@ -76,7 +77,7 @@ class Monitor:
         return call
 
 
-class CountingEngine:
+class CountingEngine(Engine):
     """Writes down every completion of an engine, with the model and the problem that it belongs to."""
 
     def __init__(self, trainer: STaRTrainer, log: Path):

@@ -18,7 +18,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from star_trl import STaRConfig, STaRTrainer
-from star_trl.generation import GenerationOutput, StopStrings
+from star_trl.generation import Engine, GenerationOutput, StopStrings
 from star_trl.rewards import exact_match_reward
 
 
@@ -68,7 +68,7 @@ def model(tokenizer) -> LlamaForCausalLM:
     return build_model(tokenizer)
 
 
-class ScriptedEngine:
+class ScriptedEngine(Engine):
     """
     Answers from a function of the prompt's text, whatever the model. The function returns the completion's text; it
     ends with EOS, unless a stop string comes first or the text is longer than `max_new_tokens`.

@@ -180,8 +180,12 @@ def test_env(folder):
     assert "star-trl version" in output and "PyTorch version" in output
 
 
+# What the engine that shares prefixes cannot do
+SLOW = ["--generation_kwargs", '{"repetition_penalty": 1.1}']
+
+
 def test_dry_run(folder):
-    output = star_trl(folder, "train", "--config", "recipe.yaml", "--dry_run", "--output_dir", "dry")
+    output = star_trl(folder, "train", "--config", "recipe.yaml", "--dry_run", "--output_dir", "dry", *SLOW)
     # The first problem whole, with and without the hint
     for question in ("1+2?\nA:", "1+2? (3)\nA:"):
         hint = " (2)" if "(" in question else ""
@@ -193,6 +197,7 @@ def test_dry_run(folder):
     numbers = next(line.split() for line in output.splitlines() if line.strip().startswith("rationale "))
     assert numbers[1:3] == ["15", "41"] and numbers[-2:] == ["of", "15"]  # one of 16 is a few-shot example
     assert "2 steps" in output and "5 problems" in output and "Nothing was trained" in output
+    assert re.search(r"Warning: .*generated with `generate`, without a shared prefix.*repetition_penalty", output)
     assert not (folder / "dry").exists()
 
 

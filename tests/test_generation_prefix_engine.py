@@ -2,7 +2,7 @@
 import pytest
 import torch
 from peft import PromptTuningConfig, TaskType, get_peft_model
-from transformers import BitsAndBytesConfig, GPTJConfig, LlamaConfig, LlamaForCausalLM
+from transformers import BartConfig, BitsAndBytesConfig, GPTNeoConfig, LlamaConfig, LlamaForCausalLM, MambaConfig
 from trl.trainer.utils import add_fused_lm_head
 
 from generation_models import STOPS, TINY, make_model, make_requests, params, run, word_level_tokenizer
@@ -11,6 +11,7 @@ from star_trl.generation.prefix_groups import group_by_prefix
 from star_trl.generation.prefix_support import PrefixSupport
 
 
+IDS = {key: TINY[key] for key in ("vocab_size", "bos_token_id", "eos_token_id", "pad_token_id")}
 LENGTHS = [3, 30, 7, 9, 20, 4, 12, 5, 5, 17, 2]
 PREFIX = list(range(10, 50))
 
@@ -218,14 +219,17 @@ def test_out_of_memory_with_one_row_is_raised(model, tokenizer):
 
 
 def test_a_model_outside_the_attention_interface_falls_back(tokenizer, caplog):
-    ids = {key: TINY[key] for key in ("vocab_size", "bos_token_id", "eos_token_id", "pad_token_id")}
-    model = make_model(GPTJConfig(**ids, n_embd=32, n_layer=2, n_head=4, n_positions=256, rotary_dim=8))
+    model = make_model(
+        GPTNeoConfig(**IDS, hidden_size=32, num_layers=2, num_heads=4, attention_types=[[["global"], 2]])
+    )
     requests = make_requests(LENGTHS, PREFIX)
-    outputs = run(PrefixSharingEngine(tokenizer, 4), model, requests, params())
-    run(PrefixSharingEngine(tokenizer, 4), model, requests, params())
+    engine = PrefixSharingEngine(tokenizer, 4)
+    outputs = run(engine, model, requests, params())
+    assert outputs == run(engine, model, requests, params())
     assert outputs == run(GenerateEngine(tokenizer, 4), model, requests, params())
     (message,) = [record.getMessage() for record in caplog.records]
-    assert "GPTJForCausalLM does not use the attention interface" in message
+    assert engine.fallback_warnings == [message]
+    assert "GPTNeoForCausalLM does not use the attention interface" in message
 
 
 def test_what_cannot_be_expressed_is_detected(model):
@@ -247,7 +251,34 @@ def test_a_model_that_ignores_positions_is_detected(tokenizer):
     model = make_model()
     forward = model.model.rotary_emb.forward
     model.model.rotary_emb.forward = lambda x, position_ids: forward(x, torch.arange(x.shape[1])[None])
-    assert "other logits" in missing(model)
+    assert "ignores `position_ids`" in missing(model)
+
+
+def test_a_low_precision_does_not_hide_that_positions_are_ignored():
+    sizes = {"d_model": 32, "encoder_layers": 2, "decoder_layers": 2, "decoder_attention_heads": 4}
+    model = make_model(BartConfig(**IDS, **sizes, decoder_ffn_dim=48, max_position_embeddings=256)).to(torch.bfloat16)
+    with torch.no_grad():
+        model.model.decoder.embed_positions.weight.mul_(0.05)
+    assert "ignores `position_ids`" in missing(model)
+
+
+@pytest.mark.parametrize("ignored", [("cache", "past_key_values"), ("position_ids",)], ids=["cache", "positions"])
+def test_what_a_forward_takes_and_ignores_is_detected(ignored):
+    model = make_model()
+    forward = model.forward
+    model.forward = lambda **kwargs: forward(**{name: kwargs[name] for name in kwargs if name not in ignored})
+    assert ("wrote 0 of them to the cache" if "cache" in ignored else "ignores `position_ids`") in missing(model)
+
+
+def test_a_cache_that_is_not_of_keys_and_values_is_detected():
+    assert missing(make_model(MambaConfig(**IDS, hidden_size=32, num_hidden_layers=2, state_size=8))) is not None
+
+
+def test_the_names_of_the_parameters_of_forward_do_not_matter():
+    model = make_model()
+    forward = model.forward
+    model.forward = lambda **kwargs: forward(**kwargs)
+    assert missing(model) is None
 
 
 def test_a_prompt_tuned_model_generates(tokenizer):

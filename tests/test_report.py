@@ -131,6 +131,16 @@ def test_a_failure_to_write_it_does_not_end_a_run(make_trainer, tmp_path, monkey
     assert "The report was not written" in caplog.text and "No space left" in caplog.text
 
 
+def test_a_slower_way_of_the_engine_is_in_the_metrics_and_once_in_the_report(make_trainer, tmp_path):
+    trainer = make_trainer(solve_easy_and_hinted)
+    trainer.engine.fallback_warnings = ["Slow, for a reason <of> its own."]
+    trainer.train()
+    for path in sorted((tmp_path / "out").glob("iteration-*/metrics.json")):
+        assert json.loads(path.read_text())["fallback_warnings"] == trainer.engine.fallback_warnings
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert page.count("Warning: Slow, for a reason &lt;of&gt; its own.") == 1
+
+
 def test_overwriting_a_run_deletes_its_report(make_trainer, tmp_path):
     make_trainer(solve_easy_and_hinted, num_iterations=1).train()
     assert (tmp_path / "out" / "report.html").exists()

@@ -150,6 +150,8 @@ class OuterRun:
         trainer, state, iteration = self.trainer, self.state, self._metrics["iteration"]
         trainer.state.epoch = iteration
         metrics = {**self._metrics, **eval_metrics, "seconds": time.time() - self._start_time}
+        if trainer.engine.fallback_warnings:
+            metrics["fallback_warnings"] = list(trainer.engine.fallback_warnings)
         new_best = self._note_best(metrics)
         has_checkpoint = iteration > 0 and state.checkpoint_iteration == iteration
         # Which may be the one before: its checkpoint, the last one until now, is still there.

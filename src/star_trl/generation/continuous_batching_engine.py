@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from transformers import ContinuousBatchingConfig, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from .engine import GenerationOutput, GenerationRequest, SamplingParams
+from .engine import Engine, GenerationOutput, GenerationRequest, SamplingParams
 from .generate_engine import check_arguments
 from .memory import memory_to_use
 from .model_state import base_model, evaluation_mode
@@ -19,7 +19,7 @@ PAGE_SIZE = 256
 REQUESTS_AT_A_TIME_ON_CPU = 4
 
 
-class ContinuousBatchingEngine:
+class ContinuousBatchingEngine(Engine):
     """
     Generates with `generate_batch` of transformers: paged attention, prompts of all lengths in one batch.
 

@@ -105,7 +105,14 @@ class Engine(Protocol):
     """
     Generates completions. The model comes with every call, in evaluation mode and unwrapped, so an engine cannot
     sample from a stale policy. Completions are yielded as they finish, in any order.
+
+    Attributes:
+        fallback_warnings (`Sequence[str]`):
+            Which slower way than its own the engine took so far, and why: a sentence for each reason. They stand in
+            the metrics and in the report.
     """
+
+    fallback_warnings: Sequence[str] = ()
 
     def generate(
         self, model: PreTrainedModel, requests: Sequence[GenerationRequest], params: SamplingParams

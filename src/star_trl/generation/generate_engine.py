@@ -18,7 +18,7 @@ from transformers import (
 )
 from transformers.utils import logging
 
-from .engine import FinishReason, GenerationOutput, GenerationRequest, SamplingParams
+from .engine import Engine, FinishReason, GenerationOutput, GenerationRequest, SamplingParams
 from .memory import unless_out_of_memory
 from .model_state import base_model, evaluation_mode
 from .sampling import WARPER_FIELDS, TokenSampler, draw_uniforms, sampled_logprobs
@@ -37,7 +37,7 @@ RESERVED_FIELDS = frozenset(
 )
 
 
-class GenerateEngine:
+class GenerateEngine(Engine):
     """
     Generates with [`~transformers.GenerationMixin.generate`]: prompts sorted by length, left padded to the longest of
     their batch, one batch after the other.

@@ -1,6 +1,8 @@
 # Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
 """The forward pass with a shared prefix."""
 
+import inspect
+
 import torch
 from transformers import PreTrainedModel
 
@@ -22,6 +24,8 @@ class PrefixForward:
     def __init__(self, model: PreTrainedModel):
         self.model = model
         self._configs = attention_configs(model)
+        # Renamed in transformers 5.24; models whose code comes with their weights have the name of their time
+        self._cache_name = "cache" if "cache" in inspect.signature(model.forward).parameters else "past_key_values"
         # The scores of all positions but the last are never read
         self._arguments = {"logits_to_keep": 1} if model._supports_logits_to_keep() else {}  # type: ignore[operator]
 
@@ -41,8 +45,8 @@ class PrefixForward:
             output = self.model(
                 input_ids=input_ids,
                 position_ids=position_ids,
-                past_key_values=cache,
                 use_cache=True,
+                **{self._cache_name: cache},
                 **self._arguments,
             )
         return output.logits[:, -1]

@@ -9,12 +9,12 @@ from accelerate.utils import gather_object
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trl.generation.vllm_generation import VLLMGeneration
 
-from .engine import GenerationOutput, GenerationRequest, SamplingParams
+from .engine import Engine, GenerationOutput, GenerationRequest, SamplingParams
 from .sampling import check_logprobs_are_raw
 from .stopping import StopStrings
 
 
-class VLLMEngine:
+class VLLMEngine(Engine):
     """
     Generates with vLLM, in the same process (`mode="colocate"`) or on a server (`mode="server"`).
 

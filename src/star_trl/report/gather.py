@@ -60,6 +60,11 @@ class Run:
         return list(dict.fromkeys(key.removesuffix("/solved") for key in keys))
 
     @property
+    def warnings(self) -> list[str]:
+        """What a person has to know before the numbers, each once."""
+        return list(dict.fromkeys(warning for row in self.history for warning in row.get("fallback_warnings", [])))
+
+    @property
     def group_column(self) -> str:
         """What the groups are the values of."""
         return self.settings.get("eval_group_column") or ""

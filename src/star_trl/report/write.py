@@ -64,6 +64,7 @@ def _page(run: Run) -> str:
         title=escape(run.name),
         progress=escape(progress),
         written=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
+        warnings="".join(f'<p class="warning">Warning: {escape(warning)}</p>' for warning in run.warnings),
         summary=summary(run),
         figures="".join(figures(run)),
         css=css,

@@ -232,6 +232,8 @@ def show_estimate(
     for name, first, every, note in rows:
         table.add_row(name, _duration(first), _duration(every), note)
     console.print(table)
+    for warning in trainer.engine.fallback_warnings:
+        console.print(f"Warning: {warning}", style="yellow", soft_wrap=True)
     console.print(
         f"Measured on {num_problems} problems and {NUM_STEPS} steps, the warm-up included in sampling: with larger "
         "batches it is faster. N processes share the sampling and the evaluation; a step takes each of them as long.",
