@@ -40,13 +40,16 @@ def odd_length(completions, **kwargs):
 
 
 class EndOneProcess(TrainerCallback):
-    """By a crash or by a signal, in the fine-tuning of the second iteration, after its first checkpoint."""
+    """
+    By a crash or by a signal, in the fine-tuning of the second iteration, after its first checkpoint and in the second
+    epoch.
+    """
 
     def __init__(self, how: str):
         self.how = how
 
     def on_step_end(self, args, state, control, **kwargs):
-        if state.global_step == NUM_STEPS + 3 and torch.distributed.get_rank() == 1:
+        if state.global_step == NUM_STEPS + 7 and torch.distributed.get_rank() == 1:
             if self.how == "crash":
                 raise RuntimeError("crash")
             os.kill(os.getpid(), signal.SIGTERM)
@@ -70,7 +73,7 @@ class CheckStart(TrainerCallback):
         self.checked += 1
 
 
-NUM_STEPS = 4
+NUM_STEPS = 8  # two epochs in two processes
 TIMEOUT = timedelta(seconds=8)
 survives_slowly.waited = False
 
@@ -93,7 +96,7 @@ def train(backend: str, base_model: str, output_dir: Path) -> None:
             # Of 15 sequences the last step would have 3, which processes fill up differently.
             initial_steps=3 if weighted else NUM_STEPS,
             step_growth=1.0,
-            save_steps=2,
+            save_steps=6,
             learning_rate=1e-2,
             per_device_train_batch_size=4 // int(os.environ["WORLD_SIZE"]) if weighted else 2,
             sample_weighting="advantage" if weighted else "uniform",

@@ -16,7 +16,7 @@ from transformers import TrainerCallback
 from transformers.integrations import TensorBoardCallback
 
 from conftest import PROBLEMS, solve_easy_and_hinted
-from star_trl import load_ledger
+from star_trl import RationaleSampler, load_ledger
 from star_trl.outer_run import OuterRun
 from star_trl.rewards import exact_match_reward
 
@@ -53,9 +53,9 @@ def runs(make_trainer, model, tmp_path):
             self.trainer.train(resume_from_checkpoint=resume)
             return self.trainer
 
-        def finish(self, answer=solve_easy_and_hinted, **changes):
+        def finish(self, *answer, **changes):
             """Runs it without a fault, elsewhere, and keeps what came out."""
-            trainer = self.start(answer, output_dir=str(tmp_path / "whole"), **changes)
+            trainer = self.start(*answer, output_dir=str(tmp_path / "whole"), **changes)
             self.weights = {name: value.clone() for name, value in model.state_dict().items()}
             self.samples = load_ledger(trainer.args.output_dir).to_list()
             self.log_steps = [row["step"] for row in trainer.state.log_history if "loss" in row]
@@ -80,6 +80,26 @@ def test_fine_tuning_goes_on_from_its_last_checkpoint(runs):
     runs.check()
     # What it was resumed from is gone.
     assert not list(trainer.ledger.output_dir.rglob("checkpoint-*"))
+
+
+@pytest.mark.parametrize("strategy", ["random", "group_by_length", "batch_rebalance"])
+def test_fine_tuning_goes_on_in_a_later_epoch(runs, strategy):
+    """With the rows of that epoch that are left, in its order: eight steps are an epoch, and it stops in the third."""
+    rows = [{"prompt": f"Q: {number}+0?\nA:", "answer": "9"} for number in range(10, 26)]
+    settings = {
+        "samplers": [RationaleSampler()],
+        "train_dataset": Dataset.from_list(rows),
+        "num_iterations": 1,
+        "initial_steps": 22,
+        "train_sampling_strategy": strategy,
+    }
+    runs.finish(lambda prompt: " Nine.\n9", **settings)
+    with pytest.raises(Crash):
+        runs.start(lambda prompt: " Nine.\n9", callbacks=[CrashAt(step=21)], **settings)
+    counted = CrashAt()
+    runs.start(lambda prompt: " Nine.\n9", resume=True, callbacks=[counted], **settings)
+    assert counted.steps == 22 - 20
+    runs.check()
 
 
 def test_resumed_training_loss_is_the_mean_of_the_steps_made(runs):

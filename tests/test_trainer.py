@@ -534,3 +534,36 @@ def test_engines_give_the_same_greedy_samples(make_trainer, tmp_path):
         return [(sample.problem_id, sample.completion_ids) for sample in trainer.sample(1)]
 
     assert run("prefix") == run("continuous", use_transformers_continuous_batching=True)
+
+
+MANY = Dataset.from_list([{"prompt": f"Q: {number}+0?\nA:", "answer": "9"} for number in range(10, 50)])
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"data_seed": 3},
+        {"train_sampling_strategy": "group_by_length"},
+        {"train_sampling_strategy": "batch_rebalance"},
+        {"train_sampling_strategy": "sequential", "shuffle_dataset": True},
+        {"packing": True, "max_length": 80},
+    ],
+    ids=str,
+)
+def test_every_iteration_trains_on_other_rows(make_trainer, settings):
+    """Though the training set is the same one, and two steps of two rows are far from an epoch."""
+    trainer = make_trainer(
+        lambda prompt: " The same.\n9",
+        samplers=[RationaleSampler()],
+        few_shot_examples=None,
+        train_dataset=MANY,
+        reset_model=False,
+        num_iterations=4,
+        initial_steps=2,
+        **settings,
+    )
+    batches = record_batches(trainer)
+    trainer.train()
+    rows = [tuple(row) for batch in batches for row in batch["input_ids"].tolist()]
+    assert len(batches) == 8 and len(set(rows)) > 0.5 * len(rows)  # and not a quarter

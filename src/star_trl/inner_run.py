@@ -21,7 +21,10 @@ from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState
 from transformers.trainer_callback import CallbackHandler, DefaultFlowCallback
 from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 
+from .generator import seed_of
+from .row_order import begin_at_epoch
 from .run_state import write_json
+from .star_config import STaRConfig
 from .termination import Termination
 
 
@@ -66,6 +69,7 @@ class InnerRun(TrainerCallback):
         # Not passed on: the outer run has begun already. What callbacks are given besides the state is new, though.
         for name in ("model", "optimizer", "lr_scheduler", "train_dataloader"):
             setattr(self.handler, name, kwargs[name])
+        begin_at_epoch(kwargs["train_dataloader"], int(state.epoch))
         # What a resumed inner run had logged before it stopped.
         for logs in state.log_history:
             step = self.start.global_step + logs["step"]
@@ -143,11 +147,50 @@ class ResumeCheckpoints:
                     shutil.rmtree(path)
 
 
+def inner_arguments(args: STaRConfig, iteration: int, checkpoints: ResumeCheckpoints | None) -> STaRConfig:
+    """
+    The arguments of `Trainer.train()` in one outer iteration: its number of steps, seeds of its own, and nothing of
+    what belongs to the outer loop.
+
+    Args:
+        args ([`STaRConfig`]):
+            Those of the run.
+        iteration (`int`):
+            Outer iteration, counted from 1.
+        checkpoints ([`ResumeCheckpoints`], *optional*):
+            What it is resumed from: one is made every `save_steps` steps, and at a termination. None are made
+            without it.
+    """
+    inner = copy.copy(args)
+    # With the same seeds in every iteration the rows at the same positions of the training set would come first.
+    inner.seed = _seed_of_iteration(args.seed, iteration)
+    if args.data_seed is not None:
+        inner.data_seed = _seed_of_iteration(args.data_seed, iteration)
+    steps = args.inner_steps(iteration)
+    if steps is not None:
+        inner.max_steps = steps
+    inner.eval_strategy = IntervalStrategy.NO
+    inner.eval_on_start = False
+    inner.save_strategy = SaveStrategy.NO
+    inner.load_best_model_at_end = False
+    if checkpoints is not None:
+        inner.save_strategy = SaveStrategy.STEPS
+        inner.output_dir = str(checkpoints.directory)
+        inner.save_total_limit = None
+        inner.save_only_model = False
+        inner.push_to_hub = False
+    return inner
+
+
+def _seed_of_iteration(seed: int, iteration: int) -> int:
+    return seed_of(seed, iteration, "fine-tuning") % 2**32  # NumPy takes no larger ones
+
+
 @contextmanager
 def inner_run(
     trainer: Trainer,
     train_dataset: Dataset,
-    max_steps: int | None,
+    args: STaRConfig,
     checkpoints: ResumeCheckpoints | None,
     termination: Termination,
 ) -> Iterator[InnerRun]:
@@ -159,27 +202,13 @@ def inner_run(
             The trainer; its `state` is the outer run's.
         train_dataset ([`~datasets.Dataset`]):
             Prepared training sequences.
-        max_steps (`int`, *optional*):
-            Number of optimizer steps. `None` leaves it to the arguments.
+        args ([`STaRConfig`]):
+            What [`inner_arguments`] returns.
         checkpoints ([`ResumeCheckpoints`], *optional*):
-            What it is resumed from: one is made every `save_steps` steps, and at a termination. None are made
-            without it.
+            What it is resumed from.
         termination ([`Termination`]):
             Ends the run after the step in which it is requested.
     """
-    args = copy.copy(trainer.args)
-    args.eval_strategy = IntervalStrategy.NO
-    args.eval_on_start = False
-    args.save_strategy = SaveStrategy.NO
-    args.load_best_model_at_end = False
-    if checkpoints is not None:
-        args.save_strategy = SaveStrategy.STEPS
-        args.output_dir = str(checkpoints.directory)
-        args.save_total_limit = None
-        args.save_only_model = False
-        args.push_to_hub = False
-    if max_steps is not None:
-        args.max_steps = max_steps
     outer = {
         name: getattr(trainer, name) for name in ("args", "state", "control", "callback_handler", "train_dataset")
     }

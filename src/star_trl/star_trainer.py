@@ -28,7 +28,7 @@ from .generation.model_state import has_prompt_learning
 from .generator import make_engine, seed_of
 from .gradient_view import GradientView
 from .hub import push_model
-from .inner_run import inner_run
+from .inner_run import inner_arguments, inner_run
 from .iteration_metrics import sampling_metrics, selection_metrics
 from .ledger import Ledger, Sample
 from .model_card import write_model_card
@@ -39,6 +39,7 @@ from .prompting import FewShotExamples, PromptBuilder
 from .proposals import Proposals
 from .rewards.calling import RewardCaller
 from .rewards.scoring import RewardFunc, Scorer
+from .row_order import seeded
 from .sample_tables import log_samples
 from .samplers import LoopState, Sampler
 from .sampling_trainer import SamplingTrainer
@@ -382,7 +383,9 @@ class STaRTrainer(SamplingTrainer):
         sequences = training_sequences(
             selected, self.problems, self.prompt_builder, self.args, self.prompt_columns, weights
         )
-        prepared = self.prepare_sequences(sequences)
+        checkpoints = self.outer_run.resume_checkpoints(selected, iteration) if self.outer_run is not None else None
+        args = inner_arguments(self.args, iteration, checkpoints)
+        prepared = self.prepare_sequences(sequences, args)
         original_weights = self.keep_original_weights()
         if self.args.reset_model:
             original_weights.restore(self.model)
@@ -390,10 +393,9 @@ class STaRTrainer(SamplingTrainer):
         if self.is_deepspeed_enabled:
             # Training anew takes the last run's DeepSpeed engine apart, so that it must not be wrapped again.
             self.model_wrapped = self.model
-        set_seed(self.args.seed)
-        checkpoints = self.outer_run.resume_checkpoints(selected, iteration) if self.outer_run is not None else None
+        set_seed(args.seed)
         checkpoint = checkpoints.last() if checkpoints is not None else None
-        with inner_run(self, prepared, self.args.inner_steps(iteration), checkpoints, self.termination) as inner:
+        with inner_run(self, prepared, args, checkpoints, self.termination) as inner:
             output = super().train(resume_from_checkpoint=checkpoint)
         if inner.interrupted:
             self.termination.exit_if_requested(together=True)
@@ -544,6 +546,11 @@ class STaRTrainer(SamplingTrainer):
         tags: str | list[str] | None = None,
     ) -> None:
         write_model_card(self, str(self.args.output_dir), model_name=model_name, dataset_name=dataset_name, tags=tags)
+
+    def _get_train_sampler(self, train_dataset=None):
+        # Private in `Trainer`, which gives the seeds to none of its samplers.
+        seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
+        return seeded(super()._get_train_sampler(train_dataset), seed)
 
     def _prepare_dataset(self, dataset, *args, **kwargs):
         # Private in SFTTrainer, whose `__init__` would take problems for prompt-completion data and tokenize them.

@@ -35,23 +35,25 @@ class WeightedSFTTrainer(SFTTrainer):
         self.data_collator = WeightedCollator(self.data_collator)
         self.epoch_steps = 1.0
 
-    def prepare_sequences(self, sequences: Dataset) -> Dataset:
+    def prepare_sequences(self, sequences: Dataset, args: STaRConfig) -> Dataset:
         """
         [`~trl.SFTTrainer`]'s own preparation, which truncates nothing here, and packs where `packing` is set.
 
         Args:
             sequences ([`~datasets.Dataset`]):
                 `input_ids`, `labels` and, where the loss is weighted, `loss_weights`.
+            args ([`STaRConfig`]):
+                Configuration, with the seed for `shuffle_dataset`.
         """
         weighted = COLUMN in sequences.column_names
         # Private, and its packing drops columns that it does not know.
-        packing = self.args.packing and not weighted
+        packing = args.packing and not weighted
         # Not this class's: see STaRTrainer, which has nothing to prepare when it is made.
         tokenizer = cast(PreTrainedTokenizerBase, self.processing_class)
-        prepared = SFTTrainer._prepare_dataset(self, sequences, tokenizer, self.args, packing, None, "train")
-        if weighted and self.args.packing:
-            prepared = pack_dataset(prepared, cast(int, self.args.max_length), self.args.packing_strategy)
-        rows_per_step = self.args.train_batch_size * self.args.gradient_accumulation_steps
+        prepared = SFTTrainer._prepare_dataset(self, sequences, tokenizer, args, packing, None, "train")
+        if weighted and args.packing:
+            prepared = pack_dataset(prepared, cast(int, args.max_length), args.packing_strategy)
+        rows_per_step = args.train_batch_size * args.gradient_accumulation_steps
         self.epoch_steps = max(len(prepared) / (rows_per_step * self.accelerator.num_processes), 1.0)
         return prepared
 
