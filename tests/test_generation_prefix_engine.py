@@ -5,10 +5,10 @@ from peft import PromptTuningConfig, TaskType, get_peft_model
 from transformers import BitsAndBytesConfig, GPTJConfig, LlamaConfig, LlamaForCausalLM
 from trl.trainer.utils import add_fused_lm_head
 
-from generation_models import STOPS, TINY, make_model, make_requests, params, run, word_level_tokenizer
 from star_trl.generation import GenerateEngine, GenerationRequest, PrefixSharingEngine, prefix_groups
 from star_trl.generation.prefix_groups import group_by_prefix
 from star_trl.generation.prefix_support import PrefixSupport
+from support.generation_models import STOPS, TINY, make_model, make_requests, params, run, word_level_tokenizer
 
 
 LENGTHS = [3, 30, 7, 9, 20, 4, 12, 5, 5, 17, 2]

@@ -17,8 +17,8 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from star_trl import Completion, RationaleSampler, RationalizationSampler, Sampler, STaRTrainer, mixture
 from star_trl.gradient_view import GradientView
-from star_trl.ledger import Sample
 from star_trl.weighting import sample_weights, sequence_logprobs
+from support.samples import make_sample
 
 
 PAD, EOS = 0, 1
@@ -457,18 +457,10 @@ def test_reward_weights_the_samples(make_step):
 def test_the_baseline_is_the_mean_of_the_other_samples():
     rewards = [1.0, 0.0, 0.5]
     samples = [
-        Sample(
-            iteration=1,
-            problem_id=0,
-            sampler="rationale",
+        make_sample(
             sample_index=index,
-            prompt="a?",
-            hint_shown=False,
-            completion="a",
             completion_ids=[2, EOS],
             loss_mask=[True, True],
-            finish_reason="eos",
-            rewards={"match": reward},
             reward=reward,
             kept=reward == 1.0,
         )
