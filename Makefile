@@ -19,12 +19,12 @@ install: .venv/.installed
 	touch $@
 
 demo: install
-	$(BIN)/python examples/arithmetic.py --output_dir runs/demo
+	$(BIN)/python examples/from_scratch/arithmetic.py --output_dir runs/demo
 
 # Up to two hours on two cores. An interrupted run goes on where it stopped.
 reproduce-arithmetic: install
-	$(BIN)/python examples/arithmetic_reproduction.py $(if $(SETTING),--setting $(SETTING)) --seed $(or $(SEED),0)
-	$(BIN)/python examples/arithmetic_report.py
+	$(BIN)/python examples/from_scratch/arithmetic_reproduction.py $(if $(SETTING),--setting $(SETTING)) --seed $(or $(SEED),0)
+	$(BIN)/python examples/from_scratch/arithmetic_report.py
 
 # A file of tests at a time in each of two processes, with a thread each
 PYTEST := pytest -n 2 --dist loadfile -m "not slow"

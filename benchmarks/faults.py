@@ -38,10 +38,13 @@ from datasets import Dataset, disable_progress_bars
 from safetensors.torch import load_file
 from tqdm import tqdm
 
-from models import make_random_model, odd_length
 from star_trl import RationaleSampler, RationalizationSampler, STaRConfig, STaRTrainer, load_ledger
 from star_trl.generation import Engine
 from star_trl.outer_run import OuterRun
+
+
+sys.path.append(str(Path(__file__).parents[1] / "tests"))
+from support.tiny_models import ON_A_CPU, odd_length, save_model  # noqa: E402
 
 
 PHASES = ("start", "sampling", "scoring", "selecting", "fine-tuning", "checkpoint", "saving", "evaluating", "end")
@@ -117,11 +120,7 @@ def train(base_model: Path, output_dir: Path, log: Path, monitor: Monitor) -> No
             generation_batch_size=BATCH_SIZE,
             # Completions end at the first of these letters, so that they have different lengths.
             stop_strings=list("abcde"),
-            bf16=False,
-            gradient_checkpointing=False,
-            use_cpu=True,
-            report_to="none",
-            disable_tqdm=True,
+            **ON_A_CPU,
         ),
         reward_funcs=monitor.during("scoring", slow_odd_length),
         samplers=[
@@ -215,7 +214,7 @@ def main() -> None:
 
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        make_random_model(root / "base", hidden_size=32, num_hidden_layers=2)
+        save_model(root / "base", hidden_size=32, max_position_embeddings=2048)
         process, monitor = start(root / "base", root / "whole", root / "whole.log")
         seconds = phase_seconds(process, monitor)
         if not (root / "whole" / "iteration-002" / "metrics.json").exists():

@@ -31,17 +31,18 @@ from star_trl import RationaleSampler, RationalizationSampler, Sampler, STaRConf
 from star_trl.rewards import scratchpad_answer_reward
 
 
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "examples"))
+sys.path.append(str(Path(__file__).parents[1] / "examples" / "from_scratch"))
+import runs  # noqa: E402
 from arithmetic import DEFAULTS, ArithmeticArguments, make_datasets  # noqa: E402
-from arithmetic_base import make_base_model  # noqa: E402
+from scratchpads import BASE_MODEL, make_base_model  # noqa: E402
 
 
-RESULTS = ROOT / "docs" / "results" / "grpo.json"
+RESULTS = runs.RESULTS / "grpo.json"
 # Of the learning rates that were tried for GRPO, the best two: 1e-3 collapses, 3e-5 does not move.
 GRPO_LEARNING_RATES = (1e-4, 3e-4)
 MAX_COMPLETION_LENGTH = 64
 EVALUATIONS = 8
+ACCURACY = ("eval_accuracy",)
 
 Curve = list[dict[str, float]]
 
@@ -64,10 +65,9 @@ def make_star(
 def run_star(trainer: STaRTrainer) -> Curve:
     trainer.train()
     curve, seconds = [], 0.0
-    for path in sorted(Path(trainer.args.output_dir).glob("iteration-*/metrics.json")):
-        metrics = json.loads(path.read_text())
+    for metrics in runs.read_metrics(trainer.args.output_dir):
         seconds += metrics["seconds"] - metrics["eval_runtime"]
-        curve.append({"seconds": seconds, **accuracy(metrics)})
+        curve.append({"seconds": seconds, **runs.starting_with(ACCURACY, metrics)})
     return curve
 
 
@@ -116,13 +116,10 @@ def run_grpo(
             max_completion_length=MAX_COMPLETION_LENGTH,
             max_steps=1_000_000,
             save_strategy="no",
-            bf16=False,
-            gradient_checkpointing=False,
-            use_cpu=True,
-            report_to="none",
             logging_steps=20,
             disable_tqdm=True,
             seed=seed,
+            **runs.ON_A_CPU,
         ),
         reward_funcs=scratchpad_answer_reward,
         train_dataset=problems,
@@ -130,16 +127,12 @@ def run_grpo(
 
     def evaluate() -> dict[str, float]:
         judge.model.load_state_dict(trainer.model.state_dict())
-        return accuracy(judge.evaluate())
+        return runs.starting_with(ACCURACY, judge.evaluate())
 
     clock = Clock(limit, evaluate)
     trainer.add_callback(clock)
     trainer.train()
     return clock.curve
-
-
-def accuracy(metrics: dict[str, float]) -> dict[str, float]:
-    return {name: value for name, value in metrics.items() if name.startswith("eval_accuracy")}
 
 
 def draw(results: dict[str, dict[str, Curve]]) -> None:
@@ -157,14 +150,14 @@ def draw(results: dict[str, dict[str, Curve]]) -> None:
     handles, labels = panels[0][0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False)
     figure.set_layout_engine("constrained")
-    figure.savefig(ROOT / "docs" / "images" / "grpo.png", dpi=120)
+    figure.savefig(runs.IMAGES / "grpo.png", dpi=120)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--seed", type=int, default=0, help="Seed of the problems and of the training.")
     parser.add_argument("--warm_up_steps", type=int, default=0, help="Steps of STaR before, from which all start.")
-    parser.add_argument("--base_model", type=Path, default=Path("runs/arithmetic-base"), help="Made where it is not.")
+    parser.add_argument("--base_model", type=Path, default=BASE_MODEL, help="Made where it is not.")
     args = parser.parse_args()
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", 2)))
     base_model = str(make_base_model(args.base_model))
@@ -190,10 +183,8 @@ def main() -> None:
             problems = datasets[0].remove_columns("hinted_prompt")
             curves[name] = run_grpo(base_model, Path(folder) / name, args.seed, learning_rate, problems, judge, limit)
 
-    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    results[f"seed {args.seed}, {args.warm_up_steps} steps of warm-up"] = curves
-    RESULTS.write_text(json.dumps(results, indent=1) + "\n")
-    draw(results)
+    runs.merge_results(RESULTS, f"seed {args.seed}, {args.warm_up_steps} steps of warm-up", curves)
+    draw(runs.read_results(RESULTS))
     last = {name: {key: round(value, 3) for key, value in curve[-1].items()} for name, curve in curves.items()}
     print(json.dumps(last))
 

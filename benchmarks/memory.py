@@ -15,6 +15,7 @@ import argparse
 import gc
 import json
 import statistics
+import sys
 import tempfile
 from pathlib import Path
 
@@ -24,8 +25,11 @@ from datasets import Dataset, disable_progress_bars
 from peft import LoraConfig
 from transformers import TrainerCallback
 
-from models import make_random_model, odd_length
 from star_trl import RationaleSampler, STaRConfig, STaRTrainer
+
+
+sys.path.append(str(Path(__file__).parents[1] / "tests"))
+from support.tiny_models import ON_A_CPU, odd_length, save_model  # noqa: E402
 
 
 MB = 2**20
@@ -78,7 +82,8 @@ def main() -> None:
     disable_progress_bars()
     watch = Watch()
     with tempfile.TemporaryDirectory() as folder:
-        make_random_model(Path(folder) / "base", hidden_size=512, num_hidden_layers=8)
+        shape = {"intermediate_size": 1280, "num_hidden_layers": 8, "num_attention_heads": 8}
+        save_model(Path(folder) / "base", hidden_size=512, max_position_embeddings=2048, **shape)
         trainer = STaRTrainer(
             model=str(Path(folder) / "base"),
             args=STaRConfig(
@@ -90,11 +95,7 @@ def main() -> None:
                 per_device_train_batch_size=4,
                 max_completion_length=32,
                 stop_strings=["ab", "xy", "#"],
-                bf16=False,
-                gradient_checkpointing=False,
-                use_cpu=True,
-                report_to="none",
-                disable_tqdm=True,
+                **ON_A_CPU,
             ),
             reward_funcs=odd_length,
             samplers=[RationaleSampler(temperature=1.0)],

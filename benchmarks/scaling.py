@@ -19,7 +19,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-from models import make_random_model, odd_length
+
+sys.path.append(str(Path(__file__).parents[1] / "tests"))
+from support.tiny_models import ON_A_CPU, odd_length, save_model  # noqa: E402
 
 
 NUM_PROBLEMS = 1024
@@ -46,11 +48,7 @@ def train(base_model: Path, output_dir: Path) -> None:
             max_completion_length=64,
             max_length=None,
             stop_strings=["ab", "xy", "#"],
-            bf16=False,
-            gradient_checkpointing=False,
-            use_cpu=True,
-            report_to="none",
-            disable_tqdm=True,
+            **ON_A_CPU,
         ),
         reward_funcs=odd_length,
         samplers=[RationaleSampler(temperature=1.0)],
@@ -98,7 +96,8 @@ def main() -> None:
     same_samples = True
     print(f"{'run':>3}  {'':12} {'sample (s)':>10} {'fine-tune (s)':>13} {'iteration (s)':>13}")
     with tempfile.TemporaryDirectory() as folder:
-        make_random_model(Path(folder) / "base", hidden_size=384, num_hidden_layers=6)
+        shape = {"intermediate_size": 960, "num_hidden_layers": 6, "num_attention_heads": 6}
+        save_model(Path(folder) / "base", hidden_size=384, max_position_embeddings=2048, **shape)
         for number in range(args.runs):
             root = Path(folder) / str(number)
             root.mkdir()

@@ -22,13 +22,14 @@ from star_trl import RationaleSampler, RationalizationSampler, STaRConfig, STaRT
 from star_trl.rewards import scratchpad_answer_reward
 
 
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "examples"))
+sys.path.append(str(Path(__file__).parents[1] / "examples" / "from_scratch"))
+import runs  # noqa: E402
 from arithmetic import DEFAULTS, ArithmeticArguments, make_datasets  # noqa: E402
-from arithmetic_base import make_base_model  # noqa: E402
+from scratchpads import BASE_MODEL, make_base_model  # noqa: E402
 
 
-RESULTS = ROOT / "docs" / "results" / "weightings.json"
+RESULTS = runs.RESULTS / "weightings.json"
+WANTED = ("eval_accuracy", "policy_gradient/", "importance/", "samples/")
 WEIGHTINGS = ("uniform", "importance", "advantage")
 CONFIG = {
     **DEFAULTS,
@@ -61,13 +62,7 @@ def run(weighting: str, seed: int, num_iterations: int, base_model: str) -> list
             eval_dataset=eval_dataset,
         )
         trainer.train()
-        paths = sorted(Path(output_dir).glob("iteration-*/metrics.json"))
-        return [wanted(json.loads(path.read_text())) for path in paths]
-
-
-def wanted(metrics: dict[str, float]) -> dict[str, float]:
-    prefixes = ("eval_accuracy", "policy_gradient/", "importance/", "samples/")
-    return {name: value for name, value in metrics.items() if name.startswith(prefixes)}
+        return [runs.starting_with(WANTED, metrics) for metrics in runs.read_metrics(output_dir)]
 
 
 def main() -> None:
@@ -75,18 +70,17 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="Seeds of problems and training.")
     parser.add_argument("--num_iterations", type=int, default=1, help="Outer iterations.")
     parser.add_argument("--weightings", nargs="+", choices=WEIGHTINGS, default=WEIGHTINGS, help="What to run.")
-    parser.add_argument("--base_model", type=Path, default=Path("runs/arithmetic-base"), help="Made where it is not.")
+    parser.add_argument("--base_model", type=Path, default=BASE_MODEL, help="Made where it is not.")
     args = parser.parse_args()
     base_model = str(make_base_model(args.base_model))
     last = {}
     for weighting in args.weightings:
-        runs = {}
+        accuracies = []
         for seed in args.seeds:
-            runs[f"seed {seed}"] = run(weighting, seed, args.num_iterations, base_model)
-            results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-            results[weighting] = {**results.get(weighting, {}), **runs}
-            RESULTS.write_text(json.dumps(results, indent=1) + "\n")
-        last[weighting] = round(mean(rows[-1]["eval_accuracy"] for rows in runs.values()), 3)
+            rows = run(weighting, seed, args.num_iterations, base_model)
+            runs.merge_results(RESULTS, weighting, {f"seed {seed}": rows})
+            accuracies.append(rows[-1]["eval_accuracy"])
+        last[weighting] = round(mean(accuracies), 3)
     print(json.dumps(last))
 
 

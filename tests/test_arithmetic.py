@@ -5,19 +5,17 @@ import json
 import random
 import sys
 from functools import partial
-from pathlib import Path
 
 import pytest
-import torch
 
 from star_trl import load_ledger
 
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
 pytest.importorskip("matplotlib")
 
-import arithmetic  # noqa: E402
-import arithmetic_base  # noqa: E402
+import arithmetic
+import scratchpads
+from base_model import build_word_tokenizer, document_pieces, encode_row
 
 
 COMPLETION = """<scratch>
@@ -32,11 +30,11 @@ COMPLETION = """<scratch>
 DOCUMENTS = 2000
 
 
-def examples_of(document: str) -> list[tuple[str, str, str | None, str]]:
+def examples_of(document: list[tuple[str, str]]) -> list[tuple[str, str, str | None, str]]:
     """First number, second number, hint and completion of each example of a document."""
     examples = []
-    for example in document.split("\n\n"):
-        title, operands, target, completion = example.split("\n", 3)
+    for problem, completion in document:
+        title, operands, target = problem.splitlines()
         first, second = operands.replace(" ", "").split("+")
         assert title == "Input:" and target.startswith("Target:")
         examples.append((first, second, target.removeprefix("Target:").strip() or None, completion))
@@ -44,9 +42,9 @@ def examples_of(document: str) -> list[tuple[str, str, str | None, str]]:
 
 
 @pytest.fixture(scope="module")
-def documents() -> list[str]:
+def documents() -> list[list[tuple[str, str]]]:
     rng = random.Random(0)
-    return [arithmetic_base.make_document(rng, (1, 1, 1, 1, 1)) for _ in range(DOCUMENTS)]
+    return [scratchpads.make_document(rng, (1, 1, 1, 1, 1)) for _ in range(DOCUMENTS)]
 
 
 def test_problem_to_the_letter():
@@ -82,7 +80,7 @@ def test_scratchpad_arrives_at_the_sum(digits):
 
 
 def test_tokenizer_gives_the_text_back():
-    tokenizer = arithmetic_base.build_tokenizer()
+    tokenizer = build_word_tokenizer(scratchpads.WORDS)
     problem = arithmetic.make_problem(624, 259)
     text = "\n\n".join([problem["hinted_prompt"] + COMPLETION, problem["prompt"]])
     ids = tokenizer(text)["input_ids"]
@@ -124,12 +122,22 @@ def test_hints_of_base_documents_are_the_answers(documents):
         assert completion.endswith(f"</scratch>\n{hint}")
 
 
-def test_base_model_is_a_function_of_its_seed():
-    tokenizer = arithmetic_base.build_tokenizer()
+def test_the_base_model_is_trained_on_completions_only():
+    tokenizer = build_word_tokenizer(scratchpads.WORDS)
+    document = [("Input:\n", "1 2"), ("Target:\n", "3")]
+    input_ids, labels = encode_row(tokenizer, document_pieces(document), length=None)
+    assert tokenizer.decode(input_ids) == "Input:\n1 2\n\nTarget:\n3 <eos>"
+    assert tokenizer.decode([label for label in labels if label != -100]) == "1 2\n\n3 <eos>"
+    assert encode_row(tokenizer, document_pieces(document), length=3) == (input_ids[:3], labels[:3])
+
+
+def test_base_model_is_a_function_of_its_seed(tmp_path):
     phases = ((2, 2, 32, (1,)), (1, 2, 64, (1, 1)))
-    one, two, other = (arithmetic_base.train_base_model(tokenizer, seed, phases).state_dict() for seed in (0, 0, 1))
-    assert all(torch.equal(one[name], two[name]) for name in one)
-    assert not all(torch.equal(one[name], other[name]) for name in one)
+    paths = [
+        scratchpads.make_base_model(tmp_path / name, seed, phases) for name, seed in (("a", 0), ("b", 0), ("c", 1))
+    ]
+    one, two, other = ((path / "model.safetensors").read_bytes() for path in paths)
+    assert one == two != other
 
 
 def test_held_out_problems_are_not_training_problems():
@@ -145,7 +153,7 @@ def test_held_out_problems_are_not_training_problems():
 
 def test_the_example_runs_and_reports(tmp_path, monkeypatch, capsys):
     # Enough for a base model that solves some sums of one digit, so that something survives the filter.
-    make = partial(arithmetic_base.make_base_model, phases=((120, 32, 32, (1,)), (60, 16, 64, (1,))))
+    make = partial(scratchpads.make_base_model, phases=((120, 32, 32, (1,)), (60, 16, 64, (1,))))
     monkeypatch.setattr(arithmetic, "make_base_model", make)
     output_dir = tmp_path / "demo"
     arguments = {

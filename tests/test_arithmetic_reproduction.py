@@ -1,25 +1,25 @@
 # Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
 """The reproduction of section 4.3: its data, what it measures of the scratchpads, its results file and its page."""
 
-import json
 import random
 import re
 import sys
-from pathlib import Path
 
 import pytest
 
+import domains_report
+from runs import merge_results, read_results
 from star_trl import Completion, Prompt
-from star_trl.ledger import Ledger, Sample
+from star_trl.ledger import Ledger
+from support.samples import make_sample
 
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
 pytest.importorskip("matplotlib")
 
-import arithmetic  # noqa: E402
-import arithmetic_base  # noqa: E402
-import arithmetic_report as report  # noqa: E402
-import arithmetic_reproduction as reproduction  # noqa: E402
+import arithmetic
+import arithmetic_report as report
+import arithmetic_reproduction as reproduction
+import scratchpads
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def tiny(monkeypatch, tmp_path):
 
 def test_figure_4_and_the_baselines_run_and_are_merged(tiny):
     tiny()
-    runs = {run["setting"]: run for run in reproduction.read_results()}
+    runs = {setting: run["seed 0"] for setting, run in read_results(reproduction.RESULTS).items()}
     assert list(runs) == ["rationalization", "no_rationalization", "direct", "few_shot"]
     star = runs["rationalization"]["iterations"]
     assert [row["iteration"] for row in star] == [0, 1]
@@ -57,8 +57,8 @@ def test_figure_4_and_the_baselines_run_and_are_merged(tiny):
     # Again, with another seed: nothing is lost, nothing is there twice.
     tiny("--setting", "few_shot", "--seed", "1")
     tiny("--setting", "few_shot", "--seed", "1")
-    keys = [(run["setting"], run["seed"]) for run in reproduction.read_results()]
-    assert sorted(keys) == sorted({*((setting, 0) for setting in runs), ("few_shot", 1)})
+    seeds = {setting: list(run) for setting, run in read_results(reproduction.RESULTS).items()}
+    assert seeds == {**dict.fromkeys(runs, ["seed 0"]), "few_shot": ["seed 0", "seed 1"]}
 
 
 def test_the_direct_baseline_needs_the_steps_of_star(tiny, monkeypatch):
@@ -82,7 +82,7 @@ def test_every_setting_makes_a_trainer(setting, tmp_path, monkeypatch):
     monkeypatch.setattr(reproduction.STaRTrainer, "train", evaluate_the_base_only)
     monkeypatch.setattr(reproduction, "judge_scratchpads", lambda path: {})
     monkeypatch.setattr(reproduction, "operands_copied", lambda trainer, problems: {})
-    base = arithmetic_base.make_base_model(tmp_path / "base", phases=((1, 2, 32, (1,)),))
+    base = scratchpads.make_base_model(tmp_path / "base", phases=((1, 2, 32, (1,)),))
     (row,) = reproduction.run_star(setting, 0, base, tmp_path / "run")
     assert row["accuracy"] == {"1": 1.0} and row["samplers"] == {}
     state = reproduction.LoopState(
@@ -156,23 +156,7 @@ def test_scratchpads_are_judged(tmp_path):
         "8 8",
     ]
     samples = [
-        Sample(
-            iteration=1,
-            problem_id=0,
-            sampler="rationale",
-            sample_index=index,
-            prompt=problem["prompt"],
-            hint_shown=False,
-            completion=completion,
-            completion_ids=[],
-            loss_mask=[],
-            finish_reason="eos",
-            rewards={"scratchpad_answer_reward": 1.0},
-            reward=1.0,
-            kept=True,
-            drop_reason=None,
-            extra={},
-        )
+        make_sample(sample_index=index, prompt=problem["prompt"], completion=completion)
         for index, completion in enumerate(written)
     ]
     Ledger(str(tmp_path), 0, 1).append(samples)
@@ -192,6 +176,22 @@ def test_the_committed_page_is_made_from_the_committed_results(tmp_path, monkeyp
 
 
 def test_results_are_those_of_known_settings():
-    for run in json.loads(reproduction.RESULTS.read_text())["runs"]:
-        assert run["setting"] in {*reproduction.SETTINGS, *reproduction.BASELINES}
-        assert all(0 <= value <= 1 for row in run["iterations"] for value in row["accuracy"].values())
+    for setting, runs in read_results(reproduction.RESULTS).items():
+        assert setting in {*reproduction.SETTINGS, *reproduction.BASELINES}
+        rows = [row for run in runs.values() for row in run["iterations"]]
+        assert all(0 <= value <= 1 for row in rows for value in row["accuracy"].values())
+
+
+def test_the_figure_of_the_domains_is_drawn_from_the_committed_results(tmp_path):
+    domains_report.draw(tmp_path / "domains.png")
+    assert (tmp_path / "domains.png").stat().st_size > 0
+
+
+def test_results_are_merged_and_nothing_is_lost(tmp_path):
+    path = tmp_path / "results" / "some.json"
+    merge_results(path, "star", {"seed 0": [1]})
+    merge_results(path, "star", {"seed 1": [2]})
+    merge_results(path, "other", {"seed 0": [3]})
+    merge_results(path, "star", {"seed 0": [4]})
+    assert read_results(path) == {"star": {"seed 0": [4], "seed 1": [2]}, "other": {"seed 0": [3]}}
+    assert [file.name for file in path.parent.iterdir()] == ["some.json"]

@@ -5,19 +5,9 @@ import json
 import re
 import time
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
-from conftest import ScriptedEngine, last_question
-from generation_models import (
-    byte_level_tokenizer,
-    make_model,
-    make_requests,
-    params,
-    sentencepiece_tokenizer,
-    word_level_tokenizer,
-)
 from star_trl import (
     CalculatorSampler,
     Completion,
@@ -36,9 +26,20 @@ from star_trl.generation import (
 )
 from star_trl.generator import Generator
 from star_trl.samplers import WithTool
+from support import SHARED_DATA
+from support.generation_models import (
+    byte_level_tokenizer,
+    make_model,
+    make_requests,
+    params,
+    sentencepiece_tokenizer,
+    word_level_tokenizer,
+)
+from support.scripted_engine import ScriptedEngine
+from support.sums import last_question
 
 
-GSM8K = Path(__file__).parents[2] / "shared/data/gsm8k"
+GSM8K = SHARED_DATA / "gsm8k"
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 from transformers import EarlyStoppingCallback, TrainerCallback
 
-from conftest import solve_easy_and_hinted
+from support.sums import solve_easy_and_hinted
 
 
 class Recorder(TrainerCallback):

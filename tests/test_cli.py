@@ -16,7 +16,6 @@ import yaml
 from datasets import Dataset, load_dataset
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from conftest import EXAMPLES, build_model, build_tokenizer
 from star_trl import CalculatorSampler, RationaleSampler, RationalizationSampler, load_ledger
 from star_trl.cli import main
 from star_trl.scripts.arguments import TaskArguments, make_parser
@@ -24,9 +23,11 @@ from star_trl.scripts.data import load_few_shot, load_problems
 from star_trl.scripts.lookup import load_reward, load_samplers
 from star_trl.scripts.parser import UsageError
 from star_trl.scripts.setup import build_trainer
+from support import ROOT
+from support.sums import EXAMPLES
+from support.tiny_models import build_model, build_tokenizer
 
 
-ROOT = Path(__file__).parents[1]
 RECIPES = sorted(path.stem for path in (ROOT / "recipes").glob("*.yaml"))
 
 RECIPE = """
@@ -400,7 +401,7 @@ def test_few_shot_examples_from_everywhere(inside):
     for name in ("examples.yaml", "examples.jsonl"):
         assert load_few_shot(TaskArguments(few_shot_examples=name)) == EXAMPLES
     assert load_few_shot(TaskArguments(few_shot_examples="mine.py:EXAMPLES"))[0]["completion"] == " 0"
-    task = TaskArguments(few_shot_examples=str(ROOT / "examples/prompts/gsm8k"), num_few_shot=2, chat=True)
+    task = TaskArguments(few_shot_examples=str(ROOT / "examples/datasets/prompts/gsm8k"), num_few_shot=2, chat=True)
     examples = load_few_shot(task)
     assert len(examples) == 2 and examples[0]["hinted_prompt"][0]["content"].endswith("(22)")
     assert load_few_shot(TaskArguments(few_shot_examples="examples.yaml", num_few_shot=0)) is None

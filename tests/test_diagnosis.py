@@ -6,9 +6,9 @@ import logging
 import pytest
 from datasets import Dataset
 
-from conftest import PROBLEMS, solve_easy_and_hinted
 from star_trl import RationaleSampler, RationalizationSampler, Sample
 from star_trl.diagnosis import chance_level, signs_in_samples, signs_of_chance
+from support.sums import PROBLEMS, solve_easy_and_hinted
 
 
 def problems_with(*answers, **columns):

@@ -13,13 +13,14 @@ import torch
 from accelerate.commands.config.config_args import load_config_from_file
 from safetensors.torch import load_file
 
-from conftest import build_model, build_tokenizer
 from star_trl.ledger import Ledger
+from support import DISTRIBUTED_RUN, ROOT
+from support.tiny_models import build_model, build_tokenizer
 
 
 pytestmark = pytest.mark.distributed
 
-CONFIGS = Path(__file__).parents[1] / "examples" / "accelerate_configs"
+CONFIGS = ROOT / "examples" / "accelerate_configs"
 
 # How one of the processes ends, and what the launcher says of it
 ENDS = {"crash": "RuntimeError: crash", "sigterm": "exitcode  : 75"}
@@ -47,9 +48,8 @@ def launch(backend: str, base_model: str, output_dir: Path, num_processes: int) 
         command = ["accelerate.commands.launch", "--config_file", str(on_cpu)]
     else:
         command = ["torch.distributed.run", "--standalone", f"--nproc_per_node={num_processes}"]
-    script = str(Path(__file__).with_name("distributed_run.py"))
     result = subprocess.run(
-        [sys.executable, "-m", *command, script, backend, base_model, str(output_dir)],
+        [sys.executable, "-m", *command, str(DISTRIBUTED_RUN), backend, base_model, str(output_dir)],
         env={**os.environ, "OMP_NUM_THREADS": "1", "DS_ACCELERATOR": "cpu"},
         capture_output=True,
         text=True,

@@ -3,7 +3,6 @@
 
 import re
 import shutil
-from pathlib import Path
 
 import pytest
 from peft import LoraConfig
@@ -14,11 +13,11 @@ from transformers import (
     LlamaForTokenClassification,
 )
 
-from conftest import solve_easy_and_hinted
 from star_trl import STaRTrainer
+from support import ROOT
+from support.sums import solve_easy_and_hinted
 
 
-ROOT = Path(__file__).parent.parent
 FENCE = re.compile(r"```python\n(.*?)```", re.DOTALL)
 BLOCKS = {
     str(path.relative_to(ROOT)): blocks

@@ -6,25 +6,18 @@ import random
 import re
 import shutil
 import sys
-from pathlib import Path
 
 import pytest
 
-from conftest import ScriptedEngine
+import legalbench
+import medqa
+import proofs
+import synthetic_proofs
+from base_model import build_word_tokenizer
+from dataset_model import make_dataset_model
+from domain import read_examples
 from star_trl import load_ledger
-
-
-EXAMPLES = Path(__file__).parents[1] / "examples"
-DATA = Path(__file__).parent / "data"
-sys.path.insert(0, str(EXAMPLES))
-
-import baselines  # noqa: E402
-import common  # noqa: E402
-import legalbench  # noqa: E402
-import medqa  # noqa: E402
-import proofs  # noqa: E402
-import synthetic_proofs  # noqa: E402
-import tiny_model  # noqa: E402
+from support import DATA
 
 
 needs_coq = pytest.mark.skipif(shutil.which("coqc") is None, reason="Rocq is not installed: apt-get install coq")
@@ -43,7 +36,7 @@ def test_every_row_is_prompted_hinted_and_extracted(name):
         for row in rows:
             assert row["prompt"].startswith("Q: ") and row["prompt"].endswith("\nA:") and "\n\n" not in row["prompt"]
             for letter in "abcde"[: len(row["choices"])]:
-                for reward in module.TASK.reward_funcs:
+                for reward in module.DOMAIN.reward_funcs:
                     right = float(letter == row["answer"])
                     assert reward([row["direct"]], answer=[letter], choices=[row["choices"]]) == [right]
             assert row["hinted_prompt"].count(" (CORRECT)") == 1
@@ -70,7 +63,7 @@ def test_rows_of_the_hub_are_those_of_the_files(monkeypatch):
     parquet = {"revision": "refs/convert/parquet"}
     assert asked == [
         (("GBaker/MedQA-USMLE-4-options",), None, "test", {}),
-        *((("nguha/legalbench",), task, "test", parquet) for task in ("hearsay", "overruling", "abercrombie")),
+        *((("nguha/legalbench",), domain, "test", parquet) for domain in ("hearsay", "overruling", "abercrombie")),
     ]
 
 
@@ -79,14 +72,14 @@ def test_rows_of_the_hub_are_those_of_the_files(monkeypatch):
 
 @pytest.mark.parametrize(("name", "number"), [("medqa", 5), ("legalbench", 6)])
 def test_few_shot_examples_are_right(name, number):
-    task = CHOICES[name][0].TASK
-    examples = common.read_examples(EXAMPLES / "prompts" / name, task.direct_pattern)
+    domain = CHOICES[name][0].DOMAIN
+    examples = read_examples(domain)
     assert len(examples) == number
     for example in examples:
         ((answer, choice),) = re.findall(r"\((\w)\) ([^\n]*) \(CORRECT\)", example["hinted_prompt"])
         assert example["completion"].endswith(f"Therefore, the answer is {choice} ({answer}).")
         for completion in (example["completion"], example["direct"]):
-            for reward in task.reward_funcs:
+            for reward in domain.reward_funcs:
                 assert reward(completions=[completion], answer=[answer]) == [1.0]
 
 
@@ -100,7 +93,7 @@ def test_every_reference_proof_and_few_shot_example_is_a_proof():
     # And of no other theorem
     assert sum(proofs.checker()(direct, theorem=theorems[1:] + theorems[:1])) < 3
 
-    examples = common.read_examples(EXAMPLES / "prompts/proofs", proofs.TASK.direct_pattern)
+    examples = read_examples(proofs.DOMAIN)
     stated = [example["prompt"].removeprefix("Q: ").removesuffix("\nA:") for example in examples]
     assert not set(stated) & set(theorems)
     for column, with_thoughts in [("completion", 1.0), ("direct", 0.0)]:
@@ -122,20 +115,13 @@ def test_proofs_are_read_from_files(tmp_path):
 
 
 @pytest.fixture
-def command(monkeypatch, tmp_path):
-    """Runs the command line of a task with a tiny model that knows the form of its answers."""
+def command(run_domain, tmp_path):
+    """Runs the command line of a domain with a tiny model that knows the form of its answers."""
 
-    def run(task, *arguments, data_dir=None, phases=((60, 8, 128),)):
-        model, tokenizer = tiny_model.make_model(task, task.load("train", data_dir), phases=phases)
-        for part in (model, tokenizer):
-            part.save_pretrained(tmp_path / "model")
+    def run(domain, *arguments, data_dir=None, phases=((60, 8, 128),)):
+        model = make_dataset_model(tmp_path / "model", domain, domain.load("train", data_dir), phases=phases)
         data = ["--data_dir", data_dir] if data_dir else []
-        given = f"""--output_dir {tmp_path}/runs --model_name_or_path {tmp_path}/model --num_iterations 1
-            --initial_steps 2 --gradient_accumulation_steps 1 --use_cpu --bf16 false --gradient_checkpointing false
-            --report_to none --disable_tqdm true --num_few_shot 2"""
-        monkeypatch.setattr(sys, "argv", [f"{task.name}.py", *given.split(), *data, *map(str, arguments)])
-        baselines.main(task)
-        return load_ledger(tmp_path / "runs/star")
+        return load_ledger(run_domain(domain, model, *data, *arguments) / "star")
 
     return run
 
@@ -143,7 +129,7 @@ def command(monkeypatch, tmp_path):
 @pytest.mark.parametrize("name", CHOICES)
 def test_medicine_and_law_from_end_to_end(command, name):
     """The model itself generates."""
-    samples = command(CHOICES[name][0].TASK, "--max_completion_length", 40, data_dir=str(DATA / name))
+    samples = command(CHOICES[name][0].DOMAIN, "--max_completion_length", 40, data_dir=str(DATA / name))
     kept = [row["completion"] for row in samples if row["kept"]]
     assert kept and all(re.search(r"the answer is \([a-e]\)\.$", text) for text in kept)
 
@@ -156,12 +142,10 @@ def follow_the_hint(prompt):
 
 
 @needs_coq
-def test_proofs_from_end_to_end(command, monkeypatch, capsys):
+def test_proofs_from_end_to_end(command, script_engine, capsys):
     """With an engine that is a script, so that rationalization survives; and all runs of the table."""
-    monkeypatch.setattr(
-        "star_trl.star_trainer.make_engine", lambda args, tokenizer, _: ScriptedEngine(tokenizer, follow_the_hint)
-    )
-    samples = command(proofs.TASK, "--runs", "few_shot_cot", "star", phases=((2, 2, 64),))
+    script_engine(follow_the_hint)
+    samples = command(proofs.DOMAIN, "--runs", "few_shot_cot", "star", phases=((2, 2, 64),))
     kept = [row for row in samples if row["kept"]]
     assert len(kept) == 36 and {row["sampler"] for row in kept} == {"rationalization"}
     assert all("(* Go on. *)" in row["completion"] and "(intros" not in row["prompt"] for row in kept)
@@ -186,7 +170,7 @@ def test_synthetic_theorems_differ_between_the_splits_and_are_tokens(level):
             return {synthetic_proofs.shape(row["prompt"].split(" : ")[1].split(" .")[0]) for row in rows}
 
         assert not shapes(train) & shapes(held_out)
-    tokenizer = synthetic_proofs.build_tokenizer(synthetic_proofs.WORDS)
+    tokenizer = build_word_tokenizer(synthetic_proofs.WORDS)
     for row in train:
         assert set(row) == {"prompt", "hinted_prompt", "theorem", "level"}
         ids = tokenizer(row["hinted_prompt"])["input_ids"]
@@ -213,7 +197,7 @@ def test_synthetic_proofs_are_right_and_made_up_ones_wrong():
 
 
 @needs_coq
-def test_the_synthetic_example_writes_its_results(monkeypatch, tmp_path):
+def test_the_synthetic_example_writes_its_results(monkeypatch, tmp_path, script_engine):
     phases = ((2, 2, 64, (1, 0, 0)),)
     base = synthetic_proofs.make_base_model(tmp_path / "base", phases)
 
@@ -224,9 +208,7 @@ def test_the_synthetic_example_writes_its_results(monkeypatch, tmp_path):
         names = " ".join(f"h{number + 1}" for number in range(count))
         return f"{hint[1]}\nQed ." if hint else f"intros {names} .\nexact h{count} .\nQed ."
 
-    monkeypatch.setattr(
-        "star_trl.star_trainer.make_engine", lambda args, tokenizer, _: ScriptedEngine(tokenizer, write)
-    )
+    script_engine(write)
     given = f"""--base_model {base} --output_dir {tmp_path}/out --results {tmp_path}/results.json --num_iterations 1
         --initial_steps 2 --problems_per_level 8 --eval_problems_per_level 4 --disable_tqdm true"""
     for arguments in ("", f" --rationalization false --output_dir {tmp_path}/without"):

@@ -8,10 +8,10 @@ from datasets import Dataset, IterableDataset
 from peft import PromptTuningConfig
 from trl.rewards import accuracy_reward
 
-from conftest import EXAMPLES, PROBLEMS, solve_easy_and_hinted
 from star_trl import RationaleSampler, RationalizationSampler
 from star_trl.checks import check_sharding
 from star_trl.rewards import exact_match_reward
+from support.sums import EXAMPLES, PROBLEMS, solve_easy_and_hinted
 
 
 def rows(**changes):

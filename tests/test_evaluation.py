@@ -5,10 +5,10 @@ import pytest
 from datasets import Dataset
 from transformers import TrainerCallback
 
-from conftest import PROBLEMS, last_question, solve_easy_and_hinted
 from star_trl import RationaleSampler
 from star_trl.iteration_metrics import accuracy_names
 from star_trl.rewards import exact_match_reward
+from support.sums import PROBLEMS, last_question, solve_easy_and_hinted
 
 
 def test_accuracy_by_group(make_trainer, problems):

@@ -4,44 +4,44 @@
 import json
 import random
 import re
-import sys
+import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from datasets import Dataset
 
-from conftest import ScriptedEngine
+import commonsense_qa
+import dataset_model
+import dates
+import gsm8k
+import paper_runs
+import tools
+from domain import DomainArguments, first_line, load_data, read_examples
 from star_trl import load_ledger
 from star_trl.prompting import PromptBuilder
+from support import ROOT, SHARED_DATA
 
 
-EXAMPLES = Path(__file__).parents[1] / "examples"
-DATA = Path(__file__).parents[2] / "shared/data"
-sys.path.insert(0, str(EXAMPLES))
-
-import baselines  # noqa: E402
-import common  # noqa: E402
-import commonsense_qa  # noqa: E402
-import dates  # noqa: E402
-import gsm8k  # noqa: E402
-import tiny_model  # noqa: E402
-import tools  # noqa: E402
-
-
-TASKS = {"commonsense_qa": commonsense_qa.TASK, "gsm8k": gsm8k.TASK, "dates": dates.TASK, "tools": tools.TASK}
+DOMAINS = {
+    "commonsense_qa": commonsense_qa.DOMAIN,
+    "gsm8k": gsm8k.DOMAIN,
+    "dates": dates.DOMAIN,
+    "tools": tools.DOMAIN,
+}
 NUM_ROWS = {"commonsense_qa": (9741, 1221), "gsm8k": (7473, 1319)}
 
 
 def data_of(name):
-    if not (DATA / name).exists():
-        pytest.skip(f"The dataset is not there: {DATA / name}")
-    return str(DATA / name)
+    if not (SHARED_DATA / name).exists():
+        pytest.skip(f"The dataset is not there: {SHARED_DATA / name}")
+    return str(SHARED_DATA / name)
 
 
 # Problems
 
 
-def check_rows(task, rows):
+def check_rows(domain, rows):
     """What has to hold of every row: the hint is all that the prompts differ by, and the gold answer is right."""
     for row in rows:
         assert row["prompt"].startswith("Q: ") and row["prompt"].endswith("\nA:")
@@ -49,7 +49,7 @@ def check_rows(task, rows):
     answers = [row["answer"] for row in rows]
     columns = {name: [row[name] for row in rows] for name in rows[0] if name != "answer"}
     wrong = answers[1:] + answers[:1]
-    for reward in task.reward_funcs:
+    for reward in domain.reward_funcs:
         assert reward(completions=columns["direct"], answer=answers, **columns) == [1.0] * len(rows)
         differs = [1.0 if right == other else 0.0 for right, other in zip(answers, wrong, strict=True)]
         assert reward(completions=columns["direct"], answer=wrong, **columns) == differs
@@ -59,9 +59,9 @@ def check_rows(task, rows):
 def test_every_row_of_the_data_is_prompted_hinted_and_extracted(name):
     folder = data_of(name)
     for split, expected in zip(("train", "eval"), NUM_ROWS[name], strict=True):
-        rows = TASKS[name].load(split, folder)
+        rows = DOMAINS[name].load(split, folder)
         assert len(rows) == expected
-        check_rows(TASKS[name], rows)
+        check_rows(DOMAINS[name], rows)
         for row in rows:
             if name == "commonsense_qa":
                 hint = f"({row['answer']}) {row['choices']['abcde'.index(row['answer'])]} (CORRECT)\n"
@@ -74,8 +74,8 @@ def test_every_row_of_the_data_is_prompted_hinted_and_extracted(name):
 
 def test_every_date_is_prompted_hinted_and_extracted():
     train, held_out = (dates.load(split, None) for split in ("train", "eval"))
-    check_rows(dates.TASK, train)
-    check_rows(dates.TASK, held_out)
+    check_rows(dates.DOMAIN, train)
+    check_rows(dates.DOMAIN, held_out)
     assert not {row["prompt"] for row in train} & {row["prompt"] for row in held_out}
 
 
@@ -107,21 +107,21 @@ def test_rows_of_the_hub_are_those_of_the_files(monkeypatch, tmp_path):
 
 @pytest.mark.parametrize(("name", "number"), [("commonsense_qa", 7), ("gsm8k", 6), ("dates", 6), ("tools", 4)])
 def test_few_shot_examples_are_right_and_not_of_the_dataset(name, number):
-    task = TASKS[name]
-    examples = common.read_examples(EXAMPLES / "prompts" / name, task.direct_pattern)
+    domain = DOMAINS[name]
+    examples = read_examples(domain)
     assert len(examples) == number
     for example in examples:
         hint = re.findall(r"\((\S+?)\)(?=\nA:)|\((\w)\) [^\n]* \(CORRECT\)", example["hinted_prompt"])
         answer = "".join(hint[-1])
         for completion in (example["completion"], example["direct"]):
-            for reward in task.reward_funcs:
+            for reward in domain.reward_funcs:
                 assert reward(completions=[completion], answer=[answer]) == [1.0]
         assert example["completion"].startswith(" ") and "\n\n" not in example["completion"]
         for mark, result in re.findall(r"<<(.*?)=(.*?)>>", example["completion"]):
             assert gsm8k_value(mark) == float(result)
-    if name in NUM_ROWS and (DATA / name).exists():
-        questions = {common.first_line(row) for split in ("train", "eval") for row in task.load(split, data_of(name))}
-        assert not questions & {common.first_line(example) for example in examples}
+    if name in NUM_ROWS and (SHARED_DATA / name).exists():
+        questions = {first_line(row) for split in ("train", "eval") for row in domain.load(split, data_of(name))}
+        assert not questions & {first_line(example) for example in examples}
 
 
 def gsm8k_value(expression):
@@ -132,14 +132,14 @@ def gsm8k_value(expression):
 
 @pytest.mark.parametrize(("name", "number", "left_out"), [("commonsense_qa", 7, 7), ("gsm8k", 6, 6)])
 def test_the_authors_examples_are_read_and_left_out_of_the_problems(name, number, left_out, capsys):
-    folder, task = data_of(name), TASKS[name]
-    args = common.TaskArguments(data_dir=folder, prompts=folder)
-    examples, problems, held_out = common.load_data(task, args, direct=False)
+    folder, domain = data_of(name), DOMAINS[name]
+    args = DomainArguments(data_dir=folder, prompts=folder)
+    examples, problems, held_out = load_data(domain, args, direct=False)
     assert len(examples) == number
     assert (len(problems), len(held_out)) == (NUM_ROWS[name][0] - left_out, NUM_ROWS[name][1])
     assert all(example["hinted_prompt"] != example["prompt"] for example in examples)
     if name == "commonsense_qa":
-        direct, _, _ = common.load_data(task, args, direct=True)
+        direct, _, _ = load_data(domain, args, direct=True)
         built = "\n\n".join(example["prompt"] + example["completion"] for example in direct)
         assert built == (Path(folder) / "prompts_direct.txt").read_text().strip()
 
@@ -148,7 +148,7 @@ def test_examples_whose_completions_differ_are_refused(tmp_path):
     (tmp_path / "prompts.txt").write_text("Q: 1?\nA: It is (a).")
     (tmp_path / "prompts_answer_key.txt").write_text("Q: 1? (a)\nA: It is (b).")
     with pytest.raises(ValueError, match="differ with and without the hint"):
-        common.read_examples(tmp_path, r"\(.\)")
+        read_examples(commonsense_qa.DOMAIN, str(tmp_path))
 
 
 # Chat models
@@ -156,13 +156,13 @@ def test_examples_whose_completions_differ_are_refused(tmp_path):
 
 @pytest.fixture(scope="module")
 def chat_tokenizer():
-    return tiny_model.build_tokenizer(["Q: a few words"] * 2, vocab_size=300)
+    return dataset_model.build_tokenizer(["Q: a few words"] * 2, vocab_size=300)
 
 
 @pytest.mark.parametrize(("thinking", "end"), [(None, ""), (True, ""), (False, "<think>\n\n</think>\n\n")])
 def test_messages_for_chat_models_that_think_or_do_not(chat_tokenizer, thinking, end):
-    args = common.TaskArguments(chat=True)
-    examples, problems, _ = common.load_data(dates.TASK, args, direct=False)
+    args = DomainArguments(chat=True)
+    examples, problems, _ = load_data(dates.DOMAIN, args, direct=False)
     kwargs = {} if thinking is None else {"enable_thinking": thinking}
     builder = PromptBuilder(chat_tokenizer, examples, kwargs)
     for column in ("prompt", "hinted_prompt"):
@@ -184,7 +184,7 @@ def csqa_folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("csqa")
     rng = random.Random(0)
     (folder / "questions").mkdir()
-    examples = common.read_examples(EXAMPLES / "prompts/commonsense_qa", r"\([a-e]\)\.")
+    examples = read_examples(commonsense_qa.DOMAIN)
     lines = []
     for number in range(80):
         question, _, *choices = rng.choice(examples)["hinted_prompt"].removesuffix("\nA:").split("\n")
@@ -202,34 +202,25 @@ def csqa_folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def csqa_model(tmp_path_factory, csqa_folder):
     """A model that knows the form of the answers."""
-    path = tmp_path_factory.mktemp("model")
-    problems = commonsense_qa.load("train", str(csqa_folder))
-    model, tokenizer = tiny_model.make_model(commonsense_qa.TASK, problems, phases=((60, 8, 128),))
-    model.save_pretrained(path)
-    tokenizer.save_pretrained(path)
-    return path
+    path, problems = tmp_path_factory.mktemp("model"), commonsense_qa.load("train", str(csqa_folder))
+    return dataset_model.make_dataset_model(path, commonsense_qa.DOMAIN, problems, phases=((60, 8, 128),))
 
 
 @pytest.fixture
-def command(monkeypatch, tmp_path, csqa_model):
-    """Runs the command line of a task, with what suits a tiny model."""
+def command(run_domain, csqa_model):
+    """Runs the command line of a domain on a few of its problems."""
 
-    def run(task, *arguments, output_dir=tmp_path / "runs"):
-        given = f"""--output_dir {output_dir} --model_name_or_path {csqa_model} --num_iterations 1 --initial_steps 2
-            --gradient_accumulation_steps 1 --use_cpu --bf16 false --gradient_checkpointing false --report_to none
-            --disable_tqdm true --num_few_shot 2 --max_train_problems 30 --max_eval_problems 10"""
-        monkeypatch.setattr(sys, "argv", [f"{task.name}.py", *given.split(), *map(str, arguments)])
-        baselines.main(task)
-        return output_dir
+    def run(domain, *arguments):
+        return run_domain(domain, csqa_model, "--max_train_problems", 30, "--max_eval_problems", 10, *arguments)
 
     return run
 
 
-def test_commonsense_qa_from_end_to_end(command, csqa_folder, capsys, monkeypatch):
+def test_commonsense_qa_from_end_to_end(command, csqa_folder, capsys):
     """The model itself generates. What is finished is not repeated."""
     names = ["few_shot_direct", "few_shot_cot", "direct_fine_tuned", "star"]
     arguments = ["--data_dir", csqa_folder, "--max_completion_length", 40, "--num_train_epochs", 0.1]
-    runs = command(commonsense_qa.TASK, "--runs", *names[1:], *arguments)
+    runs = command(commonsense_qa.DOMAIN, "--runs", *names[1:], *arguments)
     table = capsys.readouterr().out.split("strict")[-1]
     assert [title in table for title in ("Few-shot, direct", "Few-shot, chain", "Fine-tuned on", "STaR")] == [
         *(False, True, True, True)
@@ -243,19 +234,19 @@ def test_commonsense_qa_from_end_to_end(command, csqa_folder, capsys, monkeypatc
 
     results["star"]["train_data_used"] = 0.123
     (runs / "star/result.json").write_text(json.dumps(results["star"]))
-    command(commonsense_qa.TASK, "--runs", *names, *arguments)
+    command(commonsense_qa.DOMAIN, "--runs", *names, *arguments)
     output = capsys.readouterr().out
     assert output.count("done before") == 3 and "12.3%" in output and "Few-shot, direct" in output
 
 
 def test_an_interrupted_run_goes_on(command, csqa_folder, monkeypatch):
     arguments = ["--data_dir", csqa_folder, "--max_completion_length", 40]
-    fine_tune = baselines.STaRTrainer.fine_tune
-    monkeypatch.setattr(baselines.STaRTrainer, "fine_tune", lambda *args: 1 / 0)
+    fine_tune = paper_runs.STaRTrainer.fine_tune
+    monkeypatch.setattr(paper_runs.STaRTrainer, "fine_tune", lambda *args: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        command(commonsense_qa.TASK, *arguments)
-    monkeypatch.setattr(baselines.STaRTrainer, "fine_tune", fine_tune)
-    assert (command(commonsense_qa.TASK, *arguments) / "star/result.json").exists()
+        command(commonsense_qa.DOMAIN, *arguments)
+    monkeypatch.setattr(paper_runs.STaRTrainer, "fine_tune", fine_tune)
+    assert (command(commonsense_qa.DOMAIN, *arguments) / "star/result.json").exists()
 
 
 def follow_the_hint(prompt):
@@ -288,12 +279,10 @@ def gsm8k_folder(tmp_path):
     ],
     ids=["full", "lora", "qlora", "chat", "thinking"],
 )
-def test_gsm8k_with_its_calculator(command, gsm8k_folder, arguments, monkeypatch, capsys):
+def test_gsm8k_with_its_calculator(command, gsm8k_folder, arguments, script_engine, capsys):
     """With an engine that is a script, so that rationalization survives and the marks are computed."""
-    monkeypatch.setattr(
-        "star_trl.star_trainer.make_engine", lambda args, tokenizer, _: ScriptedEngine(tokenizer, follow_the_hint)
-    )
-    runs = command(gsm8k.TASK, "--data_dir", gsm8k_folder, *arguments)
+    script_engine(follow_the_hint)
+    runs = command(gsm8k.DOMAIN, "--data_dir", gsm8k_folder, *arguments)
     output = capsys.readouterr().out
     assert "iteration 1: 100.0% equal" in output and "100.0%" in output.split("strict")[-1]
     samples = load_ledger(runs / "star")
@@ -312,14 +301,11 @@ def compute_behind_the_hint(prompt):
 
 
 @pytest.mark.parametrize("arguments", [[], ["--chat"]], ids=["text", "chat"])
-def test_gsm8k_with_python(command, gsm8k_folder, arguments, monkeypatch, capsys):
+def test_gsm8k_with_python(command, gsm8k_folder, arguments, script_engine, capsys):
     """With an engine that is a script, whose programs really run."""
-    monkeypatch.setattr(
-        "star_trl.star_trainer.make_engine",
-        lambda args, tokenizer, _: ScriptedEngine(tokenizer, compute_behind_the_hint),
-    )
+    script_engine(compute_behind_the_hint)
     limits = ["--max_train_problems", 6, "--max_eval_problems", 3]
-    runs = command(tools.TASK, "--data_dir", gsm8k_folder, *arguments, *limits)
+    runs = command(tools.DOMAIN, "--data_dir", gsm8k_folder, *arguments, *limits)
     assert "iteration 1, hint_infer: 6 kept, 100.0% of them with Python" in capsys.readouterr().out
     samples = load_ledger(runs / "star").filter(lambda row: row["kept"])
     assert {row["sampler"] for row in samples} == {"hint_infer"}
@@ -333,14 +319,14 @@ def test_gsm8k_with_python(command, gsm8k_folder, arguments, monkeypatch, capsys
 
 def test_the_programs_of_the_few_shot_examples_print_what_stands_below_them():
     run = tools.python_tool().run
-    for example in common.read_examples(EXAMPLES / "prompts/tools", tools.TASK.direct_pattern):
+    for example in read_examples(tools.DOMAIN):
         ((program, output),) = re.findall(r"```python(.*?)\n```\n```output\n(.*?)\n```", example["completion"], re.S)
         assert run(program) == output
 
 
 def test_unknown_runs_are_refused(command):
     with pytest.raises(ValueError, match="Unknown runs .'star2'.. There are: few_shot_direct"):
-        command(dates.TASK, "--runs", "star2")
+        command(dates.DOMAIN, "--runs", "star2")
 
 
 def test_steps_are_counted_against_the_reference(tmp_path, make_trainer, capsys):
@@ -350,3 +336,32 @@ def test_steps_are_counted_against_the_reference(tmp_path, make_trainer, capsys)
     trainer.sample(1)
     gsm8k.report_steps(trainer.ledger.output_dir, Dataset.from_dict({"steps": [1, 1, 1, 1]}))
     assert "iteration 1: 50.0% equal, 0.0% fewer, 50.0% more" in capsys.readouterr().out
+
+
+# The two folders
+
+
+FOLDERS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["pytest"]["ini_options"]["pythonpath"]
+
+
+def test_every_example_is_in_the_index():
+    index = (ROOT / "examples" / "README.md").read_text()
+    files = [
+        path.name for folder in ("datasets", "from_scratch") for path in (ROOT / "examples" / folder).glob("*.py")
+    ]
+    assert not [name for name in files if f"`{name}`" not in index]
+
+
+def test_a_name_is_used_once_among_the_folders_on_the_path():
+    names = [path.stem for folder in FOLDERS for path in (ROOT / folder).glob("*.py")]
+    assert sorted(names) == sorted(set(names))
+
+
+def test_a_copied_example_gets_a_tiny_model(tmp_path, run_domain):
+    """Of a dataset that `dataset_model.py` does not know, it writes the answers behind one sentence."""
+    copy = replace(dates.DOMAIN, name="my_dates")
+    problems = copy.load("train", None)[:80]
+    model = dataset_model.make_dataset_model(tmp_path / "model", copy, problems, phases=((60, 8, 128),))
+    limits = ["--max_train_problems", 8, "--max_eval_problems", 4, "--max_completion_length", 40]
+    completions = load_ledger(run_domain(copy, model, *limits) / "star")["completion"]
+    assert any(text.startswith(" It follows. The answer is") for text in completions)

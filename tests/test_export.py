@@ -8,7 +8,6 @@ import torch
 from datasets import Dataset
 from trl import DPOConfig, DPOTrainer, KTOConfig, KTOTrainer, RewardConfig, RewardTrainer, SFTConfig, SFTTrainer
 
-from conftest import EXAMPLES, PROBLEMS, last_question
 from star_trl import (
     RationaleSampler,
     RationalizationSampler,
@@ -19,7 +18,8 @@ from star_trl import (
 )
 from star_trl.ledger import Ledger
 from star_trl.rewards import exact_match_reward
-from test_ledger import sample
+from support.samples import make_sample
+from support.sums import EXAMPLES, PROBLEMS, last_question
 
 
 # What the script draws for a problem, by turns.
@@ -139,7 +139,7 @@ def draws(output_dir, right=4, wrong=5, **changes):
     numbered = [(f"right {n}", True) for n in range(right)] + [(f"wrong {n}", False) for n in range(wrong)]
     Ledger(output_dir).append(
         [
-            sample(
+            make_sample(
                 **{
                     "sample_index": index,
                     "completion": text,
@@ -173,7 +173,7 @@ def test_what_was_judged_both_ways_is_left_out(tmp_path):
     """And so are duplicates of a problem under another index."""
     draws(tmp_path, right=2, wrong=1)
     draws(tmp_path, right=1, wrong=1, problem_id=1)
-    Ledger(tmp_path).append([sample(iteration=2, completion="right 0", kept=False, drop_reason="wrong")])
+    Ledger(tmp_path).append([make_sample(iteration=2, completion="right 0", kept=False, drop_reason="wrong")])
     assert sft_dataset(tmp_path).to_list() == [{"prompt": "Q", "completion": "right 1"}]
     assert preference_dataset(tmp_path).to_list() == [{"prompt": "Q", "chosen": "right 1", "rejected": "wrong 0"}]
     assert verifier_dataset(tmp_path)["label"][:] == [True, False]
@@ -190,7 +190,7 @@ def test_nothing_to_export(tmp_path):
         with pytest.raises(FileNotFoundError, match="No samples under"):
             export(tmp_path)
     draws(tmp_path, right=0, wrong=2)
-    Ledger(tmp_path).append([sample(iteration=2, kept=False, drop_reason="truncated")])
+    Ledger(tmp_path).append([make_sample(iteration=2, kept=False, drop_reason="truncated")])
     with pytest.raises(ValueError, match="No sample was kept: there are 1 truncated, 2 wrong. .*`num_generations`"):
         sft_dataset(tmp_path)
     with pytest.raises(ValueError, match="No problem has both a right and a wrong sample: there are"):

@@ -15,10 +15,10 @@ from datasets import Dataset
 from transformers import TrainerCallback
 from transformers.integrations import TensorBoardCallback
 
-from conftest import PROBLEMS, solve_easy_and_hinted
 from star_trl import RationaleSampler, load_ledger
 from star_trl.outer_run import OuterRun
 from star_trl.rewards import exact_match_reward
+from support.sums import PROBLEMS, solve_easy_and_hinted
 
 
 class Crash(Exception):

@@ -3,8 +3,8 @@ import pytest
 import torch
 from transformers import GenerationConfig
 
-from generation_models import STOPS, make_model, make_requests, params, run, word_level_tokenizer
 from star_trl.generation import GenerateEngine, StopStrings
+from support.generation_models import STOPS, make_model, make_requests, params, run, word_level_tokenizer
 
 
 LENGTHS = [3, 30, 7, 9, 20, 4, 12]

@@ -9,9 +9,9 @@ import pytest
 from accelerate import Accelerator
 from trl.generation import vllm_generation
 
-from generation_models import STOPS, make_model, make_requests, params, run, word_level_tokenizer
 from star_trl.generation import ContinuousBatchingEngine, GenerateEngine, VLLMEngine
 from star_trl.generation.vllm_engine import VLLMGeneration
+from support.generation_models import STOPS, make_model, make_requests, params, run, word_level_tokenizer
 
 
 LENGTHS = [3, 30, 7, 9, 20]

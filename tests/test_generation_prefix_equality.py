@@ -23,8 +23,8 @@ from transformers import (
     Qwen3MoeConfig,
 )
 
-from generation_models import TINY, make_model, make_requests, word_level_tokenizer
 from star_trl.generation import PrefixSharingEngine, SamplingParams
+from support.generation_models import TINY, make_model, make_requests, word_level_tokenizer
 
 
 # A window shorter than the prefix, so that it ends inside the prefix for some tokens and behind it for others

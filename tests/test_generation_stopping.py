@@ -2,8 +2,8 @@
 import pytest
 import torch
 
-from generation_models import byte_level_tokenizer, sentencepiece_tokenizer, word_level_tokenizer
 from star_trl.generation import StopStrings
+from support.generation_models import byte_level_tokenizer, sentencepiece_tokenizer, word_level_tokenizer
 
 
 TOKENIZERS = {

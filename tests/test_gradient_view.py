@@ -17,8 +17,8 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from star_trl import Completion, RationaleSampler, RationalizationSampler, Sampler, STaRTrainer, mixture
 from star_trl.gradient_view import GradientView
-from star_trl.ledger import Sample
 from star_trl.weighting import sample_weights, sequence_logprobs
+from support.samples import make_sample
 
 
 PAD, EOS = 0, 1
@@ -457,19 +457,12 @@ def test_reward_weights_the_samples(make_step):
     assert torch.allclose(doubled, 2 * step, atol=1e-6)
 
 
-def draw(index, reward, drop_reason=None) -> Sample:
-    return Sample(
-        iteration=1,
-        problem_id=0,
-        sampler="rationale",
+def draw(index, reward, drop_reason=None):
+    return make_sample(
         sample_index=index,
-        prompt="a?",
-        hint_shown=False,
-        completion="a",
         completion_ids=[2, EOS],
         loss_mask=[True, True],
         finish_reason="length" if drop_reason == "truncated" else "eos",
-        rewards={"match": reward},
         reward=reward,
         kept=drop_reason is None,
         drop_reason=drop_reason,

@@ -7,32 +7,14 @@ import pytest
 import torch
 from datasets import Dataset
 
-from conftest import last_question, solve_easy_and_hinted
 from star_trl import RationaleSampler, RationalizationSampler, load_ledger
-from star_trl.ledger import FEATURES, Ledger, Sample
-
-
-def sample(**changes):
-    defaults = {
-        "iteration": 1,
-        "problem_id": 0,
-        "sampler": "rationale",
-        "sample_index": 0,
-        "prompt": "Q",
-        "hint_shown": False,
-        "completion": "A \N{SNOWMAN}\n",
-        "completion_ids": [1, 2],
-        "loss_mask": [True, False],
-        "finish_reason": "eos",
-        "rewards": {"match": 1.0},
-        "reward": 1.0,
-        "kept": True,
-    }
-    return Sample(**{**defaults, **changes})
+from star_trl.ledger import FEATURES, Ledger
+from support.samples import make_sample
+from support.sums import last_question, solve_easy_and_hinted
 
 
 def test_reading_gives_back_what_was_appended(tmp_path):
-    samples = [sample(problem_id=0), sample(problem_id=1, rewards={"match": None}, reward=None, kept=False)]
+    samples = [make_sample(problem_id=0), make_sample(problem_id=1, rewards={"match": None}, reward=None, kept=False)]
     ledger = Ledger(tmp_path)
     ledger.append(samples[:1])
     ledger.append(samples[1:])
@@ -43,7 +25,7 @@ def test_reading_gives_back_what_was_appended(tmp_path):
 
 def test_shards_of_several_processes_are_one_ledger(tmp_path):
     for process in (1, 0):
-        Ledger(tmp_path, process, 2).append([sample(problem_id=process)])
+        Ledger(tmp_path, process, 2).append([make_sample(problem_id=process)])
     assert [sample.problem_id for sample in Ledger(tmp_path).read(1)] == [0, 1]
     assert {path.name for path in tmp_path.rglob("*.jsonl")} == {
         "samples-00000-of-00002.jsonl",
@@ -53,21 +35,23 @@ def test_shards_of_several_processes_are_one_ledger(tmp_path):
 
 def test_a_torn_line_is_left_out_and_cut_off(tmp_path):
     ledger = Ledger(tmp_path)
-    ledger.append([sample()])
+    ledger.append([make_sample()])
     (shard,) = tmp_path.rglob("*.jsonl")
     with open(shard, "a") as file:
         file.write('{"iteration": 1, "problem')
-    assert ledger.read(1) == [sample()]
+    assert ledger.read(1) == [make_sample()]
     ledger.drop_torn_line(1)
-    ledger.append([sample(problem_id=5)])
+    ledger.append([make_sample(problem_id=5)])
     assert [sample.problem_id for sample in ledger.read(1)] == [0, 5]
 
 
 def test_load_ledger_has_fixed_features(tmp_path):
     """Also where a reward is null in one iteration and a number in the next."""
     ledger = Ledger(tmp_path)
-    ledger.append([sample(rewards={"match": None, "length": 2}, reward=None, kept=False, drop_reason="unverified")])
-    ledger.append([sample(iteration=2, extra={"note": ["a"]})])
+    ledger.append(
+        [make_sample(rewards={"match": None, "length": 2}, reward=None, kept=False, drop_reason="unverified")]
+    )
+    ledger.append([make_sample(iteration=2, extra={"note": ["a"]})])
     dataset = load_ledger(tmp_path)
     assert dataset.features == FEATURES
     assert dataset["iteration"][:] == [1, 2]

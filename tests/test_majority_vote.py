@@ -5,8 +5,8 @@ from collections import Counter
 
 import pytest
 
-from conftest import last_question
 from star_trl import MajorityVoteSampler
+from support.sums import last_question
 
 
 def last_line(text: str) -> str | None:

@@ -9,8 +9,8 @@ from datasets import Dataset
 from huggingface_hub import ModelCard
 from peft import LoraConfig
 
-from conftest import PROBLEMS, last_question, solve_easy_and_hinted
 from star_trl import MajorityVoteSampler, RationaleSampler, RationalizationSampler
+from support.sums import PROBLEMS, last_question, solve_easy_and_hinted
 
 
 @pytest.fixture(autouse=True)

@@ -6,7 +6,8 @@ import torch
 from peft import AutoPeftModelForCausalLM, LoraConfig
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
-from conftest import build_model, solve_easy_and_hinted
+from support.sums import solve_easy_and_hinted
+from support.tiny_models import build_model
 
 
 QUANTIZED = {

@@ -16,11 +16,9 @@ import pytest
 from transformers import PrinterCallback
 from trl import RichProgressCallback
 
-from conftest import solve_easy_and_hinted
 from star_trl.progress import PlainProgressCallback, STaRProgressCallback
-
-
-SCRIPT = Path(__file__).with_name("scripted_run.py")
+from support import SCRIPTED_RUN
+from support.sums import solve_easy_and_hinted
 
 
 def in_terminal(width: int, folder: Path, **changes) -> str:
@@ -30,7 +28,7 @@ def in_terminal(width: int, folder: Path, **changes) -> str:
     settings = json.dumps({"output_dir": str(folder / "out"), **changes})
     environment = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
     environment["TERM"] = "xterm-256color"
-    command = [sys.executable, str(SCRIPT), settings]
+    command = [sys.executable, str(SCRIPTED_RUN), settings]
     with subprocess.Popen(command, stdin=end, stdout=end, stderr=end, env=environment) as process:
         os.close(end)
         text = b""

@@ -13,12 +13,12 @@ import torch
 from huggingface_hub import ModelCard
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from conftest import solve_easy_and_hinted
-from hub_stand_in import HubStandIn
 from star_trl.hub import HubPushes
+from support import SCRIPTED_RUN
+from support.hub_stand_in import HubStandIn
+from support.sums import solve_easy_and_hinted
 
 
-SCRIPT = Path(__file__).with_name("scripted_run.py")
 MODEL = {
     "README.md",
     "chat_template.jinja",
@@ -63,7 +63,7 @@ def runs(tmp_path_factory):
             "HF_TOKEN": "hf_of_nobody",
             "HF_HOME": str(folder / "home"),
         }
-        command = [sys.executable, str(SCRIPT), *map(json.dumps, settings)]
+        command = [sys.executable, str(SCRIPTED_RUN), *map(json.dumps, settings)]
         result = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     assert not hub.unknown

@@ -9,12 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from conftest import ScriptedEngine, last_question
+from hostile_programs import HOSTILE, SECONDS, check_guards
 from star_trl import HintInferSampler, RationaleSampler, ToolSampler, python_tool
-
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
-from hostile_programs import HOSTILE, SECONDS, check_guards  # noqa: E402
+from support.scripted_engine import ScriptedEngine
+from support.sums import last_question
 
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs Linux")

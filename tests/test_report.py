@@ -8,9 +8,7 @@ import time
 
 import pytest
 
-from browser import BROWSER, Browser
-from conftest import EXAMPLES, PROBLEMS, solve_easy_and_hinted
-from star_trl import RationaleSampler, RationalizationSampler, Sample, load_ledger
+from star_trl import RationaleSampler, RationalizationSampler, load_ledger
 from star_trl.ledger import Ledger
 from star_trl.prompting import PromptBuilder
 from star_trl.report import live, write_report
@@ -18,6 +16,9 @@ from star_trl.report.charts import short_number
 from star_trl.report.gather import gather
 from star_trl.report.histogram import Histogram
 from star_trl.report.prompts import read_prompts, write_prompts
+from support.browser import BROWSER, Browser
+from support.samples import make_sample
+from support.sums import EXAMPLES, PROBLEMS, solve_easy_and_hinted
 
 
 NASTY = [
@@ -29,25 +30,6 @@ NASTY = [
     "[{not messages",
 ]
 DROPPED = {"kept": False, "drop_reason": "wrong", "reward": 0.0}
-
-
-def make_sample(**changes) -> Sample:
-    defaults = {
-        "iteration": 1,
-        "problem_id": 0,
-        "sampler": "rationale",
-        "sample_index": 0,
-        "prompt": "Q: 1+2?\nA:",
-        "hint_shown": False,
-        "completion": " One and two.\n3",
-        "completion_ids": [1, 2, 3],
-        "loss_mask": [True] * 3,
-        "finish_reason": "eos",
-        "rewards": {"exact": 1.0},
-        "reward": 1.0,
-        "kept": True,
-    }
-    return Sample(**{**defaults, **changes})
 
 
 def write_metrics(output_dir, iteration: int, **metrics) -> None:

@@ -10,10 +10,10 @@ import torch
 from datasets import Dataset
 from trl.rewards import accuracy_reward, think_format_reward
 
-from conftest import PROBLEMS, solve_easy_and_hinted
 from star_trl import load_ledger
 from star_trl.rewards import exact_match_reward, scratchpad_answer_reward
 from star_trl.rewards.scoring import Scorer
+from support.sums import PROBLEMS, solve_easy_and_hinted
 
 
 def kept_problems(trainer):

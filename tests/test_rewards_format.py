@@ -6,8 +6,8 @@ import re
 import pytest
 from trl.rewards import get_soft_overlong_punishment
 
-from conftest import solve_easy_and_hinted
 from star_trl.rewards import exact_match_reward, get_format_reward
+from support.sums import solve_easy_and_hinted
 
 
 @pytest.mark.parametrize(

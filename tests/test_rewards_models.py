@@ -10,10 +10,10 @@ import torch
 from datasets import Dataset
 from transformers import LlamaConfig, LlamaForSequenceClassification, LlamaForTokenClassification
 
-from conftest import PROBLEMS, last_question, solve_easy_and_hinted
 from star_trl import load_ledger
 from star_trl.rewards import ProcessRewardModel, RewardModel, exact_match_reward
 from star_trl.rewards.scoring import Scorer
+from support.sums import PROBLEMS, last_question, solve_easy_and_hinted
 
 
 PROMPTS = ["Q: 1+2?\nA:", "Q: 4+5?\nA:", "Q: 7+1?\nA:"]

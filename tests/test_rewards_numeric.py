@@ -9,9 +9,9 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from conftest import last_question
 from star_trl.rewards import extract_number, numeric_reward, strict_numeric_reward
 from star_trl.rewards.numbers import parse_number
+from support.sums import last_question
 
 
 # completion, right answer, flexible verdict, strict verdict

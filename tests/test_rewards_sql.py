@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from hostile_sql import HOSTILE, REFERENCE, make_database
 from star_trl import load_ledger
 from star_trl.rewards import extract_sql, run_sql, sql, sql_execution_reward
 from star_trl.rewards.sql import MEMORY_LIMIT, _reference, _worker, has_order
 from star_trl.rewards.sql_results import same_result
+from support.hostile_sql import HOSTILE, REFERENCE, make_database
 
 
 TIMEOUT = 0.2  # seconds for a query

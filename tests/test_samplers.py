@@ -3,13 +3,13 @@
 
 import re
 from collections import Counter
-from pathlib import Path
 
 import pytest
 from datasets import Dataset
 
-from conftest import PROBLEMS, last_question, solve_easy_and_hinted
 from star_trl import DifficultySampler, RationaleSampler, RationalizationSampler, load_ledger, mixture
+from support import ROOT
+from support.sums import PROBLEMS, last_question, solve_easy_and_hinted
 
 
 def right_in_turn(outcomes: dict[str, str]):
@@ -104,7 +104,7 @@ def test_arguments_that_make_no_sense(make, message):
 
 def test_the_sampler_of_the_guide_rescues_failed_rationales(make_trainer, tmp_path):
     """It goes on behind the first half of what failed, in the order that the page promises."""
-    page = (Path(__file__).parent.parent / "docs" / "write_a_sampler.md").read_text()
+    page = (ROOT / "docs" / "write_a_sampler.md").read_text()
     names: dict = {}
     for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL)[:2]:
         exec(block, names)

@@ -5,23 +5,16 @@ import pytest
 from star_trl import RationaleSampler
 from star_trl.ledger import Sample
 from star_trl.selection import select_samples
+from support.samples import make_sample
 
 
 def sample(index: int, length: int, logprob: float, problem: int = 0) -> Sample:
-    return Sample(
-        iteration=1,
+    return make_sample(
         problem_id=problem,
-        sampler="rationale",
         sample_index=index,
-        prompt="Q",
-        hint_shown=False,
         completion=f"text {index}",
         completion_ids=[index] * length,
         loss_mask=[True] * length,
-        finish_reason="eos",
-        rewards={"match": 1.0},
-        reward=1.0,
-        kept=True,
         logprob=logprob,
     )
 

@@ -6,16 +6,13 @@ import re
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import yaml
 
 import star_trl
 from star_trl import generation, rewards
-
-
-ROOT = Path(__file__).parent.parent
+from support import ROOT
 
 
 @pytest.fixture(scope="module")

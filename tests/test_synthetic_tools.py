@@ -5,17 +5,12 @@ import json
 import random
 import re
 import sys
-from pathlib import Path
 
 import pytest
 
-from conftest import ScriptedEngine
-
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
-
-import synthetic_tools  # noqa: E402
-from synthetic_tools import BEGIN, EOS, HINT, make_document, make_problem  # noqa: E402
+import synthetic_tools
+from base_model import encode_row
+from synthetic_tools import BEGIN, EOS, HINT, make_document, make_problem
 
 
 SIGNS = {"bags of": "*", "finds": "+", "loses": "-"}
@@ -43,7 +38,7 @@ def test_the_answer_is_that_of_the_words():
 def test_what_the_base_model_is_trained_on():
     """Calls with true results but signs at random, hints that are not trained on, and the text as it was."""
     rng, tokenizer = random.Random(0), synthetic_tools.build_tokenizer()
-    documents = [make_document(rng) for _ in range(500)]
+    documents = [[text for text, _ in make_document(rng)] for _ in range(500)]
     hinted = [document for document in documents if document[1]]
     assert 0.75 < len(hinted) / 500 < 0.85 and {document[1] for document in hinted} == {HINT}
     right = 0
@@ -53,13 +48,13 @@ def test_what_the_base_model_is_trained_on():
         right += answer.startswith(right_marks(question) + "\n")
     assert 0 < right / len(hinted) < 0.4
     assert tokenizer.decode(tokenizer("".join(documents[0]))["input_ids"]) == "".join(documents[0])
-    input_ids, labels = synthetic_tools.make_row(random.Random(0), tokenizer, 1)
+    input_ids, labels = encode_row(tokenizer, synthetic_tools.write_row(random.Random(0), 1), length=None)
     untrained = [token for token, label in zip(input_ids, labels, strict=True) if label == -100]
     assert tokenizer.decode(untrained) == documents[0][1] and documents[0][2].endswith(EOS)
 
 
 @pytest.mark.parametrize("setting", synthetic_tools.SETTINGS)
-def test_the_command_line_with_a_model_that_calls_behind_the_hint(setting, tmp_path, monkeypatch):
+def test_the_command_line_with_a_model_that_calls_behind_the_hint(setting, tmp_path, monkeypatch, script_engine):
     def answer(prompt):
         question, _, written = prompt.rpartition("Q: ")[2].partition("\nA:")
         marks, done = right_marks(question), re.sub(re.escape(BEGIN) + f"({re.escape(HINT)})?", "", written)
@@ -69,11 +64,9 @@ def test_the_command_line_with_a_model_that_calls_behind_the_hint(setting, tmp_p
             return f"\n{marks.rpartition('=')[2].removesuffix('>>')}"
         return re.match(r"[^=]*=", marks.removeprefix(done))[0] + "0>>\n0"
 
-    monkeypatch.setattr(synthetic_tools, "PHASES", ((1, 2, 1),))
+    synthetic_tools.make_base_model(tmp_path / "base", ((1, 2, None, 1),))
     monkeypatch.setattr(synthetic_tools, "CONFIG", {**synthetic_tools.CONFIG, "initial_steps": 1})
-    monkeypatch.setattr(
-        "star_trl.star_trainer.make_engine", lambda args, tokenizer, _: ScriptedEngine(tokenizer, answer)
-    )
+    script_engine(answer)
     results = tmp_path / "results.json"
     arguments = f"--output_dir {tmp_path} --settings {setting} --problems 8 --num_iterations 1 --results {results}"
     monkeypatch.setattr(sys, "argv", ["synthetic_tools.py", *arguments.split()])

@@ -5,29 +5,19 @@ import json
 import random
 import re
 import sqlite3
-import sys
-from pathlib import Path
 
 import pytest
 
-from conftest import ScriptedEngine
+import paper_runs
+import synthetic_sql
+import text_to_sql
+from dataset_model import make_dataset_model
+from domain import first_line, read_examples
 from star_trl import load_ledger
 from star_trl.rewards import extract_sql, run_sql, sql_execution_reward
 
 
-EXAMPLES = Path(__file__).parents[1] / "examples"
-sys.path.insert(0, str(EXAMPLES))
-pytest.importorskip("matplotlib")
-
-import baselines  # noqa: E402
-import common  # noqa: E402
-import synthetic_sql  # noqa: E402
-import text_to_sql  # noqa: E402
-import tiny_model  # noqa: E402
-
-
-TASK = text_to_sql.TASK
-SHOTS = common.read_examples(EXAMPLES / "prompts/text_to_sql", TASK.direct_pattern)
+SHOTS = read_examples(text_to_sql.DOMAIN)
 
 
 @pytest.fixture
@@ -85,7 +75,7 @@ def test_every_row_of_geoquery_is_right_by_its_own_query(geoquery):
         assert len(rows) == number
         columns = {name: [row[name] for row in rows] for name in ("answer", "database")}
         direct = [row["direct"] for row in rows]
-        for reward in TASK.reward_funcs:
+        for reward in text_to_sql.DOMAIN.reward_funcs:
             assert reward(completions=direct, **columns) == [1.0] * number
         assert sql_execution_reward(["SQL: SELECT 'no'"] * number, **columns) == [0.0] * number
         assert not any(re.search(r"\b[a-z_]+name0\b|alias|\n\n", row["hinted_prompt"]) for row in rows)
@@ -100,7 +90,7 @@ def test_few_shot_examples_are_right_and_not_of_the_dataset(geoquery):
         assert run_sql(query, rows[0]["database"]) not in ([], [(0,)], [(None,)])
         assert shot["prompt"].split("\n")[1] == schema
         assert shot["hinted_prompt"].replace(f" ({query})", "") == shot["prompt"] != shot["hinted_prompt"]
-    assert not {common.first_line(row) for row in rows} & {common.first_line(shot) for shot in SHOTS}
+    assert not {first_line(row) for row in rows} & {first_line(shot) for shot in SHOTS}
 
 
 def test_the_exact_query_is_reported():
@@ -115,31 +105,21 @@ def test_the_exact_query_is_reported():
 def model(tmp_path_factory):
     path = tmp_path_factory.mktemp("model")
     problems = [{**shot, "answer": extract_sql(shot["direct"])} for shot in SHOTS] * 4
-    model, tokenizer = tiny_model.make_model(TASK, problems, phases=((2, 2, 64),))
-    model.save_pretrained(path)
-    tokenizer.save_pretrained(path)
-    return path
+    return make_dataset_model(path, text_to_sql.DOMAIN, problems, phases=((2, 2, 64),))
 
 
 @pytest.fixture
-def command(monkeypatch, tmp_path, model):
+def command(run_domain, model):
     def run(folder, *arguments):
-        given = f"""--output_dir {tmp_path / "runs"} --model_name_or_path {model} --num_iterations 1 --initial_steps 2
-            --gradient_accumulation_steps 1 --use_cpu --bf16 false --gradient_checkpointing false --report_to none
-            --disable_tqdm true --num_few_shot 2 --data_dir {folder}"""
-        monkeypatch.setattr(sys, "argv", ["text_to_sql.py", *given.split(), *arguments])
-        baselines.main(TASK)
-        return tmp_path / "runs"
+        return run_domain(text_to_sql.DOMAIN, model, "--data_dir", folder, *arguments)
 
     return run
 
 
 @pytest.fixture
-def follow_the_hint(monkeypatch):
+def follow_the_hint(script_engine):
     """An engine that writes the query of the hint; without one it is right on s3 and s13, and else wrong."""
-    monkeypatch.setattr(
-        "star_trl.star_trainer.make_engine", lambda args, tokenizer, _: ScriptedEngine(tokenizer, write_query)
-    )
+    script_engine(write_query)
 
 
 def write_query(prompt):
@@ -162,17 +142,15 @@ def test_star_sql(command, folder, arguments, follow_the_hint, capsys):
 
 def test_every_run(command, folder, follow_the_hint):
     runs = command(folder, "--runs", "all", "--num_train_epochs", "0.1")
-    assert {path.parent.name for path in runs.glob("*/result.json")} == set(baselines.RUNS)
+    assert {path.parent.name for path in runs.glob("*/result.json")} == set(paper_runs.RUNS)
 
 
-def test_the_other_runs_go_on_where_nothing_survives(command, folder, monkeypatch, capsys):
+def test_the_other_runs_go_on_where_nothing_survives(command, folder, script_engine, capsys):
     def write_hint(prompt):
         hinted = "(SELECT" in prompt.split("Q: ")[-1]
         return write_query(prompt) if hinted else " I look.\nSQL: SELECT capital FROM state"
 
-    monkeypatch.setattr(
-        "star_trl.star_trainer.make_engine", lambda args, tokenizer, _: ScriptedEngine(tokenizer, write_hint)
-    )
+    script_engine(write_hint)
     names = ("star_without_rationalization", "star")
     runs = command(folder, "--runs", *names)
     without, used = (json.loads((runs / name / "result.json").read_text())["train_data_used"] for name in names)
@@ -223,7 +201,7 @@ def test_synthetic_problems_are_different_and_have_results(tmp_path):
 
 
 @pytest.mark.parametrize("name", synthetic_sql.RUNS)
-def test_a_synthetic_run_of_a_few_steps(name, tmp_path, monkeypatch):
+def test_a_synthetic_run_of_a_few_steps(name, tmp_path, script_engine):
     """With an engine that is a script, which knows the right query with a hint and, of the first problem, without."""
     base_model = synthetic_sql.make_base_model(tmp_path / "base", phases=((3, 4, 64),))
     database = synthetic_sql.make_database(tmp_path / "another.sqlite")
@@ -234,9 +212,7 @@ def test_a_synthetic_run_of_a_few_steps(name, tmp_path, monkeypatch):
         query = hint[1] if hint else first["answer"] if prompt == first["prompt"] else "SELECT name FROM city"
         return f"SQL: {query}"
 
-    monkeypatch.setattr(
-        "star_trl.star_trainer.make_engine", lambda args, tokenizer, _: ScriptedEngine(tokenizer, answer)
-    )
+    script_engine(answer)
     rows = synthetic_sql.run(name, 0, base_model, tmp_path, 4, 3, num_iterations=1, initial_steps=1)
     assert [row["iteration"] for row in rows] == [0, 1]
     assert rows[1]["rationale/solved"] == 0.25 and rows[1]["kept_right_query"] == 1.0

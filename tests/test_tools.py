@@ -8,8 +8,6 @@ from dataclasses import replace
 import pytest
 from transformers import LlamaConfig
 
-from conftest import CHAT_TEMPLATE, ScriptedEngine, last_question
-from generation_models import TINY, byte_level_tokenizer, make_model, make_requests, params, sentencepiece_tokenizer
 from star_trl import (
     Completion,
     HintInferSampler,
@@ -24,6 +22,17 @@ from star_trl import (
 from star_trl.generation import ContinuousBatchingEngine, GenerateEngine, PrefixSharingEngine
 from star_trl.generator import Generator
 from star_trl.samplers import WithTool
+from support.generation_models import (
+    TINY,
+    byte_level_tokenizer,
+    make_model,
+    make_requests,
+    params,
+    sentencepiece_tokenizer,
+)
+from support.scripted_engine import ScriptedEngine
+from support.sums import last_question
+from support.tiny_models import CHAT_TEMPLATE
 
 
 WORDS = {"cat": "gato", "dog": "perro"}
@@ -208,7 +217,7 @@ def as_chat(row: dict) -> dict:
 
 @pytest.mark.parametrize("chat", [False, True], ids=["text", "chat"])
 def test_a_run_with_a_tool_few_shot_and_rationalized(make_trainer, problems, chat):
-    from conftest import EXAMPLES
+    from support.sums import EXAMPLES
 
     examples = EXAMPLES
     if chat:

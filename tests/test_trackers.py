@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from conftest import solve_easy_and_hinted
 from star_trl.rewards import exact_match_reward
 from star_trl.sample_tables import sample_table
+from support import SCRIPTED_RUN
+from support.sums import solve_easy_and_hinted
 
 
-SCRIPT = Path(__file__).with_name("scripted_run.py")
 INSTALLED = [name for name in ("wandb", "trackio") if find_spec(name)]
 COLUMNS = [
     "iteration",
@@ -53,7 +53,7 @@ def tracked(tmp_path_factory) -> Path:
         "TRACKIO_DIR": str(folder / "trackio"),
         "TENSORBOARD_LOGGING_DIR": str(folder / "tensorboard"),
     }
-    command = [sys.executable, str(SCRIPT), json.dumps(settings)]
+    command = [sys.executable, str(SCRIPTED_RUN), json.dumps(settings)]
     result = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     return folder

@@ -11,18 +11,12 @@ from datasets import Dataset
 from peft import LoraConfig
 from transformers import TrainerCallback
 
-from conftest import (
-    EXAMPLES,
-    PROBLEMS,
-    ScriptedEngine,
-    build_model,
-    build_tokenizer,
-    last_question,
-    solve_easy_and_hinted,
-)
 from star_trl import RationaleSampler, RationalizationSampler, load_ledger
 from star_trl.selection import select_samples
 from star_trl.weighting import sample_weights
+from support.scripted_engine import ScriptedEngine
+from support.sums import EXAMPLES, PROBLEMS, last_question, solve_easy_and_hinted
+from support.tiny_models import build_model, build_tokenizer
 
 
 def always_right(prompt):

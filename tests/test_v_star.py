@@ -4,24 +4,22 @@
 import re
 import sys
 from functools import partial
-from pathlib import Path
 
 import pytest
 
 from star_trl import preference_dataset
-from test_ledger import sample
+from support.samples import make_sample
 
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
 pytest.importorskip("matplotlib")
 
-import arithmetic_base  # noqa: E402
-import v_star  # noqa: E402
+import scratchpads
+import v_star
 
 
 def test_the_example_runs_and_reports(tmp_path, monkeypatch, capsys):
     # Enough for a base model that is right on some sums of one digit and wrong on others.
-    make = partial(arithmetic_base.make_base_model, phases=((120, 32, 32, (1,)), (60, 16, 64, (1,))))
+    make = partial(scratchpads.make_base_model, phases=((120, 32, 32, (1,)), (60, 16, 64, (1,))))
     monkeypatch.setattr(v_star, "make_base_model", make)
     arguments = {
         "output_dir": tmp_path / "run",
@@ -45,7 +43,7 @@ def test_the_example_runs_and_reports(tmp_path, monkeypatch, capsys):
 
 def test_how_one_of_k_is_chosen(capsys):
     def drawn(*answers):
-        return [sample(completion=f"</scratch>\n{answer}", kept=answer == "5") for answer in answers]
+        return [make_sample(completion=f"</scratch>\n{answer}", kept=answer == "5") for answer in answers]
 
     problems = [drawn("4", "5", "5"), drawn("5", "4", "4")]
     v_star.report([problems[0][0], problems[1][0]], problems, {"verifier": [3.0, 1.0, 2.0, 2.0, 1.0, 0.0]}, [1, 2])

@@ -1,0 +1,94 @@
+# Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
+"""What the runs of this folder share: their settings and samplers, and the files that hold what they came to."""
+
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from star_trl import RationaleSampler, RationalizationSampler, Sampler
+
+
+ROOT = Path(__file__).parents[2]
+RESULTS = ROOT / "docs" / "results"
+IMAGES = ROOT / "docs" / "images"
+
+# What any of TRL's trainers needs on a CPU
+ON_A_CPU = {
+    "bf16": False,
+    "gradient_checkpointing": False,
+    "use_cpu": True,
+    "report_to": "none",
+}
+# Suits models of half a million parameters on two cores
+SETTINGS = {
+    **ON_A_CPU,
+    "per_device_train_batch_size": 32,
+    "max_length": None,
+    "learning_rate": 3e-3,
+    "lr_scheduler_type": "cosine_with_min_lr",
+    "lr_scheduler_kwargs": {"min_lr_rate": 0.1},
+    "warmup_steps": 20,
+    "adam_beta2": 0.99,
+    "train_sampling_strategy": "group_by_length",
+    "stop_strings": ["\n\n"],
+    "logging_steps": 20,
+}
+
+
+@dataclass
+class SamplerArguments:
+    """
+    Arguments of a run that may go without rationalization.
+
+    Args:
+        rationalization (`bool`, *optional*, defaults to `True`):
+            Whether failed problems are tried again with a hint.
+        p_show_hint (`float`, *optional*, defaults to `0.1`):
+            Share of the rationalized samples that are trained on with the hint left in.
+    """
+
+    rationalization: bool = field(default=True, metadata={"help": "Try failed problems again with a hint."})
+    p_show_hint: float = field(default=0.1, metadata={"help": "Share of rationalized samples trained with the hint."})
+
+    def make_samplers(self) -> list[Sampler]:
+        """Rationale generation, and rationalization where it is asked for."""
+        hinted = [RationalizationSampler(p_show_hint=self.p_show_hint)] if self.rationalization else []
+        return [RationaleSampler(), *hinted]
+
+
+def read_metrics(output_dir: Path | str) -> list[dict[str, Any]]:
+    """The metrics of a run, a row for each iteration, of which the first is the base model's."""
+    paths = sorted(Path(output_dir).glob("iteration-*/metrics.json"))
+    return [json.loads(path.read_text()) for path in paths]
+
+
+def starting_with(prefixes: tuple[str, ...], metrics: dict[str, Any]) -> dict[str, Any]:
+    """The metrics whose names begin with one of the prefixes."""
+    return {name: value for name, value in metrics.items() if name.startswith(prefixes)}
+
+
+def read_results(path: Path) -> dict[str, dict[str, Any]]:
+    """The results in a file, by setting and run. There are none where there is no file."""
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def merge_results(path: Path, setting: str, runs: dict[str, Any]) -> None:
+    """
+    Adds runs to a file of results. Other settings and other runs of the same setting stay.
+
+    Args:
+        path (`Path`):
+            JSON file, which is made where there is none.
+        setting (`str`):
+            What was run.
+        runs (`dict[str, Any]`):
+            What came out, by run, such as `"seed 0"`. An earlier run of that name is replaced.
+    """
+    results = read_results(path)
+    results[setting] = {**results.get(setting, {}), **runs}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")  # a run that is killed here leaves the results whole
+    partial.write_text(json.dumps(results, indent=1) + "\n")
+    os.replace(partial, path)

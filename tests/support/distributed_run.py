@@ -1,0 +1,185 @@
+# Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
+"""What `test_distributed.py` starts in several processes: `distributed_run.py BACKEND BASE_MODEL OUTPUT_DIR`."""
+
+import json
+import os
+import signal
+import sys
+import time
+from datetime import timedelta
+from pathlib import Path
+
+import torch
+from datasets import Dataset
+from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor import DTensor
+from transformers import LlamaForCausalLM, TrainerCallback
+
+from star_trl import RationaleSampler, STaRConfig, STaRTrainer
+from star_trl.generation import GenerationRequest, PrefixSharingEngine, SamplingParams
+from star_trl.policy import whole_parameters
+from star_trl.weights import OriginalWeights, weights_digest
+
+
+sys.path.append(str(Path(__file__).parents[1]))
+from support.sums import EXAMPLES, PROBLEMS  # noqa: E402
+from support.tiny_models import ON_A_CPU, build_model, build_tokenizer, odd_length  # noqa: E402
+
+
+def survives(completions, log_metric=lambda name, value: None, **kwargs):
+    log_metric("rank", torch.distributed.get_rank())
+    return [1.0] * len(completions)
+
+
+def survives_slowly(completions, **kwargs):
+    """Keeps one process much longer than the timeout of the collectives in the first phase."""
+    if torch.distributed.get_rank() == 1 and not survives_slowly.waited:
+        survives_slowly.waited = True
+        time.sleep(3 * TIMEOUT.total_seconds())
+    return survives(completions)
+
+
+class EndOneProcess(TrainerCallback):
+    """
+    By a crash or by a signal, in the fine-tuning of the second iteration, after its first checkpoint and in the second
+    epoch.
+    """
+
+    def __init__(self, how: str):
+        self.how = how
+
+    def on_step_end(self, args, state, control, **kwargs):
+        if state.global_step == NUM_STEPS + 7 and torch.distributed.get_rank() == 1:
+            if self.how == "crash":
+                raise RuntimeError("crash")
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+class CheckStart(TrainerCallback):
+    """Every outer iteration starts from the original weights, bit for bit, and with empty moments."""
+
+    def __init__(self):
+        self.original = None
+        self.checked = 0
+
+    def on_step_begin(self, args, state, control, model, optimizer, **kwargs):
+        if state.global_step % NUM_STEPS or args.initial_steps != NUM_STEPS:
+            return
+        while hasattr(optimizer, "optimizer"):  # accelerate's and DeepSpeed's wrappers
+            optimizer = optimizer.optimizer
+        moments = [values["exp_avg"] for values in optimizer.state.values() if "exp_avg" in values]
+        assert not any(moment.any() for moment in moments)
+        assert weights_digest(model) == self.original
+        self.checked += 1
+
+
+NUM_STEPS = 8  # two epochs in two processes
+TIMEOUT = timedelta(seconds=8)
+survives_slowly.waited = False
+
+
+def train(backend: str, base_model: str, output_dir: Path) -> None:
+    """Two outer iterations of a model that really generates, and how its weights were at the start of each."""
+    resumed = (output_dir / "star_state.json").exists()  # before the processes meet, after which it may appear
+    # Completions end at the first of these letters, so that they are short and of different lengths.
+    stop_strings = list("abcdefghijklmnopqrstuvwxyz0123456789")
+    weighted = backend == "weighted"
+    check_start = CheckStart()
+    if backend == "slow":
+        # On a CPU, `ddp_timeout` does not reach the process group.
+        torch.distributed.init_process_group("gloo", timeout=TIMEOUT)
+    trainer = STaRTrainer(
+        model=base_model,
+        args=STaRConfig(
+            output_dir=str(output_dir),
+            num_iterations=2,
+            # Of 15 sequences the last step would have 3, which processes fill up differently.
+            initial_steps=3 if weighted else NUM_STEPS,
+            step_growth=1.0,
+            save_steps=6,
+            learning_rate=1e-2,
+            per_device_train_batch_size=4 // int(os.environ["WORLD_SIZE"]) if weighted else 2,
+            sample_weighting="advantage" if weighted else "uniform",
+            loss_normalization="problems" if weighted else "tokens",
+            gradient_view_samples=5 if weighted else 0,
+            max_completion_length=100,
+            max_length=None,
+            stop_strings=stop_strings,
+            **{**ON_A_CPU, "gradient_checkpointing": True},
+        ),
+        reward_funcs=survives_slowly if backend == "slow" else odd_length if weighted else survives,
+        samplers=[RationaleSampler(num_generations=3, temperature=1.0)],
+        few_shot_examples=EXAMPLES,
+        # Five problems do not divide evenly.
+        train_dataset=Dataset.from_list([*PROBLEMS, {**PROBLEMS[0], "prompt": "Q: 3+3?\nA:"}]),
+        eval_dataset=Dataset.from_list(PROBLEMS),
+        callbacks=[check_start, *([EndOneProcess(backend)] if backend in ("crash", "sigterm") else [])],
+    )
+    check_start.original = original = weights_digest(trainer.model)
+    trainer.train(resume_from_checkpoint=resumed)
+    assert check_start.checked == (0 if weighted or resumed else 2)
+    trained = weights_digest(trainer.model)
+    trainer.keep_original_weights().restore(trainer.model)
+    restored = weights_digest(trainer.model)
+    assert trained != original and restored == original
+    assert trainer.model.is_gradient_checkpointing
+    if trainer.is_world_process_zero():
+        kind = str(trainer.accelerator.distributed_type)
+        (output_dir / "done.json").write_text(json.dumps({"backend": kind, "weights": trained}))
+
+
+def fsdp2(output_dir: Path) -> None:
+    """The engine on a model that FSDP 2 shards: each process generates another number of completions."""
+    torch.distributed.init_process_group("gloo")
+    rank = torch.distributed.get_rank()
+    tokenizer = build_tokenizer()
+    whole, sharded = build_model(tokenizer).eval(), build_model(tokenizer)
+    for layer in sharded.model.layers:
+        fully_shard(layer)
+    fully_shard(sharded)
+    original = OriginalWeights(sharded)
+    digest = weights_digest(whole)
+    assert weights_digest(sharded) == digest
+    # Each process keeps half of the weights for the reset.
+    assert original.num_bytes < 0.6 * OriginalWeights(whole).num_bytes
+
+    prompts = [tokenizer(f"Q: {number}+{number}?\nA:")["input_ids"] for number in range(1 if rank else 7)]
+    requests = [GenerationRequest(prompt_ids=prompt, seed=number) for number, prompt in enumerate(prompts)]
+    params = SamplingParams(max_new_tokens=5 + 10 * rank, eos_token_ids=frozenset(), temperature=1.0)
+
+    def complete(model: LlamaForCausalLM) -> list[list[int]]:
+        outputs = PrefixSharingEngine(tokenizer, batch_size=2).generate(model, requests, params)
+        return [output.token_ids for output in sorted(outputs, key=lambda output: output.index)]
+
+    for _ in range(2):
+        sharded.eval()
+        with whole_parameters(sharded):
+            completions = complete(sharded)
+        assert completions == complete(whole)
+        assert all(isinstance(parameter, DTensor) for parameter in sharded.parameters())
+        # It still trains, and the reset brings the original weights back to every shard.
+        sharded.train()
+        optimizer = torch.optim.SGD(sharded.parameters(), lr=1.0)
+        ids = torch.tensor([prompts[0]])
+        sharded(input_ids=ids, labels=ids).loss.backward()
+        optimizer.step()
+        assert weights_digest(sharded) != digest
+        original.restore(sharded)
+        assert weights_digest(sharded) == digest
+    if rank == 0:
+        output_dir.mkdir()
+        (output_dir / "done.json").write_text("{}")
+
+
+if __name__ == "__main__":
+    backend, base_model, output_dir = sys.argv[1], sys.argv[2], Path(sys.argv[3])
+    if backend == "fsdp2":
+        fsdp2(output_dir)
+    else:
+        train(backend, base_model, output_dir)
+    # All is checked. Gloo's threads sometimes abort a process that ends in the usual way, after it has destroyed its
+    # process group as well.
+    torch.distributed.barrier()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
