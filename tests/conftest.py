@@ -88,6 +88,18 @@ def make_trainer(model, tokenizer, problems, make_args):
 
 
 @pytest.fixture
+def run_command(monkeypatch):
+    """Runs the `main` of a script, with keyword arguments for those of its command line."""
+
+    def run(main, **arguments) -> None:
+        given = [part for name, value in arguments.items() for part in (f"--{name}", str(value))]
+        monkeypatch.setattr(sys, "argv", ["script.py", *given])
+        main()
+
+    return run
+
+
+@pytest.fixture
 def run_domain(monkeypatch, tmp_path):
     """
     Runs the command line of an example of `datasets/` with settings that suit a tiny model, and returns the folder of

@@ -3,7 +3,6 @@
 
 import json
 import random
-import sys
 from functools import partial
 
 import pytest
@@ -151,23 +150,21 @@ def test_held_out_problems_are_not_training_problems():
     assert "completion" not in train.column_names
 
 
-def test_the_example_runs_and_reports(tmp_path, monkeypatch, capsys):
+def test_the_example_runs_and_reports(tmp_path, monkeypatch, capsys, run_command):
     # Enough for a base model that solves some sums of one digit, so that something survives the filter.
     make = partial(scratchpads.make_base_model, phases=((120, 32, 32, (1,)), (60, 16, 64, (1,))))
     monkeypatch.setattr(arithmetic, "make_base_model", make)
     output_dir = tmp_path / "demo"
-    arguments = {
-        "output_dir": output_dir,
-        "base_model": tmp_path / "base",
-        "max_digits": 2,
-        "problems_per_digit": 12,
-        "eval_problems_per_digit": 6,
-        "num_iterations": 1,
-        "initial_steps": 2,
-    }
-    argv = [part for name, value in arguments.items() for part in (f"--{name}", str(value))]
-    monkeypatch.setattr(sys, "argv", ["arithmetic.py", *argv])
-    arithmetic.main()
+    run_command(
+        arithmetic.main,
+        output_dir=output_dir,
+        base_model=tmp_path / "base",
+        max_digits=2,
+        problems_per_digit=12,
+        eval_problems_per_digit=6,
+        num_iterations=1,
+        initial_steps=2,
+    )
 
     for iteration in (0, 1):
         metrics = json.loads((output_dir / f"iteration-{iteration:03d}" / "metrics.json").read_text())

@@ -2,7 +2,6 @@
 """The V-STaR example, at a small scale."""
 
 import re
-import sys
 from functools import partial
 
 import pytest
@@ -17,24 +16,22 @@ import scratchpads
 import v_star
 
 
-def test_the_example_runs_and_reports(tmp_path, monkeypatch, capsys):
+def test_the_example_runs_and_reports(tmp_path, monkeypatch, capsys, run_command):
     # Enough for a base model that is right on some sums of one digit and wrong on others.
     make = partial(scratchpads.make_base_model, phases=((120, 32, 32, (1,)), (60, 16, 64, (1,))))
     monkeypatch.setattr(v_star, "make_base_model", make)
-    arguments = {
-        "output_dir": tmp_path / "run",
-        "base_model": tmp_path / "base",
-        "max_digits": 1,
-        "problems_per_digit": 24,
-        "eval_problems_per_digit": 6,
-        "initial_steps": 2,
-        "k": 3,
-        "draw_temperature": 1.5,
-        "verifier_steps": 2,
-    }
-    argv = [part for name, value in arguments.items() for part in (f"--{name}", str(value))]
-    monkeypatch.setattr(sys, "argv", ["v_star.py", *argv])
-    v_star.main()
+    run_command(
+        v_star.main,
+        output_dir=tmp_path / "run",
+        base_model=tmp_path / "base",
+        max_digits=1,
+        problems_per_digit=24,
+        eval_problems_per_digit=6,
+        initial_steps=2,
+        k=3,
+        draw_temperature=1.5,
+        verifier_steps=2,
+    )
     output = capsys.readouterr().out
     assert f"{len(preference_dataset(tmp_path / 'run/iteration-001/draws'))} pairs" in output
     for row in ("one sample", "greedy", "majority of 3", "best of 3 by the verifier", "any of 3"):
