@@ -14,6 +14,7 @@ from transformers import (
     GPTJForCausalLM,
     GPTNeoXConfig,
     GptOssConfig,
+    HrmTextConfig,
     LlamaConfig,
     MistralConfig,
     MixtralConfig,
@@ -45,6 +46,7 @@ CONFIGS = {
     "gpt_neox": lambda: GPTNeoXConfig(**{k: v for k, v in TINY.items() if k != "num_key_value_heads"}),
     "gpt2": lambda: GPT2Config(**IDS, n_embd=32, n_layer=2, n_head=4, n_positions=256),
     "gptj": lambda: GPTJConfig(**IDS, n_embd=32, n_layer=2, n_head=4, n_positions=256, rotary_dim=8, n_inner=48),
+    "hrm_text": lambda: HrmTextConfig(**SMALL_HEADS, H_cycles=2, L_cycles=2),
     "opt": lambda: OPTConfig(
         **IDS,
         **{"hidden_size": 32, "word_embed_proj_dim": 32, "ffn_dim": 48, "num_hidden_layers": 2},
