@@ -42,7 +42,7 @@ test-latest:
 # The lowest versions that pyproject.toml allows, in an environment made anew
 test-lowest:
 	$(PYTHON) -m venv --clear .venv-lowest
-	grep -oE '[a-z-]+(\[[a-z]+\])?>=[0-9.]+' pyproject.toml | sed -E 's/\[.*\]//; s/>=/==/' > .venv-lowest/constraints.txt
+	grep -v '^requires' pyproject.toml | grep -oE '[a-z-]+(\[[a-z]+\])?>=[0-9.]+' | sed -E 's/\[.*\]//; s/>=/==/' > .venv-lowest/constraints.txt
 	.venv-lowest/bin/$(INSTALL) $(TORCH) --constraint .venv-lowest/constraints.txt --editable ".[dev]"
 	.venv-lowest/bin/$(PYTEST)
 

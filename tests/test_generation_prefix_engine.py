@@ -8,10 +8,9 @@ from trl.trainer.utils import add_fused_lm_head
 from star_trl.generation import GenerateEngine, GenerationRequest, PrefixSharingEngine, prefix_groups
 from star_trl.generation.prefix_groups import group_by_prefix
 from star_trl.generation.prefix_support import PrefixSupport
-from support.generation_models import STOPS, TINY, make_model, make_requests, params, run, word_level_tokenizer
+from support.generation_models import IDS, STOPS, TINY, make_model, make_requests, params, run, word_level_tokenizer
 
 
-IDS = {key: TINY[key] for key in ("vocab_size", "bos_token_id", "eos_token_id", "pad_token_id")}
 LENGTHS = [3, 30, 7, 9, 20, 4, 12, 5, 5, 17, 2]
 PREFIX = list(range(10, 50))
 

@@ -25,6 +25,8 @@ TINY = {
     "eos_token_id": 1,
     "pad_token_id": 2,
 }
+# The part of it that is called alike by all models
+IDS = {key: TINY[key] for key in ("vocab_size", "bos_token_id", "eos_token_id", "pad_token_id")}
 
 
 def make_model(config=None, seed: int = 0) -> PreTrainedModel:

@@ -43,7 +43,7 @@ def shared_prefix_attention(
 
     Args:
         module (`torch.nn.Module`):
-            Attention layer; its `layer_idx` selects the prefix.
+            Attention layer.
         query (`torch.Tensor` of shape `(rows, num_heads, query_length, head_dim)`):
             Queries.
         key, value (`torch.Tensor` of shape `(rows, num_kv_heads, own_length, head_dim)`):
@@ -82,7 +82,7 @@ def shared_prefix_attention(
     first, prefix_hidden, own_hidden = cache.masks(sliding_window)
     prefix_length = cache.prefix_length - first
     if prefix_length:
-        prefix_key, prefix_value = cache.prefix[module.layer_idx]  # type: ignore[index]
+        prefix_key, prefix_value = cache.prefix[cache.layer_idx]
         prefix_queries = queries.transpose(0, 1).reshape(kv_heads, -1, head_dim)
         prefix_scores = prefix_queries @ prefix_key[:, first:].transpose(-1, -2)
         scores = torch.cat([prefix_scores.view(kv_heads, rows, -1, prefix_length), scores], dim=-1)

@@ -28,6 +28,9 @@ class SharedPrefixCache(Cache):
             Positions of the tokens that the current forward pass feeds.
         lowest, highest (`int`):
             Smallest and largest of them.
+        layer_idx (`int`):
+            The layer that was updated last, which is the one that attends next. Models that run through their layers
+            several times have more of them than attention modules.
     """
 
     def __init__(
@@ -43,6 +46,7 @@ class SharedPrefixCache(Cache):
         self.prefix_length = self.prefix[0][0].shape[1] if self.prefix else 0
         self.query_positions = torch.zeros(1, 1, dtype=torch.long)
         self.lowest = self.highest = 0
+        self.layer_idx = 0
         self.rows = slice(0, 0)
         self._decoding = False
         self._masks: dict[int | None, tuple[int, torch.Tensor | None, torch.Tensor | None]] = {}
@@ -80,6 +84,13 @@ class SharedPrefixCache(Cache):
         self.query_positions = lengths.to(device)[:, None]
         self.lowest, self.highest = int(lengths.min()), int(lengths.max())
         self._masks.clear()
+
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, layer_idx: int, *args, **kwargs
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Writes what the current forward pass feeds to a layer, and returns all that its rows hold there."""
+        self.layer_idx = layer_idx
+        return super().update(key_states, value_states, layer_idx, *args, **kwargs)
 
     def write(self, states: torch.Tensor, buffer: torch.Tensor) -> torch.Tensor:
         """
