@@ -137,8 +137,8 @@ class STaRConfig(SFTConfig):
         max_samples_per_problem (`int`, *optional*):
             Most samples of one problem to train on. All by default.
         sample_preference (`str`, *optional*, defaults to `"first"`):
-            Which samples of a problem stay where there are more than `max_samples_per_problem`: the `"first"`,
-            `"shortest"` or `"most_likely"` ones, or some at `"random"`.
+            Which samples of a problem stay where there are more than `max_samples_per_problem`: the `"first"` (in
+            the order of the samplers), `"shortest"` or `"most_likely"` ones, or some at `"random"`.
 
         > Parameters that control the loss
 
