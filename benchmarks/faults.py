@@ -47,8 +47,19 @@ sys.path.append(str(Path(__file__).parents[1] / "tests"))
 from support.tiny_models import ON_A_CPU, odd_length, save_model  # noqa: E402
 
 
-PHASES = ("start", "sampling", "scoring", "selecting", "fine-tuning", "checkpoint", "saving", "evaluating", "end")
-# Inner checkpoints are written within fine-tuning, and so on: where a phase ends, the one around it goes on.
+PHASES = (
+    "start",
+    "sampling",
+    "scoring",
+    "selecting",
+    "fine-tuning",
+    "later epochs",
+    "checkpoint",
+    "saving",
+    "evaluating",
+    "end",
+)
+# Later epochs and inner checkpoints are within fine-tuning, and so on: where a phase ends, the one around it goes on.
 BATCH_SIZE = 8
 SAMPLES_PER_PROBLEM = 2
 
@@ -100,6 +111,13 @@ def slow_odd_length(completions: list[str], **kwargs) -> list[float]:
     return odd_length(completions)
 
 
+def during_later_epochs(trainer: STaRTrainer, monitor: Monitor) -> Callable:
+    """The trainer's `training_step`, which notes the phase after the first epoch of an inner run."""
+    first = trainer.training_step
+    later = monitor.during("later epochs", first)
+    return lambda *args: (later if trainer.state.epoch >= 1 else first)(*args)
+
+
 def train(base_model: Path, output_dir: Path, log: Path, monitor: Monitor) -> None:
     """Runs, or goes on with, two outer iterations."""
     problems = [
@@ -111,7 +129,7 @@ def train(base_model: Path, output_dir: Path, log: Path, monitor: Monitor) -> No
         args=STaRConfig(
             output_dir=str(output_dir),
             num_iterations=2,
-            initial_steps=20,
+            initial_steps=30,  # four epochs
             save_steps=4,
             save_total_limit=1,
             learning_rate=1e-2,
@@ -135,6 +153,7 @@ def train(base_model: Path, output_dir: Path, log: Path, monitor: Monitor) -> No
     trainer.select = monitor.during("selecting", trainer.select)
     trainer.fine_tune = monitor.during("fine-tuning", trainer.fine_tune)
     trainer.evaluate = monitor.during("evaluating", trainer.evaluate)
+    trainer.training_step = during_later_epochs(trainer, monitor)
     trainer._save_checkpoint = monitor.during("checkpoint", trainer._save_checkpoint)
     OuterRun.save_model = monitor.during("saving", OuterRun.save_model)
     OuterRun.end_iteration = monitor.during("end", OuterRun.end_iteration)

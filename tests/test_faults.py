@@ -15,9 +15,11 @@ from datasets import Dataset
 from transformers import TrainerCallback
 from transformers.integrations import TensorBoardCallback
 
-from star_trl import RationaleSampler, load_ledger
+from star_trl import RationaleSampler, load_ledger, outer_run
 from star_trl.outer_run import OuterRun
+from star_trl.report.live import LiveReport
 from star_trl.rewards import exact_match_reward
+from star_trl.run_state import RunState
 from support.sums import PROBLEMS, solve_easy_and_hinted
 
 
@@ -209,8 +211,6 @@ def test_crash_between_saving_and_noting_it(runs, monkeypatch):
         if state.checkpoint_iteration == 2:
             raise Crash
         return original_save(state, output_dir)
-
-    from star_trl.run_state import RunState
 
     original_save = RunState.save
     monkeypatch.setattr(RunState, "save", save)
@@ -489,6 +489,32 @@ def test_moments_of_the_optimizer_start_empty(make_trainer):
 
     make_trainer(solve_easy_and_hinted, initial_steps=3, callbacks=[Look()]).train()
     assert sizes == [0, 0]
+
+
+def test_the_other_processes_wait_for_what_the_first_one_writes_alone(make_trainer, problems, monkeypatch):
+    """The report, the card and what it deletes, before the work in which all take part goes on."""
+    events = []
+
+    def note(event, function=lambda *args: None):
+        def call(*args, **kwargs):
+            events.append(event)
+            return function(*args, **kwargs)
+
+        return call
+
+    for name in ("clear_run", "write_model_card"):
+        monkeypatch.setattr(outer_run, name, note("alone", getattr(outer_run, name)))
+    for name in ("begin", "update"):
+        monkeypatch.setattr(LiveReport, name, note("alone", getattr(LiveReport, name)))
+    monkeypatch.setattr(RunState, "save", note("alone", RunState.save))
+    monkeypatch.setattr(outer_run, "wait_for_all", note("wait"))
+    trainer = make_trainer(solve_easy_and_hinted, eval_dataset=problems)
+    for name in ("keep_original_weights", "evaluate", "sample", "save_model"):
+        setattr(trainer, name, note("together", getattr(trainer, name)))
+    trainer.train()
+    events.append("together")  # whatever the script does next
+    assert events.count("alone") > 8 and events.count("together") > 6
+    assert ("alone", "together") not in set(zip(events, events[1:], strict=False))
 
 
 def test_state_is_readable_at_any_time(runs):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from star_trl import RationaleSampler
+from star_trl import RationaleSampler, RationalizationSampler
 from star_trl.ledger import Sample
 from star_trl.selection import select_samples
 from support.samples import make_sample
@@ -84,6 +84,21 @@ def test_the_most_likely_samples_are_trained_on(make_trainer):
     for sample in samples:
         assert sample.logprob <= selected[sample.problem_id].logprob
     assert any(sample.sample_index > 0 for sample in selected.values())
+
+
+@pytest.mark.parametrize("settings", [{"max_samples_per_problem": 1}, {}], ids=["cap", "duplicates"])
+def test_the_samples_of_the_first_sampler_stay(make_trainer, settings):
+    """First in the list of samplers, and not in the alphabet."""
+    trainer = make_trainer(
+        lambda prompt: " All the same.\n9",
+        samplers=[RationalizationSampler(), RationaleSampler()],
+        reward_funcs=lambda completions, **kwargs: [1.0] * len(completions),
+        **settings,
+    )
+    assert len(trainer.sample(1)) == 8
+    assert [(sample.problem_id, sample.sampler) for sample in trainer.select(1)] == [
+        (problem, "rationalization") for problem in range(4)
+    ]
 
 
 def test_a_preference_without_a_cap_is_an_error(make_args):

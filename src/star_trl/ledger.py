@@ -122,12 +122,21 @@ class Ledger:
             Number of processes that append.
         name (`str`, *optional*, defaults to `"samples"`):
             What the shards are called: `"samples"`, or the prefix of the metrics for those of an evaluation.
+        samplers (`list[str]`, *optional*, defaults to `()`):
+            Names of the samplers in their order, which their samples are then in. Those of others come behind them,
+            in the order of the alphabet.
     """
 
     def __init__(
-        self, output_dir: str | os.PathLike, process_index: int = 0, num_processes: int = 1, name: str = "samples"
+        self,
+        output_dir: str | os.PathLike,
+        process_index: int = 0,
+        num_processes: int = 1,
+        name: str = "samples",
+        samplers: Sequence[str] = (),
     ):
         self.output_dir = Path(output_dir)
+        self._positions = {sampler: position for position, sampler in enumerate(samplers)}
         self._name = quote(name, safe="")
         self._shard_name = f"{self._name}-{process_index:05d}-of-{num_processes:05d}.jsonl"
 
@@ -157,20 +166,24 @@ class Ledger:
 
     def read(self, iteration: int) -> list[Sample]:
         """
-        Samples of one iteration, from all processes, sorted by their key. A last line that a crash left unfinished
-        is not among them.
+        Samples of one iteration, from all processes, sorted by sampler, problem and sample index, and so in the same
+        order in every process. A last line that a crash left unfinished is not among them.
 
         Raises:
             `ValueError`: If a line is not a sample, with its file and number.
         """
         samples = {}
         for path in sorted(self.iteration_dir(iteration).glob(f"{self._name}-?????-of-?????.jsonl")):
-            with open(path, encoding="utf-8") as shard:
+            # As bytes, since an unfinished line may end inside a character.
+            with open(path, "rb") as shard:
                 for number, line in enumerate(shard, start=1):
-                    if line.endswith("\n"):
+                    if line.endswith(b"\n"):
                         sample = _parse(line, path, number)
                         samples[sample.key] = sample
-        return [samples[key] for key in sorted(samples)]
+        return sorted(samples.values(), key=self._rank)
+
+    def _rank(self, sample: Sample) -> tuple[int, tuple[str, int, int]]:
+        return self._positions.get(sample.sampler, len(self._positions)), sample.key
 
     def iterations(self) -> list[int]:
         """Iterations that have a folder, in order."""
@@ -184,7 +197,7 @@ def ledger_names(output_dir: str | os.PathLike) -> set[str]:
     return {unquote(shard.name[: -len("-00000-of-00000.jsonl")]) for shard in shards}
 
 
-def _parse(line: str, path: Path, number: int) -> Sample:
+def _parse(line: bytes, path: Path, number: int) -> Sample:
     try:
         return Sample(**json.loads(line))
     except (ValueError, TypeError) as error:

@@ -48,6 +48,9 @@ class OuterRun:
     """
     Begins, records and ends the outer iterations of a trainer.
 
+    What the first process does alone (writing the state, the report and the card, deleting old files) can take long.
+    The others wait for it with patience, and not in the next collective, which would time out.
+
     Args:
         trainer ([`STaRTrainer`]):
             The trainer.
@@ -101,9 +104,10 @@ class OuterRun:
             if trainer.is_world_process_zero():
                 clear_run(trainer.ledger.output_dir, args.overwrite_output_dir)
                 self.state.save(trainer.ledger.output_dir)
+            wait_for_all()
             self._load(0)  # a trainer that was trained before starts over, too
         self._report.begin()
-        trainer.accelerator.wait_for_everyone()
+        wait_for_all()
         trainer.control = trainer.callback_handler.on_train_begin(args, trainer.state, trainer.control)
         if self._at_plateau() or self._nothing_survived():
             return args.num_iterations + 1
@@ -132,9 +136,9 @@ class OuterRun:
         unfinished = directory.with_name("checkpoint.tmp")
         if trainer.is_world_process_zero():
             shutil.rmtree(unfinished, ignore_errors=True)
-        trainer.accelerator.wait_for_everyone()
+        wait_for_all()
         trainer.save_model(str(unfinished), _internal_call=True)  # which does not push to the hub
-        trainer.accelerator.wait_for_everyone()
+        wait_for_all()
         state.checkpoint_iteration = trainer.iteration
         state.metrics = self._metrics
         state.trainer_state = asdict(trainer.state)
@@ -143,7 +147,7 @@ class OuterRun:
             unfinished.rename(directory)
             state.save(trainer.ledger.output_dir)
             shutil.rmtree(self._resume_dir(trainer.iteration), ignore_errors=True)
-        trainer.accelerator.wait_for_everyone()
+        wait_for_all()
 
     def end_iteration(self, eval_metrics: dict[str, float]) -> None:
         """Writes down what is complete, notes the best model, drops the others and stops at a plateau."""
@@ -175,6 +179,7 @@ class OuterRun:
             self._prune()
             self._table.update(state.history)
             self._report.update()
+        wait_for_all()
         if self._at_plateau():
             logger.info(
                 f"No improvement since the model of iteration {state.best_iteration}: stopping after {iteration}."
@@ -191,12 +196,11 @@ class OuterRun:
         self.in_progress = False
         if trainer.is_world_process_zero():
             self._pushes.finish()
-        wait_for_all()
-        if trainer.is_world_process_zero():
             self._prune()
             if trainer.args.save_strategy != SaveStrategy.NO:
                 write_model_card(trainer, trainer.ledger.output_dir)
             self._table.end(self.state.history)
+        wait_for_all()
         last = self.state.history[-1]
         return TrainOutput(trainer.state.global_step, last.get("train_loss", float("nan")), last)
 

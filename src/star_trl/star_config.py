@@ -142,8 +142,8 @@ class STaRConfig(SFTConfig):
             Most samples of one problem to train on. All by default. Not where every draw counts: with
             `sample_weighting` `"importance"` or `"advantage"`, or `loss_normalization="problems"`.
         sample_preference (`str`, *optional*, defaults to `"first"`):
-            Which samples of a problem stay where there are more than `max_samples_per_problem`: the `"first"`,
-            `"shortest"` or `"most_likely"` ones, or some at `"random"`.
+            Which samples of a problem stay where there are more than `max_samples_per_problem`: the `"first"` (in
+            the order of the samplers), `"shortest"` or `"most_likely"` ones, or some at `"random"`.
 
         > Parameters that control the loss
 

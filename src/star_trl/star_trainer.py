@@ -226,7 +226,12 @@ class STaRTrainer(SamplingTrainer):
         self.engine = make_engine(args, tokenizer, self.accelerator)
         self.prompt_builder = PromptBuilder(tokenizer, few_shot_examples, as_dict(args.chat_template_kwargs))
         self.proposals = Proposals(args, self.prompt_builder, self.scorer)
-        self.ledger = Ledger(str(args.output_dir), self.accelerator.process_index, self.accelerator.num_processes)
+        self.ledger = Ledger(
+            str(args.output_dir),
+            self.accelerator.process_index,
+            self.accelerator.num_processes,
+            samplers=[sampler.name for sampler in self.samplers],
+        )
         self.termination = Termination()
         self._original_weights: OriginalWeights | None = None
         self.outer_run: OuterRun | None = None
