@@ -48,21 +48,21 @@ def test_a_torn_line_is_left_out_and_cut_off(tmp_path):
 def test_a_line_torn_inside_a_character_is_left_out(tmp_path):
     """By every reader, also where it stays, since another number of processes goes on."""
     torn = Ledger(tmp_path, 1, 2)
-    torn.append([sample()])
+    torn.append([make_sample()])
     (shard,) = tmp_path.rglob("*.jsonl")
     line = shard.read_bytes()
     with open(shard, "ab") as file:
         file.write(line[: line.index("\N{SNOWMAN}".encode()) + 1])
-    assert torn.read(1) == Ledger(tmp_path).read(1) == [sample()]
+    assert torn.read(1) == Ledger(tmp_path).read(1) == [make_sample()]
     Ledger(tmp_path).drop_torn_line(1)
-    Ledger(tmp_path).append([sample(problem_id=5)])
+    Ledger(tmp_path).append([make_sample(problem_id=5)])
     assert load_ledger(tmp_path)["problem_id"][:] == [0, 5]
 
 
 def test_samples_are_in_the_order_of_the_samplers(tmp_path):
     ledger = Ledger(tmp_path, samplers=["second", "first"])
-    rows = [sample(sampler=name, problem_id=problem) for name in ("first", "second") for problem in (1, 0)]
-    ledger.append([*rows, sample(sampler="another")])
+    rows = [make_sample(sampler=name, problem_id=problem) for name in ("first", "second") for problem in (1, 0)]
+    ledger.append([*rows, make_sample(sampler="another")])
     found = [(sample.sampler, sample.problem_id) for sample in ledger.read(1)]
     assert found == [("second", 0), ("second", 1), ("first", 0), ("first", 1), ("another", 0)]
 
