@@ -6,6 +6,7 @@ import torch
 from peft import AutoPeftModelForCausalLM, LoraConfig
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
+from star_trl.weights import frozen_weights_digest
 from support.sums import solve_easy_and_hinted
 from support.tiny_models import build_model
 
@@ -96,6 +97,24 @@ def test_a_quantized_model_really_generates(make_trainer, tokenizer, tmp_path):
         runs.append([sample.completion_ids for sample in trainer.sample(1)])
         trainer.ledger.iteration_dir(1).joinpath("samples-00000-of-00001.jsonl").unlink()
     assert runs[0] == runs[1] and all(runs[0])
+
+
+@pytest.mark.parametrize("quantization", QUANTIZED)
+def test_scales_of_quantized_weights_are_in_the_digest(tokenizer, tmp_path, quantization):
+    """Half as large weights are the same integers. Using the model changes nothing."""
+    digests = []
+    for scale in (1.0, 1.0, 0.5):
+        model = build_model(tokenizer, hidden_size=64)
+        model.model.layers[0].mlp.up_proj.weight.data *= scale
+        model.save_pretrained(tmp_path / "base")
+        loaded = AutoModelForCausalLM.from_pretrained(
+            tmp_path / "base", quantization_config=QUANTIZED[quantization]
+        ).requires_grad_(False)
+        digests.append(frozen_weights_digest(loaded))
+        with torch.no_grad():
+            loaded.eval()(torch.arange(5, 25)[None])
+        assert frozen_weights_digest(loaded) == digests[-1]
+    assert digests[0] == digests[1] != digests[2]
 
 
 def test_a_merged_adapter_is_a_model_of_its_own(make_trainer, model_path, tmp_path):

@@ -1,11 +1,9 @@
 # Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
 """The outer run as `Trainer`'s users know a run: one begin and one end, checkpoints, the best model, resuming."""
 
-import hashlib
-import json
 import shutil
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,13 +13,13 @@ from accelerate.utils import broadcast_object_list
 from transformers import TrainerState
 from transformers.trainer_utils import SaveStrategy, TrainOutput
 
-from .checks import named_datasets
 from .hub import HubPushes
 from .inner_run import ResumeCheckpoints
 from .ledger import Ledger, Sample
 from .model_card import write_model_card
 from .progress import IterationTable
 from .report.live import LiveReport
+from .run_settings import digest, run_settings
 from .run_state import RunState, clear_run, write_json
 from .waiting import wait_for_all
 
@@ -31,17 +29,6 @@ if TYPE_CHECKING:
 
 
 logger = get_logger(__name__)
-
-# What the samples and the weights depend on, besides the data: a run is resumed only with the same values.
-SETTINGS = (
-    "seed num_problems_per_iteration sample_iterations reset_model initial_steps step_growth step_increment "
-    "max_inner_steps max_steps num_train_epochs few_shot_train few_shot_iterations max_completion_length "
-    "num_generations temperature top_p top_k min_p generation_kwargs stop_strings chat_template_kwargs "
-    "reward_threshold reward_weights max_samples_per_problem sample_preference learning_rate lr_scheduler_type "
-    "lr_scheduler_kwargs warmup_steps optim optim_args weight_decay adam_beta1 adam_beta2 adam_epsilon "
-    "max_grad_norm loss_type packing bf16 fp16 eval_group_column sample_weighting loss_normalization "
-    "importance_sampling_cap importance_sampling_self_normalize"
-).split()
 
 
 class OuterRun:
@@ -64,7 +51,7 @@ class OuterRun:
 
     def __init__(self, trainer: "STaRTrainer"):
         self.trainer = trainer
-        self.state = RunState(base_weights=trainer.keep_original_weights().digest, settings=self._settings())
+        self.state = RunState(base_weights=trainer.keep_original_weights().digest, settings=run_settings(trainer))
         self.in_progress = True
         self._report = LiveReport(trainer)
         self._table = IterationTable(trainer)
@@ -212,7 +199,7 @@ class OuterRun:
         """What an iteration's fine-tuning is resumed from until its model is saved; None where nothing is saved."""
         if not self.in_progress or self.trainer.args.save_strategy == SaveStrategy.NO:
             return None
-        training_set = _digest((sample.iteration, *sample.key) for sample in selected)
+        training_set = digest((sample.iteration, *sample.key) for sample in selected)
         return ResumeCheckpoints(self._resume_dir(iteration), self.trainer, training_set)
 
     def evaluate(self) -> dict[str, float]:
@@ -247,6 +234,7 @@ class OuterRun:
             )
         found = RunState.load(output_dir)
         found.check_same_run(self.state.base_weights, self.state.settings)
+        found.settings = self.state.settings  # with those that an older version did not record
         self.state = found
         current = found.checkpoint_iteration or 0
         trained = [metrics["iteration"] for metrics in found.history if "train_loss" in metrics]
@@ -351,29 +339,3 @@ class OuterRun:
         args = self.trainer.args
         steps = [args.inner_steps(iteration) for iteration in range(1, args.num_iterations + 1)]
         return sum(max(args.max_steps, 0) if number is None else number for number in steps)
-
-    def _settings(self) -> dict[str, Any]:
-        trainer, args = self.trainer, self.trainer.args
-        settings = {
-            **{name: getattr(args, name) for name in SETTINGS},
-            "sequences per optimizer step": (
-                args.train_batch_size * args.gradient_accumulation_steps * trainer.accelerator.num_processes
-            ),
-            "samplers": [sampler.arguments() for sampler in trainer.samplers],
-            "reward_funcs": trainer.scorer.names,
-            # With the few-shot examples, the chat template and the tokenizer
-            "prompt of the first problem": [
-                _digest(trainer.prompt_builder.encode([trainer.problems[0]], sampler.prompt_column, few_shot=True))
-                for sampler in trainer.samplers
-            ],
-            "train_dataset": _digest(trainer.problems),
-            "eval_dataset": {name: _digest(dataset) for name, dataset in named_datasets(trainer.eval_dataset).items()},
-        }
-        return json.loads(json.dumps(settings, default=str))  # as they come back from the file
-
-
-def _digest(rows: Iterable[Any]) -> str:
-    digest = hashlib.blake2b(digest_size=8)
-    for row in rows:
-        digest.update(json.dumps(row, default=str, sort_keys=True).encode())
-    return digest.hexdigest()

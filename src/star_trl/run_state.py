@@ -8,6 +8,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from accelerate.logging import get_logger
+
+
+logger = get_logger(__name__)
 
 STATE_NAME = "star_state.json"
 REPORT_NAME, PROMPTS_NAME = "report.html", "prompts.json"  # go with the run that they show
@@ -22,7 +26,7 @@ class RunState:
         base_weights (`str`):
             Digest of the weights that every iteration starts from.
         settings (`dict[str, Any]`):
-            What the samples depend on: a run goes on only with the same.
+            What weights and samples depend on: a run goes on only with the same.
         iteration (`int`, *optional*):
             Last complete outer iteration; `0` once the base model is evaluated, `None` before.
         checkpoint_iteration (`int`, *optional*):
@@ -70,7 +74,8 @@ class RunState:
 
     def check_same_run(self, base_weights: str, settings: dict[str, Any]) -> None:
         """
-        Raises `ValueError`, naming the difference, if the samples on disk belong to another run.
+        Raises `ValueError`, naming the difference, if the samples on disk belong to another run. What only one of the
+        two has recorded is not compared: it comes or goes with a version of this library or of those below it.
 
         Args:
             base_weights (`str`):
@@ -79,9 +84,9 @@ class RunState:
                 Settings of the trainer.
         """
         differences = [
-            f"`{name}` was {self.settings.get(name)!r} and is {settings.get(name)!r}"
-            for name in sorted({*self.settings, *settings})
-            if self.settings.get(name) != settings.get(name)
+            f"`{name}` was {self.settings[name]!r} and is {settings[name]!r}"
+            for name in sorted(self.settings.keys() & settings.keys())
+            if self.settings[name] != settings[name]
         ]
         if self.base_weights != base_weights:
             differences.append("the original model has other weights")
@@ -89,6 +94,12 @@ class RunState:
             raise ValueError(
                 f"The run on disk cannot be resumed with these settings: {'; '.join(differences)}. Use the same "
                 "settings, another `output_dir`, or `overwrite_output_dir=True` to start over."
+            )
+        unknown = sorted(self.settings.keys() ^ settings.keys())
+        if unknown:
+            logger.warning(
+                "The run on disk was begun with other versions of the libraries, and what it was begun with is not "
+                f"known of these settings, which are therefore not compared: {', '.join(unknown)}."
             )
 
 

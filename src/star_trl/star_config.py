@@ -1,12 +1,56 @@
 # Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from fractions import Fraction
 from typing import Any
 
 from transformers.trainer_utils import HubStrategy, IntervalStrategy, SaveStrategy
 from trl import SFTConfig
+
+
+# Fields that weights and samples do not depend on: a run may be resumed with other values of these. All the others are
+# compared, and so are those that a newer TRL or transformers adds.
+MAY_CHANGE = frozenset(
+    name
+    for group in (
+        # How long the run goes on, and which model it ends with
+        "num_iterations patience load_best_model_at_end",
+        # Where it is, and how it is begun and resumed
+        "output_dir overwrite_output_dir resume_from_checkpoint restore_callback_states_from_checkpoint "
+        "ignore_data_skip do_train do_eval do_predict",
+        # What is saved, and pushed. The token must not get into the file that the others are written to.
+        "save_strategy save_steps save_total_limit save_only_model save_on_each_node enable_jit_checkpoint "
+        "push_to_hub hub_token hub_private_repo hub_model_id hub_strategy hub_always_push hub_revision",
+        # What is logged and reported
+        "html_report log_completions num_completions_to_print log_unique_prompts gradient_view_samples "
+        "logging_strategy logging_steps logging_first_step logging_nan_inf_filter log_on_each_node log_level "
+        "log_level_replica include_num_input_tokens_seen disable_tqdm report_to run_name project trackio_space_id "
+        "trackio_bucket_id trackio_static_space_id debug skip_memory_metrics",
+        # What belongs to an evaluation by the loss, which never runs
+        "eval_strategy eval_steps eval_delay eval_on_start per_device_eval_batch_size eval_accumulation_steps "
+        "eval_do_concat_batches eval_use_gather_object batch_eval_metrics include_for_metrics prediction_loss_only "
+        "bf16_full_eval fp16_full_eval eval_packing",
+        # How the model and the data are loaded: what is loaded is compared itself
+        "trust_remote_code chat_template_path dataset_text_field dataset_num_proc dataloader_num_workers "
+        "dataloader_pin_memory dataloader_persistent_workers dataloader_prefetch_factor "
+        "dataloader_multiprocessing_context",
+        # How the work is shared out. The number of sequences in a step, which comes of it, is compared as a whole.
+        "per_device_train_batch_size gradient_accumulation_steps use_cpu local_rank ddp_backend ddp_timeout "
+        "ddp_find_unused_parameters ddp_bucket_cap_mb ddp_broadcast_buffers ddp_static_graph fsdp fsdp_config "
+        "deepspeed parallelism_config",
+        # What saves memory for time
+        "activation_checkpointing activation_checkpointing_kwargs gradient_checkpointing "
+        "gradient_checkpointing_kwargs activation_offloading torch_empty_cache_steps",
+        # The engine
+        "generation_batch_size use_transformers_continuous_batching use_vllm vllm_mode vllm_model_impl "
+        "vllm_enable_sleep_mode vllm_server_base_url vllm_server_host vllm_server_port vllm_server_timeout "
+        "vllm_group_port vllm_gpu_memory_utilization vllm_max_model_length vllm_tensor_parallel_size",
+        # What happens when a reward function fails
+        "reward_timeout reward_retries",
+    )
+    for name in group.split()
+)
 
 
 @dataclass
@@ -613,6 +657,17 @@ class STaRConfig(SFTConfig):
             or self.sample_preference == "most_likely"
             or self.gradient_view_samples > 0
         )
+
+    @property
+    def compared_settings(self) -> dict[str, Any]:
+        """The fields that weights and samples depend on: a run is resumed only with the same."""
+        settings = {each.name: getattr(self, each.name) for each in fields(self) if each.name not in MAY_CHANGE}
+        # A token is not written to a file, and on which devices a model is changes nothing.
+        kwargs = as_dict(self.model_init_kwargs)
+        settings["model_init_kwargs"] = {
+            name: value for name, value in kwargs.items() if name not in ("token", "device_map")
+        }
+        return settings
 
     def samples_few_shot(self, iteration: int) -> bool:
         """Whether an outer iteration samples with the few-shot examples."""

@@ -2,11 +2,13 @@
 """The weights that every outer iteration starts from."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
 
 import torch
 import torch.distributed as dist
+import xxhash
 from torch import nn
 from torch.distributed.tensor import DTensor
 
@@ -57,7 +59,6 @@ class OriginalWeights:
                     _own_part(tensor).copy_(self._tensors[name])
 
 
-@torch.no_grad()
 def weights_digest(model: nn.Module) -> str:
     """
     A hash of the names, types and values of what training can change, by which a resumed run recognises the model
@@ -67,8 +68,30 @@ def weights_digest(model: nn.Module) -> str:
         model (`nn.Module`):
             The model.
     """
-    digest = hashlib.blake2b(digest_size=16)
-    for name, tensor in _changing(model):
+    return _digest(_changing(model), hashlib.blake2b(digest_size=16))
+
+
+def frozen_weights_digest(model: nn.Module) -> str:
+    """
+    A hash, like [`weights_digest`], of what training cannot change: the weights under an adapter. Of quantized ones
+    their scales are a part.
+
+    Args:
+        model (`nn.Module`):
+            The model.
+    """
+    changing = {id(tensor) for _, tensor in _changing(model)}
+    # Only the state has what a quantized weight consists of besides its parameter. The parameters in it are the
+    # model's own, of which sharded ones can be gathered.
+    state = model.state_dict(keep_vars=True)
+    frozen = ((name, tensor) for name, tensor in state.items() if isinstance(tensor, torch.Tensor))
+    # The base model may be a hundred times as large as what is trained: a hash that is as fast as memory.
+    return _digest(((name, tensor) for name, tensor in frozen if id(tensor) not in changing), xxhash.xxh3_128())
+
+
+@torch.no_grad()
+def _digest(tensors: Iterable[tuple[str, torch.Tensor]], digest: Any) -> str:
+    for name, tensor in tensors:
         with _gathered(tensor):
             whole = (tensor.full_tensor() if isinstance(tensor, DTensor) else tensor).cpu()
             digest.update(f"{name} {whole.dtype} {tuple(whole.shape)}".encode())

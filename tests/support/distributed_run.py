@@ -18,7 +18,7 @@ from transformers import LlamaForCausalLM, TrainerCallback
 from star_trl import RationaleSampler, STaRConfig, STaRTrainer
 from star_trl.generation import GenerationRequest, PrefixSharingEngine, SamplingParams
 from star_trl.policy import whole_parameters
-from star_trl.weights import OriginalWeights, weights_digest
+from star_trl.weights import OriginalWeights, frozen_weights_digest, weights_digest
 
 
 sys.path.append(str(Path(__file__).parents[1]))
@@ -166,6 +166,7 @@ def fsdp2(output_dir: Path) -> None:
         assert weights_digest(sharded) != digest
         original.restore(sharded)
         assert weights_digest(sharded) == digest
+    assert frozen_weights_digest(sharded.requires_grad_(False)) == frozen_weights_digest(whole.requires_grad_(False))
     if rank == 0:
         output_dir.mkdir()
         (output_dir / "done.json").write_text("{}")
