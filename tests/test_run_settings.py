@@ -8,10 +8,11 @@ import pytest
 import torch
 from peft import LoraConfig
 
-from conftest import EXAMPLES, PROBLEMS, build_model, build_tokenizer
 from star_trl import STaRConfig
 from star_trl.outer_run import OuterRun
 from star_trl.star_config import MAY_CHANGE
+from support.sums import EXAMPLES, PROBLEMS
+from support.tiny_models import build_model, build_tokenizer
 
 
 def begin(trainer, resume=False):
