@@ -4,15 +4,15 @@
 # dependencies = ["star-trl"]
 # ///
 """
-Kills runs (SIGKILL) at random moments of every phase, resumes them until they are done, and compares what comes out
-with an uninterrupted run: the samples, and the weights bit by bit. Needs no GPU and no network.
+Kills runs (SIGKILL) at random moments of every phase, and resumes them until they are done. Compares each result with
+an uninterrupted run: the samples, and the weights bit by bit. Needs no GPU and no network.
 
 ```bash
 python benchmarks/faults.py --runs 50
 ```
 
-The last line is JSON: `runs`, `identical` (how many ended like the uninterrupted run) and `regenerated_max` (most
-completions that one kill cost, where `generation_batch_size` is 8).
+The last line is JSON: `runs`, `identical` (number of runs that ended like the uninterrupted one) and `regenerated_max`
+(maximum number of completions that one kill cost, with a `generation_batch_size` of 8).
 """
 
 import argparse
@@ -38,9 +38,9 @@ from datasets import Dataset, disable_progress_bars
 from safetensors.torch import load_file
 from tqdm import tqdm
 
-from star_trl import RationaleSampler, RationalizationSampler, STaRConfig, STaRTrainer, load_ledger
+from star_trl import RationaleSampler, RationalizationSampler, STaRConfig, STaRTrainer, has_run, load_ledger
 from star_trl.generation import Engine
-from star_trl.outer_run import OuterRun
+from star_trl.run.outer_run import OuterRun
 
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
@@ -59,13 +59,14 @@ PHASES = (
     "evaluating",
     "end",
 )
-# Later epochs and inner checkpoints are within fine-tuning, and so on: where a phase ends, the one around it goes on.
+# Phases may be nested: later epochs and inner checkpoints are within fine-tuning. At the end of a phase, the outer one
+# goes on.
 BATCH_SIZE = 8
 SAMPLES_PER_PROBLEM = 2
 
 
 class Monitor:
-    """Memory shared with the process that runs: the phase that it is in."""
+    """Shared memory that holds the current phase of the process that runs."""
 
     def __init__(self):
         self._memory = mmap.mmap(-1, 1)
@@ -76,7 +77,7 @@ class Monitor:
         return PHASES[self._memory[0]]
 
     def during(self, phase: str, function: Callable) -> Callable:
-        """The function, which notes the phase while it runs."""
+        """Wraps a function so that it records the phase while it runs."""
 
         def call(*args, **kwargs):
             self._stack.append(PHASES.index(phase))
@@ -92,7 +93,7 @@ class Monitor:
 
 
 class CountingEngine(Engine):
-    """Writes down every completion of an engine, with the model and the problem that it belongs to."""
+    """Logs every completion of an engine, with the model and the problem that it belongs to."""
 
     def __init__(self, trainer: STaRTrainer, log: Path):
         self.trainer, self.engine = trainer, trainer.engine
@@ -106,20 +107,20 @@ class CountingEngine(Engine):
 
 
 def slow_odd_length(completions: list[str], **kwargs) -> list[float]:
-    """A filter that half of the completions pass, and that takes long enough to be killed in."""
+    """A filter that half of the completions pass, and that is slow enough for a kill during it."""
     time.sleep(0.01)
     return odd_length(completions)
 
 
 def during_later_epochs(trainer: STaRTrainer, monitor: Monitor) -> Callable:
-    """The trainer's `training_step`, which notes the phase after the first epoch of an inner run."""
+    """Wraps the trainer's `training_step` so that it records the phase after the first epoch of an inner run."""
     first = trainer.training_step
     later = monitor.during("later epochs", first)
     return lambda *args: (later if trainer.state.epoch >= 1 else first)(*args)
 
 
 def train(base_model: Path, output_dir: Path, log: Path, monitor: Monitor) -> None:
-    """Runs, or goes on with, two outer iterations."""
+    """Runs or resumes two outer iterations."""
     problems = [
         {"prompt": f"Q: {number}?\nA:", "hinted_prompt": f"Q: {number}? (1)\nA:", "answer": "1"}
         for number in range(24)
@@ -157,13 +158,13 @@ def train(base_model: Path, output_dir: Path, log: Path, monitor: Monitor) -> No
     trainer._save_checkpoint = monitor.during("checkpoint", trainer._save_checkpoint)
     OuterRun.save_model = monitor.during("saving", OuterRun.save_model)
     OuterRun.end_iteration = monitor.during("end", OuterRun.end_iteration)
-    trainer.train(resume_from_checkpoint=(output_dir / "star_state.json").exists())
+    trainer.train(resume_from_checkpoint=has_run(output_dir))
 
 
 def start(base_model: Path, output_dir: Path, log: Path) -> tuple[int, Monitor]:
     """
-    Runs in a process of its own, which is forked and not started, since importing everything would take longer than
-    the run.
+    Starts a run in a separate process. The process is forked, since importing everything would take longer than the
+    run.
     """
     monitor = Monitor()
     process = os.fork()
@@ -183,7 +184,7 @@ def start(base_model: Path, output_dir: Path, log: Path) -> tuple[int, Monitor]:
 
 
 def phase_seconds(process: int, monitor: Monitor) -> dict[str, list[float]]:
-    """How long a run is in each phase, every time that it is."""
+    """Returns the seconds of every visit of a run to each phase."""
     seconds: dict[str, list[float]] = {}
     last, since = monitor.phase, time.time()
     while os.waitpid(process, os.WNOHANG)[0] == 0:
@@ -195,7 +196,7 @@ def phase_seconds(process: int, monitor: Monitor) -> dict[str, list[float]]:
 
 
 def kill_in(phase: str, visit: int, delay: float, process: int, monitor: Monitor) -> bool:
-    """Kills a run some seconds after it enters a phase for the n-th time; `False` where it ends before."""
+    """Kills a run some seconds after it enters a phase for the n-th time. Returns `False` if the run ends before."""
     last = None
     while os.waitpid(process, os.WNOHANG)[0] == 0:
         entered, last = monitor.phase == phase and last != phase, monitor.phase
@@ -228,7 +229,7 @@ def main() -> None:
     args = parser.parse_args()
     disable_progress_bars()
     torch.set_num_threads(1)
-    # Its default one is shared with forked processes, of which a killed one would never let it go.
+    # The default lock is shared with forked processes, and a killed process would never release it.
     tqdm.set_lock(threading.RLock())
 
     with tempfile.TemporaryDirectory() as folder:
@@ -274,7 +275,7 @@ def main() -> None:
                 identical += 1
             else:
                 print(f"run {number} differs:\n{log.with_suffix('.out').read_text()[-2000:]}")
-            # Completions of an attempt that a later one makes again
+            # Completions of one attempt that a later attempt generates again
             regenerated += [len(log & set().union(*logs[index + 1 :])) for index, log in enumerate(logs[:-1])]
             print(f"run {number + 1}: {kills} kills, {identical} identical so far", flush=True)
 

@@ -1,14 +1,14 @@
 # Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
 """
-Generation behind a few-shot prefix, side by side: `generate` as TRL's trainers call it (left padded, 16 at a time),
-transformers' continuous batching (`generate_batch`), and the prefix-sharing engine.
+Compares three ways to generate after a few-shot prefix: `generate` as TRL's trainers call it (left padded, 16 at a
+time), transformers' continuous batching (`generate_batch`), and the prefix-sharing engine.
 
     python benchmarks/generation.py                 # about fifteen minutes on two cores
     python benchmarks/generation.py --runs 1        # a first look
 
-All decode greedily and have to agree on the tokens. The contestants of a run follow each other directly, and the
-speedups are medians of the runs' ratios, so that other work on the machine weighs on all of them. The model has random
-weights; the EOS tokens are chosen such that completions end at different lengths. Ends in one line of JSON.
+All decode greedily and must agree on the tokens. The contestants of a run follow each other directly, and the speedups
+are medians of the runs' ratios, so that other work on the machine affects all of them. The model has random weights.
+The EOS tokens are chosen such that completions end at different lengths. The last line is JSON.
 """
 
 import argparse
@@ -34,7 +34,7 @@ from transformers import (
 from transformers.utils import logging
 
 from star_trl.generation import GenerationRequest, PrefixSharingEngine, SamplingParams
-from star_trl.generation.prefix_groups import shared_length
+from star_trl.generation.prefix_sharing.groups import shared_length
 
 
 MAX_NEW_TOKENS = 64
@@ -59,7 +59,7 @@ def make_model(shape: dict, dtype: torch.dtype = torch.float32, device: str = "c
     config = LlamaConfig(**shape, max_position_embeddings=4096, bos_token_id=0, eos_token_id=None, pad_token_id=0)
     with torch.device(device):
         model = LlamaForCausalLM._from_config(config, dtype=dtype).eval()
-    # Weights large enough that the next token depends on the question
+    # Weights are large enough for the next token to depend on the question
     for parameter in model.parameters():
         if parameter.dim() > 1:
             torch.nn.init.normal_(parameter, std=0.06)
@@ -67,7 +67,7 @@ def make_model(shape: dict, dtype: torch.dtype = torch.float32, device: str = "c
 
 
 def small_model() -> LlamaForCausalLM:
-    """13 million parameters."""
+    """Returns a model with 13 million parameters."""
     return make_model(
         {
             **{"vocab_size": 4096, "hidden_size": 384, "intermediate_size": 1024},
@@ -77,7 +77,7 @@ def small_model() -> LlamaForCausalLM:
 
 
 def large_model() -> LlamaForCausalLM:
-    """The shape of Llama 3.2 1B, in bfloat16, on the GPU."""
+    """Returns a model with the shape of Llama 3.2 1B, in bfloat16, on the GPU."""
     shape = {
         **{"vocab_size": 128256, "hidden_size": 2048, "intermediate_size": 8192, "tie_word_embeddings": True},
         **{"num_hidden_layers": 16, "num_attention_heads": 32, "num_key_value_heads": 8, "head_dim": 64},
@@ -86,7 +86,10 @@ def large_model() -> LlamaForCausalLM:
 
 
 def make_workload(model: LlamaForCausalLM, num_questions: int, prefix_length: int, shared: bool = True) -> Workload:
-    """Questions of 30 to 80 tokens, behind one prefix or (`shared=False`) behind as many tokens of their own each."""
+    """
+    Makes questions of 30 to 80 tokens, after one shared prefix or (`shared=False`) each after its own prefix of that
+    length.
+    """
     generator = torch.Generator().manual_seed(0)
     vocab_size = model.config.vocab_size
 
@@ -131,12 +134,12 @@ def by_generate(work: Workload, batch_size: int = BASELINE_BATCH_SIZE) -> list[l
 
 def by_generate_batch(work: Workload) -> list[list[int]]:
     page_size = 256
-    # On a CPU its attention runs over all of the cache: 4 requests at a time are about twice as fast as 12
+    # On a CPU its attention runs over the whole cache: 4 requests at a time are about twice as fast as 12
     pages = 4 * -(-(max(map(len, work.prompts)) + MAX_NEW_TOKENS) // page_size)
     outputs = work.model.generate_batch(
         work.prompts,
         generation_config=generation_config(work),
-        # Without a number of blocks it takes most of the machine's memory
+        # Without a number of blocks, it takes most of the machine's memory
         continuous_batching_config=ContinuousBatchingConfig(page_size=page_size, num_blocks=pages),
     )
     return [output.generated_tokens for output in outputs.values()]
@@ -168,14 +171,14 @@ def timed(function: Callable, *args) -> tuple[float, list[list[int]]]:
 
 
 def peak_memory(function: Callable, prefix_length: int) -> float:
-    """MiB that a contestant adds to its process, in a process of its own."""
+    """Returns the MiB that a contestant adds to its process, measured in a separate process."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(added_memory, (function, prefix_length))
 
 
 def added_memory(function: Callable, prefix_length: int) -> float:
     work = make_workload(small_model(), NUM_QUESTIONS, prefix_length)
-    # The libraries take what they need once
+    # A first run, so that the libraries have allocated what they need once
     function(make_workload(work.model, 2, 8))
     before = peak_resident_memory()
     function(work)
@@ -183,13 +186,13 @@ def added_memory(function: Callable, prefix_length: int) -> float:
 
 
 def peak_resident_memory() -> float:
-    """MiB, of this process alone: `getrusage` would begin with those of the process that started it."""
+    """Returns the peak MiB of this process alone. `getrusage` would begin with the peak of the parent process."""
     status = Path("/proc/self/status").read_text()
     return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) / 1024
 
 
 def agreement(work: Workload, completions: list[list[int]], reference: list[list[int]]) -> tuple[int, int]:
-    """Completions equal to the reference, and those that part from it where the two best logits lie within 1e-4."""
+    """Counts completions equal to the reference, and those that diverge where the two best logits lie within 1e-4."""
     equal = ties = 0
     for prompt, ours, theirs in zip(work.prompts, completions, reference, strict=True):
         if ours == theirs:
@@ -203,7 +206,7 @@ def agreement(work: Workload, completions: list[list[int]], reference: list[list
 
 
 def hardware_limits() -> tuple[float, float]:
-    """Operations and bytes per second that a matrix product and a copy reach here and now."""
+    """Returns the operations and bytes per second that a matrix product and a copy reach on this machine now."""
     a, b = torch.randn(1024, 1024), torch.randn(1024, 1024)
     source, target = torch.randn(2**24), torch.empty(2**24)
     products = min(timed(torch.mm, a, b)[0] for _ in range(20))
@@ -213,8 +216,8 @@ def hardware_limits() -> tuple[float, float]:
 
 def least_time(work: Workload, completions: list[list[int]], limits: tuple[float, float]) -> float:
     """
-    Seconds that the hardware needs at least: the operations and bytes of one pass over the prefix, one over all
-    questions, and as many steps as the longest completion has, with all unfinished rows in each.
+    Returns the minimum seconds that the hardware needs. Counted are the operations and bytes of one pass over the
+    prefix, one over all questions, and as many steps as the longest completion has, each with all unfinished rows.
     """
     config, (operations_per_second, bytes_per_second) = work.model.config, limits
     head = config.vocab_size * config.hidden_size
@@ -225,7 +228,7 @@ def least_time(work: Workload, completions: list[list[int]], limits: tuple[float
     questions = [len(prompt) - prefix for prompt in work.prompts]
 
     def seconds(tokens: int, seen: float, sampled: int, held: float) -> float:
-        """A pass over so many tokens, which see and hold so many keys, and sample so many times."""
+        """Seconds of a pass, for its numbers of tokens, keys seen, tokens sampled and keys held."""
         operations = 2 * tokens * body + 2 * sampled * head + 4 * seen * width
         moved = 4 * (body + (head if sampled else 0) + 2 * held * width)
         return max(operations / operations_per_second, moved / bytes_per_second)
@@ -244,7 +247,7 @@ def median_ratio(slow: list[float], fast: list[float]) -> float:
 
 
 def compare(runs: int) -> dict:
-    """The comparison on the CPU."""
+    """Runs the comparison on the CPU."""
     work = make_workload(small_model(), NUM_QUESTIONS, PREFIX_LENGTH)
     contestants = {"generate": by_generate, "generate_batch": by_generate_batch, "engine": by_engine}
     times: dict[str, list[float]] = {name: [] for name in contestants}
@@ -290,7 +293,7 @@ def compare(runs: int) -> dict:
 
 
 def growth() -> None:
-    """How the engine's time grows with one thing at a time."""
+    """Measures how the engine's time grows with one factor at a time."""
     model = small_model()
     settings = [
         *(("prefix", length, NUM_QUESTIONS, None) for length in (0, 450, 900, 1800)),
@@ -306,9 +309,9 @@ def growth() -> None:
 
 def low_precision() -> dict:
     """
-    In bfloat16 the order of additions shows, and random weights put many tokens near a tie: how many completions are
-    equal, between engines, and between batch sizes of the same engine. (Few and behind a short prefix, since two cores
-    are slow in bfloat16.)
+    Counts equal completions in bfloat16, between engines and between batch sizes of the same engine. In bfloat16 the
+    order of additions matters, and random weights put many tokens near a tie. (There are few completions, after a
+    short prefix, since two cores are slow in bfloat16.)
     """
     work = make_workload(small_model().to(torch.bfloat16), 16, 100)
     ways = {
@@ -334,7 +337,7 @@ def low_precision() -> dict:
 
 
 def compare_on_gpu(runs: int) -> dict:
-    """The same on a GPU: a 1B-parameter Llama shape in bfloat16, 1,500 tokens of prefix, 256 questions."""
+    """Runs the comparison on a GPU: a 1B-parameter Llama shape in bfloat16, 1,500 tokens of prefix, 256 questions."""
     work = make_workload(large_model(), 256, 1500)
     times: dict[str, list[float]] = {"generate": [], "engine": []}
     peaks = {}

@@ -1,14 +1,14 @@
 # Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
 """
-STaR against TRL's `GRPOTrainer`: the same base model, problems, reward function and wall time, in one run. The task is
-the arithmetic example's (sums of one to three digits with scratchpads, without few-shot examples); GRPO gets as many
-seconds as STaR with rationalization took. Evaluations, which are the same for all, stop the clock.
+Compares STaR with TRL's `GRPOTrainer`: the same base model, problems, reward function and wall time, in one run. The
+task is that of the arithmetic example (sums of one to three digits with scratchpads, without few-shot examples). GRPO
+gets as many seconds as STaR with rationalization took. Evaluations are the same for all and stop the clock.
 
     python benchmarks/grpo.py                          # about 15 minutes on two cores
     python benchmarks/grpo.py --warm_up_steps 400      # all start from a model that solves some of the longer sums
 
-Merges the curves, accuracy over seconds of training, into `docs/results/grpo.json` and draws them all in
-`docs/images/grpo.png`. The last line is JSON: where each method ended.
+Merges the curves (accuracy over seconds of training) into `docs/results/grpo.json` and draws all curves of that file
+in `docs/images/grpo.png`. The last line is JSON: where each method ended.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from datasets import Dataset
 from transformers import TrainerCallback
 from trl import GRPOConfig, GRPOTrainer
 
-from star_trl import RationaleSampler, RationalizationSampler, Sampler, STaRConfig, STaRTrainer
+from star_trl import RationaleSampler, RationalizationSampler, Sampler, STaRConfig, STaRTrainer, load_history
 from star_trl.rewards import scratchpad_answer_reward
 
 
@@ -38,7 +38,7 @@ from scratchpads import BASE_MODEL, make_base_model  # noqa: E402
 
 
 RESULTS = runs.RESULTS / "grpo.json"
-# Of the learning rates that were tried for GRPO, the best two: 1e-3 collapses, 3e-5 does not move.
+# The best two of the learning rates that were tried for GRPO: 1e-3 collapses, 3e-5 does not move.
 GRPO_LEARNING_RATES = (1e-4, 3e-4)
 MAX_COMPLETION_LENGTH = 64
 EVALUATIONS = 8
@@ -65,14 +65,14 @@ def make_star(
 def run_star(trainer: STaRTrainer) -> Curve:
     trainer.train()
     curve, seconds = [], 0.0
-    for metrics in runs.read_metrics(trainer.args.output_dir):
+    for metrics in load_history(trainer.args.output_dir):
         seconds += metrics["seconds"] - metrics["eval_runtime"]
         curve.append({"seconds": seconds, **runs.starting_with(ACCURACY, metrics)})
     return curve
 
 
 class Clock(TrainerCallback):
-    """Evaluates now and then, with the clock stopped, and ends the run when its time is over."""
+    """Evaluates regularly, with the clock stopped, and ends the run when its time is over."""
 
     def __init__(self, limit: float, evaluate: Callable[[], dict[str, float]]):
         self.limit = limit
@@ -136,7 +136,7 @@ def run_grpo(
 
 
 def draw(results: dict[str, dict[str, Curve]]) -> None:
-    """One panel for each start."""
+    """Draws one panel for each start."""
     figure, panels = plt.subplots(1, len(results), figsize=(5 * len(results), 4), sharey=True, squeeze=False)
     for axes, (title, curves) in zip(panels[0], results.items(), strict=True):
         for name, curve in curves.items():

@@ -1,13 +1,13 @@
 # Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
 """
-What programs that mean harm come to in the Python tool: each is run a few times, with 2 seconds, 1 GiB of memory and
-16 MiB of files, and with a file of this user's as bait.
+Shows what hostile programs achieve in the Python tool. Each is run a few times, with 2 seconds, 1 GiB of memory and 16
+MiB of files, and with one of this user's files as bait.
 
     python benchmarks/hostile_programs.py                 # two minutes
     python benchmarks/hostile_programs.py --repeats 1
 
-Prints the table of `docs/tools.md`. The last line is JSON: the number of programs, of those that were stopped, and the
-longest time of one. `tests/test_python_tool.py` runs each of them, too.
+Prints the table of `docs/tools.md`. The last line is JSON: the number of programs, the number of stopped ones, and the
+longest time of one. `tests/tools/test_python_tool.py` runs each of them, too.
 """
 
 import argparse
@@ -19,8 +19,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from star_trl import python_tool
-from star_trl.limited_process import GUARDS, run_limited
+from star_trl.sandbox.limited_process import GUARDS, run_limited
+from star_trl.tools import python_tool
 
 
 SECONDS = 2.0
@@ -30,17 +30,17 @@ DENIED = "Permission denied|Read-only file system|Operation not permitted|Invali
 @dataclass(frozen=True)
 class Hostile:
     """
-    A program, what stops it and what it comes to.
+    A hostile program, what stops it and its expected output.
 
     Args:
         name (`str`):
             What it tries.
         program (`str`):
-            The program; `BAIT` stands for the path of a file of this user's.
+            The program. `BAIT` stands for the path of one of this user's files.
         stopped_by (`str`):
             What stops it.
         said (`str`):
-            Regular expression for what the model gets to read.
+            Regular expression for what the model reads.
     """
 
     name: str
@@ -328,7 +328,7 @@ HOSTILE = [
 
 
 def check_guards() -> None:
-    """Raises `RuntimeError` where a guard is missing: some of these programs would then do what they try."""
+    """Raises `RuntimeError` if a guard is missing, since some of these programs would then achieve what they try."""
     limits = {"seconds": 60, "memory_bytes": 2**30, "file_bytes": 0}
     with tempfile.TemporaryDirectory() as folder:
         guards = run_limited([sys.executable, "-I", "-c", ""], cwd=folder, max_processes=1, **limits).guards
@@ -358,7 +358,7 @@ def main() -> None:
             stopped += held
             worst = 1000 * max(times)
             longest = max(longest, worst)
-            # Without the paths of this machine
+            # Paths of this machine are removed
             last = re.sub(r"[:,]? ?'/.*", "", (said.splitlines() or ["nothing"])[-1])[:50].replace("|", r"\|")
             shown = f"`{last}`" if last.isprintable() else "what is no text, replaced"
             stopped_by = hostile.stopped_by if held else "**nothing**"

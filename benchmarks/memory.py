@@ -1,14 +1,14 @@
 # Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
 """
-Memory of a run over ten outer iterations: whether it grows, what the reset costs, and whether what training needs is
-given back before the next generation.
+Measures the memory of a run over ten outer iterations: whether it grows, what the reset costs, and whether the memory
+of training is freed before the next generation.
 
     python benchmarks/memory.py             # about three minutes on two cores
 
-The last line is JSON: `model_mb`, `optimizer_mb` and `reset_mb` (what the copy of the original weights takes);
-`tensors_while_generating_mb` (all tensors that are alive when the last generation begins); and per iteration the
-growth of these tensors and of the resident memory, which the allocator blurs (`tensor_growth_mb`,
-`resident_growth_mb`; slopes, the first three iterations left out). With `--lora` the same for an adapter.
+The last line is JSON. `model_mb`, `optimizer_mb` and `reset_mb` are sizes, the last of the copy of the original
+weights. `tensors_while_generating_mb` is the size of all tensors that are alive when the last generation begins.
+`tensor_growth_mb` and `resident_growth_mb` are the growth per iteration of these tensors and of the resident memory,
+which the allocator blurs (slopes, without the first three iterations). With `--lora` the same for an adapter.
 """
 
 import argparse
@@ -40,7 +40,7 @@ def resident_mb() -> float:
 
 
 def tensors_mb() -> float:
-    """All tensors that are alive, those that share memory once."""
+    """Returns the size of all tensors that are alive, counting shared memory once."""
     storages = {
         thing.untyped_storage().data_ptr(): thing.untyped_storage().nbytes()
         for thing in gc.get_objects()
@@ -50,7 +50,7 @@ def tensors_mb() -> float:
 
 
 class Watch(TrainerCallback):
-    """Resident memory in every outer iteration, and the size of the optimizer's states."""
+    """Records the resident memory in every outer iteration, and the size of the optimizer's states."""
 
     def __init__(self):
         self.begin, self.end, self.training, self.tensors = [], [], [], []

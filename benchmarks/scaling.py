@@ -1,13 +1,13 @@
 # Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
 """
-One outer iteration in one process and in two (DDP over gloo, one thread each), beside two independent copies of the
-one, which tell how far the machine itself scales: they share its memory and its caches, but wait for nothing.
+Compares one outer iteration in one process and in two (DDP over gloo, one thread each). Two independent copies of the
+single process show how far the machine itself scales: they share its memory and its caches, but wait for nothing.
 
     python benchmarks/scaling.py            # about six minutes on two cores, which should have nothing else to do
 
-The last line is JSON: `same_samples`, `generation_vs_copies` (generation by two processes, as a share of the rate of
-the two copies), `generation_efficiency` and `iteration_efficiency` (two processes against twice the rate of one).
-Medians of the runs.
+The last line is JSON: `same_samples`, `generation_vs_copies` (the rate of generation by two processes, as a share of
+that of the two copies), `generation_efficiency` and `iteration_efficiency` (two processes against twice the rate of
+one). All are medians of the runs.
 """
 
 import argparse
@@ -29,7 +29,7 @@ SEQUENCES_PER_STEP = 16
 
 
 def train(base_model: Path, output_dir: Path) -> None:
-    """What each process does."""
+    """Runs in each process."""
     import torch
     from datasets import Dataset
 
@@ -68,7 +68,7 @@ def start(base_model: Path, output_dir: Path, num_processes: int) -> subprocess.
 
 
 def run(base_model: Path, output_dirs: list[Path], num_processes: int = 1) -> list[dict]:
-    """Metrics of runs that go on side by side."""
+    """Returns the metrics of runs that go on at the same time."""
     for process in [start(base_model, output_dir, num_processes) for output_dir in output_dirs]:
         process.wait()
     for output_dir in output_dirs:

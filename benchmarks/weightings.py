@@ -1,13 +1,13 @@
 # Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
 """
-`sample_weighting` compared: uniform (the paper), importance and advantage, on the sums of the arithmetic example, with
-the same samplers (four rationales for each problem at temperature 1, and four rationalizations of the failed ones) and
-steps.
+Compares values of `sample_weighting`: uniform (the paper), importance and advantage, on the sums of the arithmetic
+example. All have the same steps and samplers (four rationales for each problem at temperature 1, and four
+rationalizations of the failed ones).
 
     python benchmarks/weightings.py                             # three seeds, about 15 minutes on two cores
     python benchmarks/weightings.py --seeds 0 --num_iterations 2
 
-Merges accuracy by digits and the numbers of the policy-gradient view, by iteration, into
+Merges accuracy by digits and the metrics of the policy-gradient view, by iteration, into
 `docs/results/weightings.json`. The last line is JSON: the mean accuracy of each weighting after its last iteration.
 """
 
@@ -18,7 +18,7 @@ import tempfile
 from pathlib import Path
 from statistics import mean
 
-from star_trl import RationaleSampler, RationalizationSampler, STaRConfig, STaRTrainer
+from star_trl import RationaleSampler, RationalizationSampler, STaRConfig, STaRTrainer, load_history
 from star_trl.rewards import scratchpad_answer_reward
 
 
@@ -44,7 +44,7 @@ CONFIG = {
 
 
 def run(weighting: str, seed: int, num_iterations: int, base_model: str) -> list[dict[str, float]]:
-    """One row for each iteration."""
+    """Returns one row for each iteration."""
     train_dataset, eval_dataset, examples = make_datasets(ArithmeticArguments(problems_per_digit=600), seed)
     with tempfile.TemporaryDirectory() as output_dir:
         trainer = STaRTrainer(
@@ -62,7 +62,7 @@ def run(weighting: str, seed: int, num_iterations: int, base_model: str) -> list
             eval_dataset=eval_dataset,
         )
         trainer.train()
-        return [runs.starting_with(WANTED, metrics) for metrics in runs.read_metrics(output_dir)]
+        return [runs.starting_with(WANTED, metrics) for metrics in load_history(output_dir)]
 
 
 def main() -> None:

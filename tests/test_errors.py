@@ -9,7 +9,7 @@ from peft import PromptTuningConfig
 from trl.rewards import accuracy_reward
 
 from star_trl import RationaleSampler, RationalizationSampler
-from star_trl.checks import check_sharding
+from star_trl.generation.policy import check_sharding
 from star_trl.rewards import exact_match_reward
 from support.sums import EXAMPLES, PROBLEMS, solve_easy_and_hinted
 
@@ -126,7 +126,7 @@ def test_messages_without_a_chat_template(make_trainer, tokenizer):
 
 
 def test_vllm_that_is_not_installed(make_trainer, monkeypatch):
-    monkeypatch.setattr("star_trl.generator.is_vllm_available", lambda: False)
+    monkeypatch.setattr("star_trl.generation.make_engine.is_vllm_available", lambda: False)
     with pytest.raises(ImportError, match="pip install vllm"):
         make_trainer(use_vllm=True)
 

@@ -6,7 +6,7 @@ from datasets import Dataset
 from transformers import TrainerCallback
 
 from star_trl import RationaleSampler
-from star_trl.iteration_metrics import accuracy_names
+from star_trl.ledger.metrics import accuracy_names
 from star_trl.rewards import exact_match_reward
 from support.sums import PROBLEMS, last_question, solve_easy_and_hinted
 
@@ -45,7 +45,7 @@ def test_accuracies_of_sets_are_found_whatever_they_are_called(make_trainer, pro
         num_iterations=1,
     )
     trainer.train()
-    assert accuracy_names(trainer.outer_run.state.history) == ["eval_sums/easy_accuracy", "eval_hard_accuracy"]
+    assert accuracy_names(trainer.outer_run.history) == ["eval_sums/easy_accuracy", "eval_hard_accuracy"]
     card = (trainer.ledger.output_dir / "README.md").read_text()
     names = [
         "eval_sums/easy accuracy",
@@ -108,7 +108,7 @@ def test_evaluating_inside_a_run_is_of_the_weights_as_they_are(make_trainer, pro
     trainer = make_trainer(answer, eval_dataset=problems, num_iterations=1, callbacks=[Evaluate()])
     trainer.train()
     assert found == [1.0, 0.5, 0.5]
-    assert trainer.outer_run.state.history[0]["eval_accuracy"] == 0.5
+    assert trainer.outer_run.history[0]["eval_accuracy"] == 0.5
 
 
 def test_the_best_metric_of_several_sets_must_be_named(make_trainer, problems):
@@ -131,7 +131,7 @@ def test_evaluation_is_greedy_and_sees_no_hint(make_trainer, problems):
     trainer.evaluate()
     assert len(trainer.engine.prompts) == 4 and params[0].temperature == 0
     assert all("1+1" in prompt and "(" not in prompt for prompt in trainer.engine.prompts)
-    trainer.iteration = 2
+    trainer.outer_run.iteration = 2
     trainer.engine.prompts.clear()
     trainer.evaluate()
     assert not any("1+1" in prompt for prompt in trainer.engine.prompts)

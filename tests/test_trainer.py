@@ -12,8 +12,8 @@ from peft import LoraConfig
 from transformers import TrainerCallback
 
 from star_trl import RationaleSampler, RationalizationSampler, load_ledger
-from star_trl.selection import select_samples
-from star_trl.weighting import sample_weights
+from star_trl.fine_tuning.sample_weights import sample_weights
+from star_trl.ledger.selection import select_samples
 from support.scripted_engine import ScriptedEngine
 from support.sums import EXAMPLES, PROBLEMS, last_question, solve_easy_and_hinted
 from support.tiny_models import build_model, build_tokenizer
@@ -292,7 +292,7 @@ def test_problems_that_are_few_shot_examples_are_not_sampled(make_trainer):
 
 def test_without_hints_rationalization_is_left_out(make_trainer, problems):
     trainer = make_trainer(solve_easy_and_hinted, train_dataset=problems.remove_columns("hinted_prompt"))
-    assert [sampler.name for sampler in trainer.samplers] == ["rationale"]
+    assert [sampler.name for sampler in trainer.task.samplers] == ["rationale"]
     assert {sample.problem_id for sample in trainer.sample(1) if sample.kept} == {0, 1}
 
 
@@ -465,8 +465,8 @@ def test_patience_without_an_evaluation_set_waits_for_the_model_that_sampled(mak
     """Though the share of problems that are trained on stands still from the first iteration on."""
     trainer = make_trainer(better_twice(lambda: trainer), num_iterations=9, patience=1)
     trainer.train()
-    assert [row.get("rationale/solved") for row in trainer.outer_run.state.history] == [None, 0.25, 0.5, 0.75, 0.75]
-    assert {row.get("train_data_used") for row in trainer.outer_run.state.history[1:]} == {1.0}
+    assert [row.get("rationale/solved") for row in trainer.outer_run.history] == [None, 0.25, 0.5, 0.75, 0.75]
+    assert {row.get("train_data_used") for row in trainer.outer_run.history[1:]} == {1.0}
     assert trainer.outer_run.state.best_iteration == 2
     assert trainer.state.best_global_step == 2 * 3
     assert trainer.state.best_model_checkpoint == str(trainer.outer_run.checkpoint_dir(2))
@@ -510,7 +510,7 @@ def test_the_model_is_left_as_it_was_found(make_trainer, model):
     ],
 )
 def test_the_configuration_chooses_the_engine(make_trainer, monkeypatch, settings, engine):
-    monkeypatch.setattr("star_trl.generator.is_vllm_available", lambda: True)
+    monkeypatch.setattr("star_trl.generation.make_engine.is_vllm_available", lambda: True)
     assert type(make_trainer(**settings).engine).__name__ == engine
 
 

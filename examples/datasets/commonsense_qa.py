@@ -40,7 +40,10 @@ FILES = {"train": "train_rand_split.jsonl", "eval": "dev_rand_split.jsonl"}
 
 
 def load(split: str, data_dir: str | None) -> list[dict]:
-    """Problems from the files of Talmor et al. (2019), or from the hub. The test set has no answers: dev it is."""
+    """
+    Loads problems from the files of Talmor et al. (2019), or from the hub. The test set has no answers, so dev is
+    used.
+    """
     if data_dir is not None:
         lines = (Path(data_dir) / FILES[split]).read_text().splitlines()
         rows = [json.loads(line) for line in lines]
@@ -57,7 +60,7 @@ def load(split: str, data_dir: str | None) -> list[dict]:
 
 
 def make_problem(question: str, choices: list[str], answer_key: str) -> dict:
-    """One row. The hint stands behind the right choice and nowhere else."""
+    """Makes one row. The hint follows the right choice and is nowhere else."""
     answer = answer_key.lower()
 
     def prompt(hint: str) -> str:
@@ -75,7 +78,7 @@ def make_problem(question: str, choices: list[str], answer_key: str) -> dict:
 
 
 def format_row(row: dict) -> dict:
-    """A row of the hub as a problem, without its gold completion: the `formatting_function` of the recipes."""
+    """Turns a row of the hub into a problem, without its gold completion: the `formatting_function` of the recipes."""
     problem = make_problem(row["question"], row["choices"]["text"], row["answerKey"])
     del problem["direct"]
     return problem

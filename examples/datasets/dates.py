@@ -4,8 +4,8 @@
 # dependencies = ["star-trl[examples,peft,quantization]"]
 # ///
 r"""
-Calendar arithmetic, and the file to copy for a dataset of your own, which `docs/add_a_dataset.md` goes through. The
-problems are made on the spot. One with its hint, and a few-shot completion:
+Calendar arithmetic, and the file to copy for a dataset of your own. `docs/add_a_dataset.md` goes through it. The
+problems are made on the spot. A problem with its hint, and a few-shot completion:
 
     Q: What day is 12 days after 2023-10-24? (2023-11-05)
     A: October has 31 days, so 2023-10-31 is 7 days after 2023-10-24. That leaves 12-7 = 5 days, which lead to
@@ -34,7 +34,7 @@ CONCLUSION = re.compile(r"The answer is (\d{4}-\d{2}-\d{2})\.\Z")
 
 
 def load(split: str, data_dir: str | None) -> list[dict]:
-    """Problems drawn at random; those of the evaluation begin in other years than those of the training."""
+    """Draws problems at random. Those of the evaluation begin in other years than those of the training."""
     if data_dir is not None:
         raise ValueError("The dates are made on the spot. Leave `data_dir` out.")
     rng = random.Random(split)
@@ -51,7 +51,7 @@ def load(split: str, data_dir: str | None) -> list[dict]:
 
 
 def make_problem(question: str, answer: str) -> dict:
-    """One row."""
+    """Makes one row."""
     return {
         "prompt": f"Q: {question}\nA:",
         "hinted_prompt": f"Q: {question} ({answer})\nA:",
@@ -61,19 +61,19 @@ def make_problem(question: str, answer: str) -> dict:
 
 
 def make_example(question: str, rationale: str, answer: str) -> dict:
-    """A few-shot example: a row, and the completion that solves it."""
+    """Makes a few-shot example: a row, and the completion that solves it."""
     problem = make_problem(question, answer)
     return {**problem, "completion": f" {rationale}{problem['direct']}"}
 
 
 def date_reward(completions: list[CompletionLike], answer: list[str], **kwargs: Any) -> list[float]:
-    """1.0 where the last date of the completion is the right one, else 0.0."""
+    """1.0 if the last date of the completion is the right one, else 0.0."""
     found = [DATE.findall(completion_text(completion)) for completion in completions]
     return [float(dates[-1:] == [right]) for dates, right in zip(found, answer, strict=True)]
 
 
 def strict_date_reward(completions: list[CompletionLike], answer: list[str], **kwargs: Any) -> list[float]:
-    """1.0 where the completion ends with `The answer is <date>.` and the date is right, else 0.0."""
+    """1.0 if the completion ends with `The answer is <date>.` and the date is right, else 0.0."""
     found = [CONCLUSION.search(completion_text(completion).strip()) for completion in completions]
     return [float(match is not None and match[1] == right) for match, right in zip(found, answer, strict=True)]
 

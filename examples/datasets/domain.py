@@ -1,7 +1,7 @@
 # Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
 """
-What the examples of this folder share: a dataset as a [`Domain`], its few-shot examples, and prompts for chat models.
-`docs/add_a_dataset.md` goes through one. `paper_runs.py` does the runs.
+Shared parts of the examples in this folder: a dataset as a [`Domain`], its few-shot examples, and prompts for chat
+models. `docs/add_a_dataset.md` goes through one example. `paper_runs.py` does the runs.
 """
 
 import os
@@ -27,19 +27,19 @@ class DomainArguments:
 
     Args:
         runs (`list[str]`, *optional*, defaults to `["star"]`):
-            Which of `paper_runs.RUNS` to do, or `all`. Each has a folder of its own under `output_dir`; those that are
-            finished there are not repeated, and one that was interrupted goes on.
+            Which of `paper_runs.RUNS` to do, or `all`. Each has its own folder under `output_dir`. Finished runs are
+            not repeated, and an interrupted one is resumed.
         data_dir (`str`, *optional*):
-            Folder with the dataset's own files, in place of the hub.
+            Folder with the dataset's own files, to use instead of the hub.
         prompts (`str`, *optional*):
-            Folder with the few-shot examples, `prompts.txt` and `prompts_answer_key.txt`, in place of the example's
-            own. The STaR authors' have this form.
+            Folder with the few-shot examples, `prompts.txt` and `prompts_answer_key.txt`, to use instead of the
+            example's own. The files of the STaR authors have this form.
         num_few_shot (`int`, *optional*):
-            Number of them to use. All by default.
+            Number of few-shot examples to use. All by default.
         chat (`bool`, *optional*, defaults to `False`):
             Whether to prompt with messages and the chat template.
         max_train_problems (`int`, *optional*), max_eval_problems (`int`, *optional*):
-            Use the first ones only.
+            Number of problems to use, from the first one on. All by default.
         p_show_hint (`float`, *optional*, defaults to `0.0`):
             Share of the rationalized samples that are trained on with the hint left in.
         calculator (`bool`, *optional*, defaults to `False`):
@@ -60,20 +60,20 @@ class DomainArguments:
 @dataclass(frozen=True, kw_only=True)
 class Domain:
     """
-    A dataset, how its rows become problems, and what decides on an answer.
+    A dataset, how its rows become problems, and what decides whether an answer is right.
 
     Args:
         name (`str`):
             Its name.
         load (`Callable[[str, str | None], list[dict]]`):
-            From `"train"` or `"eval"` and a folder (`None`: the hub) to rows with `prompt` and `hinted_prompt` as
-            text (`"Q: ...\\nA:"`), `answer`, `direct` (the right completion without a rationale) and any others.
+            Maps `"train"` or `"eval"` and a folder (`None`: the hub) to rows with `prompt` and `hinted_prompt` as text
+            (`"Q: ...\\nA:"`), `answer`, `direct` (the right completion without a rationale) and any others.
         direct_pattern (`str` or `Callable[[str], str]`):
-            What of a few-shot example's completion is the direct answer: a regular expression, or a function.
+            Finds the direct answer in a few-shot example's completion: a regular expression, or a function.
         instruction (`str`), direct_instruction (`str`):
-            What a chat model is told behind the question, with and without a rationale.
+            Instruction for a chat model after the question, with and without a rationale.
         reward_funcs (`list[Callable]`):
-            The reward function that decides, and others that are reported.
+            The reward function that decides, and others that are only reported.
         defaults (`dict[str, Any]`):
             Defaults of the command line.
         examples (`list[dict[str, Any]]`, *optional*):
@@ -100,7 +100,7 @@ class Domain:
     report: Callable[[Path, Dataset], None] | None = None
 
 
-# Sensible for one GPU of 24 GB and a model of 0.6 billion parameters. Any of them can be given on the command line.
+# Suitable for one GPU of 24 GB and a model of 0.6 billion parameters. Each can be changed on the command line.
 DEFAULTS = {
     "model_name_or_path": "Qwen/Qwen3-0.6B-Base",
     "learning_rate": 1e-5,
@@ -112,7 +112,7 @@ DEFAULTS = {
     "max_length": None,
     "logging_steps": 5,
     "save_total_limit": 1,
-    # The first reward function decides what is kept, the second is reported beside it.
+    # The first reward function decides what is kept, the second is only reported.
     "reward_threshold": [1.0, float("nan")],
     "reward_weights": [1.0, 0.0],
 }
@@ -120,7 +120,7 @@ DEFAULTS = {
 
 def read_examples(domain: Domain, folder: str | None = None) -> list[dict[str, str]]:
     """
-    The few-shot examples of a domain, or those of a folder in the form of [`~star_trl.few_shot.read_prompts`].
+    Returns the few-shot examples of a domain, or those of a folder in the form of [`~star_trl.few_shot.read_prompts`].
 
     Returns:
         `list[dict]`: With `prompt`, `hinted_prompt`, `completion`, and `direct`, the completion without the rationale.
@@ -137,27 +137,27 @@ def read_examples(domain: Domain, folder: str | None = None) -> list[dict[str, s
 
 
 def direct_answer(domain: Domain, completion: str) -> str:
-    """A few-shot completion without its rationale."""
+    """Returns a few-shot completion without its rationale."""
     if isinstance(domain.direct_pattern, str):
         return f" {re.findall(domain.direct_pattern, completion)[-1]}"
     return domain.direct_pattern(completion)
 
 
 def first_line(row: dict[str, Any]) -> str:
-    """The question, without answer choices."""
+    """Returns the question, without answer choices."""
     return " ".join(row["prompt"].removesuffix("\nA:").split("\n")[0].split())
 
 
 def load_data(domain: Domain, args: DomainArguments, direct: bool) -> tuple[list[dict], list[dict], list[dict]]:
     """
-    Few-shot examples, training problems and evaluation problems. Questions of the few-shot examples are left out of
-    the training problems, also where their answer choices were changed, as in some of the authors' examples.
+    Loads few-shot examples, training problems and evaluation problems. Questions of the few-shot examples are left out
+    of the training problems, even if their answer choices were changed, as in some of the authors' examples.
 
     Args:
         domain ([`Domain`]):
             The dataset.
         args ([`DomainArguments`]):
-            Where it is, how much of it, and in which form.
+            Which data to load, how much of them, and in which form.
         direct (`bool`):
             Whether the answer is asked for without a rationale.
     """
@@ -165,7 +165,7 @@ def load_data(domain: Domain, args: DomainArguments, direct: bool) -> tuple[list
     all_problems, held_out = (domain.load(split, args.data_dir) for split in ("train", "eval"))
     known = {first_line(example) for example in examples}
     problems = [row for row in all_problems if first_line(row) not in known]
-    if os.environ.get("RANK", "0") == "0":  # of the processes of a launcher, one
+    if os.environ.get("RANK", "0") == "0":  # only one process of a launcher prints
         left_out = len(all_problems) - len(problems)
         print(
             f"{domain.name}: {len(all_problems)} training problems, {left_out} of them left out as few-shot examples; "
@@ -183,6 +183,6 @@ def load_data(domain: Domain, args: DomainArguments, direct: bool) -> tuple[list
 
 
 def with_messages(row: dict[str, Any], instruction: str) -> dict[str, Any]:
-    """A row or a few-shot example for a chat model, its direct completion as well without white space."""
+    """Returns a row or a few-shot example for a chat model. Its direct completion is stripped of white space, too."""
     direct = {"direct": row["direct"].strip()} if "direct" in row else {}
     return {**as_messages(row, instruction), **direct}

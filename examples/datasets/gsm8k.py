@@ -37,7 +37,7 @@ from star_trl.rewards import numeric_reward, strict_numeric_reward
 
 
 def load(split: str, data_dir: str | None) -> list[dict]:
-    """Problems from the files of Cobbe et al. (2021), or from the hub."""
+    """Loads problems from the files of Cobbe et al. (2021), or from the hub."""
     split = {"train": "train", "eval": "test"}[split]
     if data_dir is not None:
         lines = (Path(data_dir) / f"{split}.jsonl").read_text().splitlines()
@@ -48,7 +48,7 @@ def load(split: str, data_dir: str | None) -> list[dict]:
 
 
 def make_problem(question: str, solution: str) -> dict:
-    """One row. Of the solution, it holds the final answer and the number of calculator steps."""
+    """Makes one row. It holds the final answer of the solution and the number of calculator steps."""
     question = " ".join(question.split())
     answer = solution.split("####")[1].strip()
     return {
@@ -61,7 +61,7 @@ def make_problem(question: str, solution: str) -> dict:
 
 
 def format_row(row: dict) -> dict:
-    """A row of the hub as a problem, without its gold completion: the `formatting_function` of the recipes."""
+    """Turns a row of the hub into a problem, without its gold completion: the `formatting_function` of the recipes."""
     problem = make_problem(row["question"], row["answer"])
     del problem["direct"]
     return problem

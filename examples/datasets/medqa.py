@@ -17,7 +17,7 @@ choices, in the form of CommonsenseQA. The hub's `GBaker/MedQA-USMLE-4-options` 
     (d) Vitamin K
     A: Bleeding gums without fruit and vegetables are scurvy. Therefore, the answer is Vitamin C (b).
 
-What a model writes for it is no medical advice: see `docs/medicine_and_law.md`.
+What a model writes for these questions is no medical advice: see `docs/medicine_and_law.md`.
 
 ```bash
 python examples/datasets/medqa.py --output_dir runs/medqa
@@ -40,7 +40,7 @@ SPLITS = {"train": "train", "eval": "test"}
 
 
 def load(split: str, data_dir: str | None) -> list[dict]:
-    """Problems from the hub, or from `train.jsonl` and `test.jsonl` with the same columns."""
+    """Loads problems from the hub, or from `train.jsonl` and `test.jsonl` with the same columns."""
     if data_dir is not None:
         rows = map(json.loads, (Path(data_dir) / f"{SPLITS[split]}.jsonl").read_text().splitlines())
     else:

@@ -15,13 +15,13 @@ from transformers import AutoTokenizer
 from trl import ModelConfig, SFTTrainer, TrlParser, get_peft_config, get_quantization_config
 
 from domain import DEFAULTS, Domain, DomainArguments, load_data
-from star_trl import CalculatorSampler, RationaleSampler, RationalizationSampler, STaRConfig, STaRTrainer
-from star_trl.selection import NothingSurvives
+from star_trl import CalculatorSampler, RationaleSampler, RationalizationSampler, STaRConfig, STaRTrainer, has_run
+from star_trl.ledger.selection import NothingSurvives
 
 
 @dataclass(frozen=True)
 class Run:
-    """A line of the paper's tables 1 and 2: what the prompts ask for, and how the model is trained, if at all."""
+    """A line of the paper's tables 1 and 2: what the prompts ask for, and whether and how the model is trained."""
 
     title: str
     direct: bool = False
@@ -46,7 +46,7 @@ RUNS = {
 def do_run(
     name: str, domain: Domain, args: DomainArguments, star_args: STaRConfig, model_args: ModelConfig
 ) -> dict[str, float]:
-    """Does one of `RUNS`, or reads what it came to when it was done before."""
+    """Does one of `RUNS`, or reads its results if it was done before."""
     run, output_dir = RUNS[name], Path(star_args.output_dir) / name
     result_file = output_dir / "result.json"
     if result_file.exists():
@@ -69,7 +69,7 @@ def do_run(
         samplers = [CalculatorSampler(sampler) for sampler in samplers]
     if domain.equip is not None and not run.direct:
         samplers = domain.equip(samplers)
-    # Without the gold completions, which then cannot end up in a training sequence
+    # The gold completions are removed, so that they cannot end up in a training sequence
     train_dataset, eval_dataset = (Dataset.from_list(rows).remove_columns("direct") for rows in (problems, held_out))
     trainer = STaRTrainer(
         args=run_args,
@@ -81,10 +81,10 @@ def do_run(
         **model,
     )
     if run.train == "star":
-        # A run that was interrupted has a state, unless that was in the first evaluation
+        # An interrupted run has a state, unless it was still in the first evaluation
         try:
-            metrics = trainer.train(resume_from_checkpoint=(output_dir / "star_state.json").exists()).metrics
-        except NothingSurvives as error:  # the model stays as it is, and the other runs may fare better
+            metrics = trainer.train(resume_from_checkpoint=has_run(output_dir)).metrics
+        except NothingSurvives as error:  # the model stays as it is; the other runs may still succeed
             print(f"{name}: {error}")
             metrics = {**trainer.evaluate(), "train_data_used": 0.0}
     else:
@@ -99,7 +99,7 @@ def do_run(
 
 
 def model_arguments(star_args: STaRConfig, run_args: STaRConfig, model_args: ModelConfig) -> dict[str, Any]:
-    """How the trainers load the model, with an adapter or quantized where that is asked for."""
+    """Returns how the trainers load the model, with an adapter or quantized if requested."""
     run_args.model_init_kwargs = {
         **(star_args.model_init_kwargs or {}),
         "revision": model_args.model_revision,
@@ -119,7 +119,7 @@ def model_arguments(star_args: STaRConfig, run_args: STaRConfig, model_args: Mod
 
 
 def fine_tune_on_answers(problems: list[dict], run_args: STaRConfig, model: dict[str, Any]) -> dict[str, Any]:
-    """The baseline without rationales: TRL's SFTTrainer on prompts and answers, for `num_train_epochs`."""
+    """Trains the baseline without rationales: TRL's SFTTrainer on prompts and answers, for `num_train_epochs`."""
     rows = [{"prompt": row["prompt"], "completion": row["direct"]} for row in problems]
     if not isinstance(rows[0]["prompt"], str):
         rows = [{**row, "completion": [{"role": "assistant", "content": row["completion"]}]} for row in rows]
@@ -130,7 +130,9 @@ def fine_tune_on_answers(problems: list[dict], run_args: STaRConfig, model: dict
 
 
 def print_table(domain: Domain, results: dict[str, dict[str, float]]) -> None:
-    """The layout of the paper's tables 1 and 2: accuracy and share of the training data used, here by sampler."""
+    """
+    Prints a table like the paper's tables 1 and 2: accuracy and share of the training data used, here by sampler.
+    """
     strict = domain.reward_funcs[1].__name__
     columns = {
         "eval_accuracy": "accuracy",
@@ -150,7 +152,7 @@ def print_table(domain: Domain, results: dict[str, dict[str, float]]) -> None:
 
 
 def main(domain: Domain) -> None:
-    """The command line of a domain."""
+    """Runs the command line of a domain."""
     parser = TrlParser([DomainArguments, STaRConfig, ModelConfig])
     parser.set_defaults(**{**DEFAULTS, **domain.defaults})
     args, star_args, model_args = parser.parse_args_and_config()
@@ -158,7 +160,7 @@ def main(domain: Domain) -> None:
     if unknown := [name for name in names if name not in RUNS]:
         raise ValueError(f"Unknown runs {unknown}. There are: {', '.join(RUNS)}; or `all`.")
     if star_args.stop_strings is None and not args.chat:
-        star_args.stop_strings = ["\n\n"]  # where the next example would begin
+        star_args.stop_strings = ["\n\n"]  # the next example would begin here
     results = {name: do_run(name, domain, args, star_args, model_args) for name in names}
     if star_args.process_index == 0:
         print_table(domain, results)

@@ -6,7 +6,7 @@
 r"""
 Formal proofs with a thought before every tactic, as in Lean-STaR (Lin et al., 2024, arXiv 2407.10040), checked by Rocq
 (`apt-get install coq`, or `opam install coq`). Lean-STaR begins with thoughts that a large model writes in retrospect,
-from the tactics of a reference proof; here rationalization does that, with these tactics as the hint:
+from the tactics of a reference proof. Here rationalization writes them, with these tactics as the hint:
 
     Q: Theorem and_left : forall A B : Prop, A /\ B -> A. (intros A B H. destruct H as [a b]. exact a.)
     A: (* We are given two propositions and a proof of both. *) intros A B H.
@@ -14,8 +14,8 @@ from the tactics of a reference proof; here rationalization does that, with thes
     (* The first one is what is asked for. *) exact a.
     Qed.
 
-The 48 theorems of `prompts/proofs/theorems.v` show that it works; with `--data_dir`, those of `train.v` and `eval.v`
-there, in the same form, are taken. For Lean 4, a theorem of a dataset goes into the column `theorem`, what it imports
+The 48 theorems of `prompts/proofs/theorems.v` show that it works. `--data_dir` takes those of `train.v` and `eval.v`
+in a folder instead, in the same form. For Lean 4, a theorem of a dataset goes into the column `theorem`, its imports
 into a column `header`, and `checker` below becomes `ProofCheckReward("lean")`.
 
 ```bash
@@ -41,7 +41,7 @@ COMMENT = re.compile(r"\s*\(\*.*?\*\)", re.DOTALL)
 
 
 def load(split: str, data_dir: str | None) -> list[dict]:
-    """Theorems with their reference proofs; a fourth of those of the corpus is for the evaluation."""
+    """Loads theorems with their reference proofs. A fourth of those of the corpus is for the evaluation."""
     if data_dir is not None:
         found = THEOREM.findall((Path(data_dir) / f"{split}.v").read_text())
     else:
@@ -54,7 +54,7 @@ def load(split: str, data_dir: str | None) -> list[dict]:
 
 
 def make_problem(theorem: str, proof: str) -> dict:
-    """One row. The hint is the tactics, without thoughts."""
+    """Makes one row. The hint is the tactics, without thoughts."""
     theorem, proof = (" ".join(text.split()) for text in (theorem, proof))
     return {
         "prompt": f"Q: {theorem}\nA:",
@@ -70,14 +70,14 @@ def checker() -> ProofCheckReward:
 
 
 def proof_reward(completions: list[CompletionLike], theorem: list[str], **kwargs: Any) -> list[float | None]:
-    """1.0 where the checker accepts the proof."""
+    """1.0 if the checker accepts the proof."""
     return checker()(completions, theorem=theorem, **kwargs)
 
 
 def proof_with_thoughts_reward(
     completions: list[CompletionLike], theorem: list[str], **kwargs: Any
 ) -> list[float | None]:
-    """1.0 where the checker accepts the proof, and every line of it but `Qed.` begins with a thought."""
+    """1.0 if the checker accepts the proof, and every line of it except `Qed.` begins with a thought."""
     lines = [completion_text(completion).strip().removesuffix("Qed.").splitlines() for completion in completions]
     rewards = checker()(completions, theorem=theorem)
     return [
@@ -98,5 +98,5 @@ DOMAIN = Domain(
 )
 
 if __name__ == "__main__":
-    checker()  # so that a missing one is not found out behind the first samples
+    checker()  # so that a missing checker is noticed before the first samples
     main(DOMAIN)

@@ -4,8 +4,8 @@
 # dependencies = ["star-trl[examples,peft,quantization]"]
 # ///
 r"""
-Text to SQL on GeoQuery, by what the queries return: STaR-SQL. A problem with its hint, the right query, and a few-shot
-completion:
+Text to SQL on GeoQuery, scored by what the queries return: STaR-SQL. A problem with its hint, the right query, and a
+few-shot completion:
 
     Q: which rivers flow through ohio (SELECT RIVER0.RIVER_NAME FROM RIVER AS RIVER0 WHERE RIVER0.TRAVERSE = 'ohio')
     Tables: border_info(state_name, border); city(...); ...
@@ -21,8 +21,8 @@ python examples/datasets/text_to_sql.py --output_dir runs/geoquery-chat --data_d
     --model_name_or_path Qwen/Qwen3-0.6B --chat --chat_template_kwargs '{"enable_thinking": false}'
 ```
 
-The data are those of Zelle and Mooney (1996), in the
-form of Finegan-Dollar et al. (2018), with their split by question: train and dev are trained on, test is held out.
+The data are those of Zelle and Mooney (1996), in the form of Finegan-Dollar et al. (2018), with their split by
+question. Train and dev are trained on, test is held out.
 """
 
 import json
@@ -42,7 +42,7 @@ SPLITS = {"train": ("train", "dev"), "eval": ("test",)}
 
 
 def load(split: str, data_dir: str | None) -> list[dict]:
-    """Questions whose query runs and returns something; the others can be neither checked nor told from wrong ones."""
+    """Loads questions whose query runs and returns rows. The others cannot be checked or told from wrong ones."""
     if data_dir is None:
         raise ValueError("GeoQuery is not on the hub. Give `--data_dir`, with geography.json and geography.sqlite.")
     database = next(iter(sorted(Path(data_dir).glob("geography*.sqlite"))), Path(data_dir) / "geography.sqlite")
@@ -60,7 +60,7 @@ def load(split: str, data_dir: str | None) -> list[dict]:
 
 
 def read_questions(folder: Path, splits: tuple[str, ...]) -> Iterator[tuple[str, list[str]]]:
-    """The questions of a split, each with its queries, of which the first is the usual one."""
+    """Yields the questions of a split, each with its queries, of which the first is the usual one."""
     for entry in json.loads((folder / "geography.json").read_text()):
         for sentence in entry["sentences"]:
             if sentence["question-split"] in splits:
@@ -70,13 +70,16 @@ def read_questions(folder: Path, splits: tuple[str, ...]) -> Iterator[tuple[str,
 
 
 def fill_in(query: str, values: dict[str, str]) -> str:
-    """MySQL's strings in double quotes as those of SQL, with their variables' values; `CITYalias0` as `CITY0`."""
+    """
+    Turns MySQL's strings in double quotes into SQL strings, inserts the variables' values, and makes `CITYalias0`
+    `CITY0`.
+    """
     query = re.sub(r"\b([A-Z_]+)alias(\d)", r"\1\2", query.strip(" ;"))
     return re.sub(r'"([^"]*)"', lambda name: "'" + values.get(name[1], name[1]).replace("'", "''") + "'", query)
 
 
 def try_query(query: str, database: str) -> list[tuple] | None:
-    """What a query returns; `None` if it fails."""
+    """Returns what a query returns, or `None` if it fails."""
     try:
         return run_sql(query, database)
     except ValueError:
@@ -84,7 +87,7 @@ def try_query(query: str, database: str) -> list[tuple] | None:
 
 
 def read_schema(database: str) -> str:
-    """`border_info(state_name, border); city(...); ...`"""
+    """Returns the tables and columns: `border_info(state_name, border); city(...); ...`"""
     connection = sqlite3.connect(f"{Path(database).absolute().as_uri()}?mode=ro", uri=True)
     tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY 1")]
     columns = [[row[1] for row in connection.execute(f"PRAGMA table_info({table})")] for table in tables]
@@ -93,7 +96,7 @@ def read_schema(database: str) -> str:
 
 
 def make_problem(question: str, query: str, schema: str, database: str) -> dict:
-    """One row."""
+    """Makes one row."""
     return {
         "prompt": f"Q: {question}\nTables: {schema}\nA:",
         "hinted_prompt": f"Q: {question} ({query})\nTables: {schema}\nA:",
@@ -104,7 +107,7 @@ def make_problem(question: str, query: str, schema: str, database: str) -> dict:
 
 
 def exact_query_reward(completions: list[CompletionLike], answer: list[str], **kwargs: Any) -> list[float]:
-    """1.0 where the query is the right one to the letter, up to white space and case, else 0.0."""
+    """1.0 if the query equals the right one, up to white space and case, else 0.0."""
     queries = [extract_sql(completion_text(completion)) for completion in completions]
     return [float(normalize(query or "") == normalize(right)) for query, right in zip(queries, answer, strict=True)]
 

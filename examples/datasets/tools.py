@@ -6,7 +6,7 @@
 r"""
 GSM8K with Python as a tool, as START uses it: the model writes programs while it reasons, and reads what they print.
 Problems that it fails are tried again with a hint in the middle of its reasoning, "Wait, maybe using Python here is a
-good idea.", and then with the answer as a hint. A few-shot completion, of which the output block is the tool's:
+good idea.", and then with the answer as a hint. A few-shot completion, whose output block is written by the tool:
 
     A: The bakery makes 7 trays of 24 rolls, and 95 of them are gone.
     ```python
@@ -33,7 +33,7 @@ python examples/datasets/tools.py --output_dir runs/tools-tiny --model_name_or_p
     --use_cpu --bf16 false --gradient_checkpointing false --report_to none
 ```
 
-`docs/tools.md` says what a program of the model's can do, and what not.
+`docs/tools.md` says what a program of the model can do, and what not.
 """
 
 from dataclasses import replace
@@ -43,16 +43,20 @@ from datasets import Dataset
 
 import gsm8k
 from paper_runs import main
-from star_trl import HintInferSampler, Sampler, ToolSampler, load_ledger, python_tool
+from star_trl import HintInferSampler, Sampler, ToolSampler, load_ledger
+from star_trl.tools import python_tool
 
 
-# Before the model turns to something else, ends its thought or says its answer
+# Places before the model turns to another approach, ends its thought or says its answer
 PLACES = r"(?=\b(?:Wait|Alternatively)\b|</think>|\n####)"
 HINT = "\nWait, maybe using Python here is a good idea."
 
 
 def equip(samplers: list[Sampler]) -> list[Sampler]:
-    """Rationales with Python; behind them, for what they do not solve, those with the hint; and rationalizations."""
+    """
+    Returns samplers for rationales with Python, then for those with the hint (for unsolved problems), then for
+    rationalizations.
+    """
     tool = python_tool()
     first, *others = (ToolSampler(sampler, tool) for sampler in samplers)
     return [first, HintInferSampler(first, HINT, after=PLACES), *others]

@@ -16,7 +16,7 @@ rationale:
                                           </scratch>
                                           8 8 3
 
-A hint puts the answer behind `Target:`. The base model is made on the spot, see `scratchpads.py`.
+A hint puts the answer after `Target:`. The base model is made on the spot, see `scratchpads.py`.
 
 ```bash
 python examples/from_scratch/arithmetic.py --output_dir runs/demo
@@ -37,9 +37,9 @@ from rich.table import Table
 from transformers import HfArgumentParser
 
 from plots import accuracy_axes, legend_beside
-from runs import SETTINGS, SamplerArguments, read_metrics
+from runs import SETTINGS, SamplerArguments
 from scratchpads import BASE_MODEL, make_base_model, write_problem, write_scratchpad
-from star_trl import STaRConfig, STaRTrainer
+from star_trl import STaRConfig, STaRTrainer, load_history
 from star_trl.rewards import scratchpad_answer_reward
 
 
@@ -50,9 +50,9 @@ class ArithmeticArguments(SamplerArguments):
 
     Args:
         base_model (`str`, *optional*, defaults to `"runs/arithmetic-base"`):
-            Where the base model is, or is put once it is made.
+            Where the base model is, or is saved once it is made.
         max_digits (`int`, *optional*, defaults to `3`):
-            Most digits of a number.
+            Maximum number of digits of a number.
         problems_per_digit (`int`, *optional*, defaults to `1200`):
             Training problems for each number of digits.
         eval_problems_per_digit (`int`, *optional*, defaults to `100`):
@@ -65,7 +65,7 @@ class ArithmeticArguments(SamplerArguments):
     eval_problems_per_digit: int = field(default=100, metadata={"help": "Held-out problems by number of digits."})
 
 
-# Any field of STaRConfig can be given on the command line. These are the ones that differ from its defaults.
+# Values that differ from the defaults of STaRConfig. Any of its fields can be given on the command line.
 DEFAULTS = {
     **SETTINGS,
     "num_iterations": 2,
@@ -78,7 +78,7 @@ DEFAULTS = {
 
 
 def make_problem(first: int, second: int) -> dict:
-    """One row: `prompt`, `hinted_prompt`, `answer` and `digits`; and the true scratchpad as `completion`."""
+    """Makes one row: `prompt`, `hinted_prompt`, `answer` and `digits`, and the true scratchpad as `completion`."""
     digits = len(str(first))
     completion, answer = write_scratchpad(str(first), str(second), str(first + second)[-digits:])
     return {
@@ -91,7 +91,9 @@ def make_problem(first: int, second: int) -> dict:
 
 
 def make_problems(rng: random.Random, digits: int, count: int, without: set[str]) -> list[dict]:
-    """Different problems, none of whose prompts is in `without`; fewer where there are not so many."""
+    """
+    Makes different problems whose prompts are not in `without`. There may be fewer than `count`, if no more exist.
+    """
     numbers = range(10 ** (digits - 1), 10**digits)
     problems: dict[str, dict] = {}
     for _ in range(20 * count):
@@ -103,8 +105,8 @@ def make_problems(rng: random.Random, digits: int, count: int, without: set[str]
 
 def make_datasets(args: ArithmeticArguments, seed: int) -> tuple[Dataset, Dataset, dict[int, list[dict]]]:
     """
-    Training problems, held-out problems and few-shot examples by number of digits. No held-out problem is a training
-    problem, but for those of one digit, of which there are only 81.
+    Makes training problems, held-out problems and few-shot examples by number of digits. No held-out problem is a
+    training problem, except those of one digit, of which there are only 81.
     """
     rng = random.Random(seed)
     train, held_out, examples = [], [], {}
@@ -119,32 +121,32 @@ def make_datasets(args: ArithmeticArguments, seed: int) -> tuple[Dataset, Datase
 
 def make_dataset(problems: list[dict]) -> Dataset:
     """
-    The problems without their true scratchpads. The trainer has no use for these, and so they cannot end up in a
-    training sequence.
+    Returns the problems without their true scratchpads. The trainer does not need these, and without them they cannot
+    end up in a training sequence.
     """
     return Dataset.from_list(problems).remove_columns("completion")
 
 
 @cache
 def default_datasets() -> tuple[Dataset, Dataset, dict[int, list[dict]]]:
-    """Those of the default arguments, made once."""
+    """Returns the datasets of the default arguments, which are made once."""
     return make_datasets(ArithmeticArguments(), seed=42)
 
 
 def load(split: str) -> Dataset:
-    """The problems for training or for the `test`: the `dataset_name` of the recipe."""
+    """Returns the problems for training or for the `test`: the `dataset_name` of the recipe."""
     train, held_out, _ = default_datasets()
     return train if split == "train" else held_out
 
 
 def choose_examples(problem: dict) -> list[dict]:
-    """The examples with as many digits: the `few_shot_examples` of the recipe."""
+    """Returns the examples with as many digits: the `few_shot_examples` of the recipe."""
     return default_datasets()[2][problem["digits"]]
 
 
 def report(output_dir: Path, max_digits: int) -> None:
     """Prints the accuracy by digits and iteration, draws it as `accuracy.png`, and prints a few rationales."""
-    history = read_metrics(output_dir)
+    history = load_history(output_dir)
     digits = range(1, max_digits + 1)
     table = Table(title="Accuracy on held-out sums, by number of digits", box=box.SIMPLE_HEAD)
     for title in ("iteration", *map(str, digits), "all"):

@@ -4,8 +4,8 @@
 # dependencies = ["star-trl[examples]"]
 # ///
 """
-Figures and tables of `docs/arithmetic_paper.md` from `docs/results/arithmetic.json`. Its text is written by hand;
-what stands between `<!-- table: NAME -->` and `<!-- end -->` is replaced.
+Makes the figures and tables of `docs/arithmetic_paper.md` from `docs/results/arithmetic.json`. The text of the page is
+written by hand. Only the parts between `<!-- table: NAME -->` and `<!-- end -->` are replaced.
 
 ```bash
 python examples/from_scratch/arithmetic_report.py
@@ -29,19 +29,21 @@ TITLES = {**{name: setting.title for name, setting in SETTINGS.items()}, **BASEL
 
 
 def overall(iteration: dict) -> float:
-    """Mean accuracy over one to five digits, each number of digits counting alike."""
+    """Mean accuracy over one to five digits, with the same weight for each number of digits."""
     return mean(iteration["accuracy"][str(digits)] for digits in range(1, TRAINED_DIGITS + 1))
 
 
 def spread(values: list[float]) -> str:
-    """`96%`, or where the seeds differ `96% (94-97)`."""
+    """Formats values as `96%`, or as `96% (94-97)` if the seeds differ."""
     percent = [100 * value for value in values]
     low, high = f"{min(percent):.0f}", f"{max(percent):.0f}"
     return f"{mean(percent):.0f}%" + ("" if low == high else f" ({low}-{high})")
 
 
 def draw_by_digits(runs: dict[str, list[dict]], settings: list[str], path: Path) -> None:
-    """Accuracy by digits over the iterations, one panel for each setting: the mean of the seeds, and their range."""
+    """
+    Draws accuracy by digits over the iterations, one panel for each setting: the mean of the seeds, and their range.
+    """
     settings = [name for name in settings if name in runs]
     if not settings:
         return
@@ -67,7 +69,7 @@ def draw_by_digits(runs: dict[str, list[dict]], settings: list[str], path: Path)
 
 
 def draw_settings(runs: dict[str, list[dict]], path: Path) -> None:
-    """Accuracy over one to five digits by iteration, one line for each setting, and the baselines as levels."""
+    """Draws accuracy over one to five digits by iteration, one line for each setting, and the baselines as levels."""
     figure, axes = plt.subplots(figsize=(9.5, 4.8), layout="constrained")
     longest = 0
     for number, (name, seeds) in enumerate((name, seeds) for name, seeds in runs.items() if name in SETTINGS):
@@ -87,14 +89,14 @@ def draw_settings(runs: dict[str, list[dict]], path: Path) -> None:
 
 
 def markdown_table(titles: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    """A table in Markdown."""
+    """Returns a table in Markdown."""
     titles = list(titles)
     lines = [f"| {' | '.join(cells)} |" for cells in (titles, *rows)]
     return "\n".join([lines[0], "|" + "---|" * len(titles), *lines[1:]])
 
 
 def accuracy_table(runs: dict[str, list[dict]]) -> str:
-    """The last iteration of every setting."""
+    """Table of the last iteration of every setting."""
     rows = []
     for name, seeds in runs.items():
         last = [run["iterations"][-1] for run in seeds]
@@ -110,7 +112,7 @@ def accuracy_table(runs: dict[str, list[dict]]) -> str:
 
 
 def iterations_table(runs: dict[str, list[dict]], settings: list[str]) -> str:
-    """Accuracy after every iteration, and what was kept in it."""
+    """Table of the accuracy after every iteration, and of what was kept in it."""
     rows = []
     for name in settings:
         for seeds in zip(*(run["iterations"] for run in runs.get(name, [])), strict=False):
@@ -122,7 +124,9 @@ def iterations_table(runs: dict[str, list[dict]], settings: list[str]) -> str:
 
 
 def copying_table(runs: dict[str, list[dict]], setting: str) -> str:
-    """How often the last model of a setting writes the numbers down right, and adds them right (first seed)."""
+    """
+    Table of how often the last model of a setting copies the numbers correctly, and adds them correctly (first seed).
+    """
     last = runs[setting][0]["iterations"][-1]
     shown = {"numbers copied": last["operands_copied"], "sum right": last["accuracy"]}
     rows = [[title, *(f"{values[digits]:.0%}" for digits in last["accuracy"])] for title, values in shown.items()]
@@ -130,7 +134,7 @@ def copying_table(runs: dict[str, list[dict]], setting: str) -> str:
 
 
 def scratchpads_table(runs: dict[str, list[dict]]) -> str:
-    """Of the kept samples: how many have the right answer, the true scratchpad and the layout of the examples."""
+    """Table of how many kept samples have the right answer, the true scratchpad and the layout of the examples."""
     rows = []
     for name, seeds in runs.items():
         iterations = seeds[0]["iterations"][1:]
@@ -145,7 +149,7 @@ def scratchpads_table(runs: dict[str, list[dict]]) -> str:
 
 
 def fill_in(page: str, tables: dict[str, str]) -> str:
-    """The page with its tables replaced. Raises `KeyError` for a table that it asks for and that is not made."""
+    """Returns the page with its tables replaced. Raises `KeyError` if the page asks for a table that is not made."""
     return re.sub(
         r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)",
         lambda match: f"{match[1]}{tables[match[2]]}\n{match[3]}",

@@ -5,9 +5,9 @@
 # ///
 """
 Section 4.3 of the STaR paper in miniature: Figures 4 and 5, the baselines, and the ablations of section 5, on sums of
-numbers of one to five digits. One run is one setting with one seed; what came out is merged into
+numbers of one to five digits. One run is one setting with one seed. Its results are merged into
 `docs/results/arithmetic.json`, which `arithmetic_report.py` turns into the figures and tables of
-`docs/arithmetic_paper.md`. A run that was interrupted goes on where it stopped when it is started again.
+`docs/arithmetic_paper.md`. An interrupted run is resumed when it is started again.
 
 ```bash
 make reproduce-arithmetic                                        # Figure 4 and the baselines, seed 0
@@ -42,6 +42,8 @@ from star_trl import (
     Sampler,
     STaRConfig,
     STaRTrainer,
+    has_run,
+    load_history,
     load_ledger,
 )
 from star_trl.rewards import exact_match_reward, scratchpad_answer_reward
@@ -66,7 +68,7 @@ PROBLEMS_PER_ITERATION = 10_000
 P_SHOW_HINT = 0.1
 TRAINED_DIGITS = 5
 LONGER_DIGITS = 3
-# Held-out problems by number of digits; of one digit there are only 81.
+# Held-out problems by number of digits. There are only 81 of one digit.
 HELD_OUT, HELD_OUT_LONGER = 200, 100
 
 CONFIG: dict[str, Any] = {
@@ -84,7 +86,7 @@ CONFIG: dict[str, Any] = {
 
 
 def read_answer(completion: str) -> str | None:
-    """What follows the scratchpad, for the majority vote."""
+    """Returns what follows the scratchpad, for the majority vote."""
     _, *after = completion.split("</scratch>")
     return after[0].strip() if len(after) == 1 else None
 
@@ -92,9 +94,9 @@ def read_answer(completion: str) -> str | None:
 class DigitsAdded:
     """
     A curriculum for a sampler: sums of up to five digits in the first iteration, then one digit more in each, with the
-    same number of problems in every iteration (Figure 5 of the paper). A tenth of them are longer ones, of
-    the lengths that are still to come: without any, the model forgets in one iteration how to copy them, and with that
-    how to use a hint in them.
+    same number of problems in every iteration (Figure 5 of the paper). A tenth of the problems are longer, of lengths
+    that are still to come. Without them, the model forgets in one iteration how to copy such sums, and therefore how
+    to use a hint in them.
     """
 
     def select(self, state: LoopState) -> list[int]:
@@ -118,7 +120,7 @@ class DigitsAddedRationalizations(DigitsAdded, RationalizationSampler):
 
 
 class DigitsAheadHinted(DigitsAddedRationalizations):
-    """The same, with all hints left in training in the sums that are longer than those of the iteration."""
+    """Like its base class, but all hints stay in training for sums that are longer than those of the iteration."""
 
     def sample(self, prompts: Sequence[Prompt], generate: Generate) -> Iterator[Completion]:
         for completion in super().sample(prompts, generate):
@@ -137,13 +139,13 @@ class Setting:
 
     Args:
         title (`str`):
-            What it is, for tables and figures.
+            Name of the setting, for tables and figures.
         samplers (`Callable[[], list[Sampler]]`, *optional*):
             Makes the samplers. STaR with rationalization by default.
         config (`dict[str, Any]`, *optional*):
             Fields of [`STaRConfig`] that differ from `CONFIG`.
         trained_digits, evaluated_digits (`int`, *optional*):
-            Most digits of a number in training and in the evaluation.
+            Maximum number of digits of a number in training and in the evaluation.
     """
 
     title: str
@@ -207,7 +209,7 @@ FIGURE_4 = ("rationalization", "no_rationalization", "direct", "few_shot")
 
 
 def draw_problems(rng: random.Random, digits: int, count: int, without: set[str] = frozenset()) -> list[dict]:
-    """Random problems, which repeat where there are few. None has its prompt in `without`."""
+    """Draws random problems, which repeat if there are few. None has its prompt in `without`."""
     problems: list[dict] = []
     while len(problems) < count:
         problem = make_problem(*(rng.randrange(10 ** (digits - 1), 10**digits) for _ in range(2)))
@@ -218,8 +220,8 @@ def draw_problems(rng: random.Random, digits: int, count: int, without: set[str]
 
 def make_datasets(seed: int, trained_digits: int, evaluated_digits: int) -> tuple[Dataset, Dataset, dict[int, dict]]:
     """
-    Training problems, held-out problems and one solved example for each number of digits. No held-out problem is a
-    training problem, but for those of one digit, of which there are only 81.
+    Makes training problems, held-out problems and one solved example for each number of digits. No held-out problem is
+    a training problem, except those of one digit, of which there are only 81.
     """
     train, held_out, examples = [], [], {}
     for digits in range(1, evaluated_digits + 1):
@@ -236,7 +238,7 @@ def make_datasets(seed: int, trained_digits: int, evaluated_digits: int) -> tupl
 
 
 def run_star(name: str, seed: int, base_model: Path, output_dir: Path) -> list[dict]:
-    """Runs STaR, or what is left to do of it, and sums every iteration up."""
+    """Runs or resumes STaR, and summarizes every iteration."""
     setting = SETTINGS[name]
     train_dataset, eval_dataset, examples = make_datasets(seed, setting.trained_digits, setting.evaluated_digits)
     trainer = STaRTrainer(
@@ -248,7 +250,7 @@ def run_star(name: str, seed: int, base_model: Path, output_dir: Path) -> list[d
         train_dataset=train_dataset,
         eval_dataset=eval_dataset,
     )
-    trainer.train(resume_from_checkpoint=(output_dir / "star_state.json").exists())
+    trainer.train(resume_from_checkpoint=has_run(output_dir))
     scratchpads = judge_scratchpads(output_dir)
     iterations: list[dict] = [
         {
@@ -262,18 +264,18 @@ def run_star(name: str, seed: int, base_model: Path, output_dir: Path) -> list[d
                     "yield": row.get(f"{sampler.name}/yield"),
                     **scratchpads.get((row["iteration"], sampler.name), {}),
                 }
-                for sampler in trainer.samplers
+                for sampler in trainer.task.samplers
                 if row["iteration"]
             },
         }
-        for row in runs.read_metrics(output_dir)
+        for row in load_history(output_dir)
     ]
     iterations[-1]["operands_copied"] = operands_copied(trainer, eval_dataset)
     return iterations
 
 
 def operands_copied(trainer: STaRTrainer, problems: Dataset) -> dict[str, float]:
-    """Share of the problems whose numbers the model writes down right in its first line, by digits."""
+    """Share of the problems whose numbers the model copies correctly in its first line, by digits."""
     copied: dict[str, list[bool]] = {}
     for sample in trainer.sample_problems(problems):
         numbers = sample.prompt.split("\n")[1]
@@ -289,8 +291,9 @@ def accuracy_by_digits(metrics: dict[str, float]) -> dict[str, float]:
 
 def judge_scratchpads(output_dir: Path) -> dict[tuple[int, str], dict]:
     """
-    How good the kept samples are, by iteration and sampler: their number, the shares with the right answer (a majority
-    may be wrong), with the true scratchpad, and with the layout of the examples, whatever the digits are.
+    Returns the quality of the kept samples, by iteration and sampler: their number, and the shares with the right
+    answer (a majority may be wrong), with the true scratchpad, and with the layout of the examples, whatever the
+    digits are.
     """
     ledger = load_ledger(str(output_dir)).select_columns(["iteration", "sampler", "prompt", "completion", "kept"])
     judged: dict[tuple[int, str], list[tuple[bool, bool, bool]]] = {}
@@ -319,14 +322,16 @@ def layout(scratchpad: str) -> str:
 
 
 def run_few_shot(seed: int, base_model: Path, output_dir: Path) -> list[dict]:
-    """The base model, shown an answer without a scratchpad. With one it is iteration 0 of the other runs."""
+    """
+    Evaluates the base model, shown an answer without a scratchpad. With one, it is iteration 0 of the other runs.
+    """
     return [{"iteration": 0, "steps": 0, "accuracy": evaluate_direct(seed, base_model, output_dir, few_shot=True)}]
 
 
 def run_direct(seed: int, base_model: Path, output_dir: Path) -> list[dict]:
     """
-    Fine-tunes on 10,000 problems with their answers and nothing between, for as many steps as STaR with
-    rationalization took in all its iterations.
+    Fine-tunes on 10,000 problems with their answers and no rationale, for as many steps as STaR with rationalization
+    took in all its iterations.
     """
     star_run = runs.read_results(RESULTS).get("rationalization", {}).get(f"seed {seed}")
     if star_run is None:

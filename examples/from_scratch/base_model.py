@@ -1,7 +1,7 @@
 # Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
 """
-Makes the base models of this folder: tiny Qwen 3 models, trained from scratch by a seed. An example says what its base
-model reads and in how many steps; everything else is here.
+Makes the base models of this folder: tiny Qwen 3 models, trained from scratch with a seed. An example defines what its
+base model reads and in how many steps. Everything else is here.
 """
 
 import random
@@ -24,7 +24,10 @@ Piece = tuple[str, bool]
 
 
 def build_word_tokenizer(words: Sequence[str]) -> PreTrainedTokenizerFast:
-    """One token for each word and line break. Words are separated by spaces. Decoding restores the text exactly."""
+    """
+    Builds a tokenizer with one token for each word and line break, whose decoding restores the text exactly. Words are
+    separated by spaces.
+    """
     vocab = {word: index for index, word in enumerate([PAD, EOS, *words])}
     tokenizer = Tokenizer(models.WordLevel(vocab, unk_token=None))
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
@@ -48,8 +51,8 @@ def build_word_tokenizer(words: Sequence[str]) -> PreTrainedTokenizerFast:
 
 def document_pieces(examples: Sequence[tuple[str, str]]) -> list[Piece]:
     """
-    A document of problems and completions: a blank line behind each completion but the last, and EOS behind that. The
-    model is trained on completions, since nothing can be learned from random problems.
+    Makes a document of problems and completions. A blank line follows each completion except the last, which EOS
+    follows. The model is trained on completions, since nothing can be learned from random problems.
     """
     pieces = []
     for number, (problem, completion) in enumerate(examples, start=1):
@@ -61,7 +64,7 @@ def encode_row(
     tokenizer: PreTrainedTokenizerFast, pieces: Iterable[Piece], length: int | None
 ) -> tuple[list[int], list[int]]:
     """
-    Token ids of a row, and its labels, which are -100 where the model is not trained.
+    Returns the token ids of a row, and its labels, which are -100 where the model is not trained.
 
     Args:
         tokenizer ([`~transformers.PreTrainedTokenizerFast`]):
@@ -69,7 +72,7 @@ def encode_row(
         pieces (`Iterable[tuple[str, bool]]`):
             Texts, and whether the model is trained on them. Endless ones are read until the row is full.
         length (`int` or `None`):
-            Tokens after which the row is cut. `None` takes all pieces.
+            Maximum number of tokens, after which the row is cut. `None` takes all pieces.
     """
     input_ids: list[int] = []
     labels: list[int] = []
@@ -100,10 +103,10 @@ def train_base_model(
         tokenizer ([`~transformers.PreTrainedTokenizerFast`]):
             Tokenizer.
         write_row (`Callable`):
-            From `rng` and the further values of a phase to the pieces of one row, see [`encode_row`].
+            Maps `rng` and the further values of a phase to the pieces of one row, see [`encode_row`].
         phases (`Sequence[tuple]`):
-            The number of steps, of rows in a step and of tokens in a row (`None`: all that `write_row` gives), and
-            what `write_row` gets besides `rng`, for each phase of the training.
+            For each phase of the training: the number of steps, of rows in a step and of tokens in a row (`None`: all
+            that `write_row` gives), and the further arguments of `write_row`.
         rng (`random.Random`):
             Source of the rows.
         seed (`int`, *optional*, defaults to `0`):
@@ -111,7 +114,7 @@ def train_base_model(
         num_heads (`int`, *optional*, defaults to `4`):
             Attention heads of 32 dimensions each, which give the width of the model.
         max_length (`int`, *optional*, defaults to `1024`):
-            Most tokens of a sequence.
+            Maximum number of tokens of a sequence.
         initializer_range (`float`, *optional*, defaults to `0.12`):
             Standard deviation of the initial weights.
         num_warmup_steps (`int`, *optional*, defaults to `30`):

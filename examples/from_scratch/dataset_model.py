@@ -1,11 +1,11 @@
 # Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
 """
-A tiny base model for an example of `datasets/`, with a tokenizer of its own, so that the example runs from end to end,
-on all rows, without a GPU and without the hub.
+Makes a tiny base model for an example of `datasets/`, with a tokenizer of its own. The example then runs from end to
+end, on all rows, without a GPU and without the hub.
 
-It learns the *form* of an answer, and how a hint is used, and nothing about the questions: in what it is trained on,
-the answers are random. So on CommonsenseQA it is right one time in five, and more often with a hint; on GSM8K,
-on the dates and on text to SQL it is right with a hint only. What a GPU adds is a real model.
+The model learns the *form* of an answer and how a hint is used, and nothing about the questions, since its training
+data have random answers. On CommonsenseQA it is therefore right one time in five, and more often with a hint. On
+GSM8K, on the dates and on text to SQL it is right only with a hint. A GPU makes a real model possible.
 
 ```bash
 python examples/from_scratch/dataset_model.py commonsense_qa --data_dir path/to/commonsense_qa \
@@ -15,9 +15,9 @@ python examples/datasets/commonsense_qa.py --output_dir runs/csqa --model_name_o
     --use_cpu --bf16 false --gradient_checkpointing false --report_to none
 ```
 
-On all rows, with the authors' few-shot examples (`--prompts`), rationales solve 20.3% of the 9,734 CommonsenseQA
-problems and rationalization another 53.6%; of the 7,467 of GSM8K it is 0.5% and 26.4%, of the 576 of GeoQuery none and
-5.6%.
+With the authors' few-shot examples (`--prompts`), on all rows, rationales solve 20.3% of the 9,734 CommonsenseQA
+problems and rationalization another 53.6%. Of the 7,467 problems of GSM8K they solve 0.5% and 26.4%, of the 576 of
+GeoQuery none and 5.6%.
 """
 
 import argparse
@@ -42,15 +42,15 @@ from domain import Domain, read_examples  # noqa: E402
 
 
 PAD, EOS, BEGIN = "<|endoftext|>", "<|im_end|>", "<|im_start|>"
-# That of Qwen 3, without tools: with `enable_thinking=False` the thinking is there already, and empty.
+# The chat template of Qwen 3, without tools: with `enable_thinking=False`, it adds an empty thought.
 CHAT_TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n"
     "{% if enable_thinking is defined and not enable_thinking %}<think>\n\n</think>\n\n{% endif %}{% endif %}"
 )
-# (steps, rows, tokens in a row): the rows of the last phase are as long as a few-shot prompt.
+# (steps, rows, tokens in a row). The rows of the last phase are as long as a few-shot prompt.
 PHASES = ((250, 8, 256), (80, 2, 1280))
-# To copy a whole query takes longer to learn and more examples: this share of the short rows is without the tables.
+# Copying a whole query takes longer to learn and more examples, so this share of the short rows is without the tables.
 SQL_PHASES = ((400, 8, 256, 0.8), (80, 2, 1280))
 
 
@@ -61,7 +61,7 @@ def write_choice(rng: random.Random, row: dict, hinted: bool) -> str:
 
 
 def write_sum(rng: random.Random, row: dict, hinted: bool) -> str:
-    """A completion for GSM8K: any number without a hint, the right one with it, behind a sum that comes to it."""
+    """A completion for GSM8K: any number without a hint, the right one with it, after a sum that results in it."""
     answer = row["answer"].replace(",", "") if hinted else str(rng.randrange(1, 100))
     return f" That is {answer}+0 = <<{answer}+0={answer}>>{answer}.\n#### {answer}"
 
@@ -80,13 +80,13 @@ def write_query(rng: random.Random, row: dict, hinted: bool) -> str:
 
 
 def write_program(rng: random.Random, row: dict, hinted: bool) -> str:
-    """A completion for GSM8K with Python: as `write_sum`, with a program that comes to the number."""
+    """A completion for GSM8K with Python: as `write_sum`, with a program that computes the number."""
     answer = row["answer"].replace(",", "") if hinted else str(rng.randrange(1, 100))
     return f" That is a sum.\n```python\nprint({answer}+0)\n```\n```output\n{answer}\n```\n#### {answer}"
 
 
 def write_proof(rng: random.Random, row: dict, hinted: bool) -> str:
-    """A proof: some tactics without a hint, those of the hint with it, each behind a thought."""
+    """A proof: some tactics without a hint, those of the hint with it, each after a thought."""
     tactics = row["direct"].split(". ") if hinted else rng.choices(("intros", "split", "left", "assumption"), k=2)
     steps = [f"(* Next step. *) {tactic.strip()}." for tactic in tactics if "Qed" not in tactic]
     return " " + "\n".join([*steps, "Qed."])
@@ -110,7 +110,7 @@ WRITERS: dict[str, Callable[[random.Random, dict, bool], str]] = {
 
 
 def build_tokenizer(texts: list[str], vocab_size: int = 1024) -> PreTrainedTokenizerFast:
-    """Byte-level BPE with one token per digit, learned from the texts."""
+    """Builds a byte-level BPE tokenizer with one token per digit, learned from the texts."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
@@ -140,7 +140,7 @@ def make_dataset_model(
     chat: bool = False,
     phases: tuple[tuple, ...] = PHASES,
 ) -> Path:
-    """Trains tokenizer and model and saves them under `path`, unless there is a model already."""
+    """Trains tokenizer and model and saves them under `path`, unless a model exists there."""
     rng = random.Random(0)
     write = WRITERS.get(domain.name, partial(write_answer, problems))
     texts = [write(rng, problem, True) for problem in problems[:500]]
@@ -151,7 +151,7 @@ def make_dataset_model(
     problems = sorted(problems, key=lambda problem: len(problem["prompt"]))[: len(problems) // 4]
 
     def write_row(rng: random.Random, share_without_tables: float = 0.0) -> Iterator[Piece]:
-        """Solved problems one behind the other, as in a few-shot prompt: all of them with a hint, or none."""
+        """Yields solved problems one after the other, as in a few-shot prompt: all of them with a hint, or none."""
         hinted = rng.random() < 0.75
         column = "hinted_prompt" if hinted else "prompt"
         while True:
@@ -168,7 +168,7 @@ def make_dataset_model(
                     prompt = re.sub(r"\nTables: .*", "", prompt)
                 yield prompt, False
                 yield completion, True
-                # The blank line before the next problem, which is what the examples stop at
+                # The blank line before the next problem, which is a stop string of the examples
                 yield "\n\n", True
 
     shape = {"num_heads": 3, "max_length": 4096, "initializer_range": 0.1, "num_warmup_steps": 20}

@@ -25,7 +25,7 @@ TITLES = {
 
 
 def draw(path: Path) -> None:
-    """One panel for each domain: accuracy on held-out problems, the mean of the seeds and their range."""
+    """Draws one panel for each domain: accuracy on held-out problems, the mean of the seeds and their range."""
     figure, panels = plt.subplots(1, len(DOMAINS), figsize=(11, 3.6), sharey=True, layout="constrained")
     for panel, (domain, title) in zip(panels, DOMAINS.items(), strict=True):
         settings = read_results(RESULTS / f"synthetic_{domain}.json")

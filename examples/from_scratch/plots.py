@@ -1,5 +1,5 @@
 # Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
-"""What the figures of this folder share."""
+"""Shared functions for the figures of this folder."""
 
 from collections.abc import Sequence
 from statistics import mean
@@ -15,11 +15,11 @@ def accuracy_axes(axes: Axes, iterations: int, title: str = "", what: str = "") 
         axes ([`~matplotlib.axes.Axes`]):
             The panel.
         iterations (`int`):
-            Number of iterations, the base model's included.
+            Number of iterations, including the base model's.
         title (`str`, *optional*):
             Its title.
         what (`str`, *optional*):
-            What was right, such as `"held-out sums"`. The panels to the right of another one go without.
+            What was right, such as `"held-out sums"`. Panels to the right of another one omit it.
     """
     axes.set(title=title, xlabel="outer iteration (0: base model)", ylim=(-3, 103), xticks=range(iterations))
     if what:
@@ -34,7 +34,7 @@ def legend_beside(axes: Axes, **style) -> None:
 
 
 def draw_seeds(axes: Axes, runs: Sequence[Sequence[float]], **style) -> None:
-    """Draws the mean of several runs in percent over the iterations that all of them have, and their range."""
+    """Draws the mean of several runs in percent, and their range, over the iterations that all of them have."""
     by_iteration = [[100 * value for value in values] for values in zip(*runs, strict=False)]
     steps = range(len(by_iteration))
     (line,) = axes.plot(steps, [mean(values) for values in by_iteration], marker="o", **style)

@@ -1,5 +1,5 @@
 # Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
-"""What the runs of this folder share: their settings and samplers, and the files that hold what they came to."""
+"""Shared parts of the runs of this folder: settings, samplers and files of results."""
 
 import json
 import os
@@ -14,14 +14,14 @@ ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "docs" / "results"
 IMAGES = ROOT / "docs" / "images"
 
-# What any of TRL's trainers needs on a CPU
+# Settings that any of TRL's trainers needs on a CPU
 ON_A_CPU = {
     "bf16": False,
     "gradient_checkpointing": False,
     "use_cpu": True,
     "report_to": "none",
 }
-# Suits models of half a million parameters on two cores
+# Suitable for models of half a million parameters on two cores
 SETTINGS = {
     **ON_A_CPU,
     "per_device_train_batch_size": 32,
@@ -40,7 +40,7 @@ SETTINGS = {
 @dataclass
 class SamplerArguments:
     """
-    Arguments of a run that may go without rationalization.
+    Arguments of a run that may omit rationalization.
 
     Args:
         rationalization (`bool`, *optional*, defaults to `True`):
@@ -53,24 +53,18 @@ class SamplerArguments:
     p_show_hint: float = field(default=0.1, metadata={"help": "Share of rationalized samples trained with the hint."})
 
     def make_samplers(self) -> list[Sampler]:
-        """Rationale generation, and rationalization where it is asked for."""
+        """Returns samplers for rationale generation and, if requested, rationalization."""
         hinted = [RationalizationSampler(p_show_hint=self.p_show_hint)] if self.rationalization else []
         return [RationaleSampler(), *hinted]
 
 
-def read_metrics(output_dir: Path | str) -> list[dict[str, Any]]:
-    """The metrics of a run, a row for each iteration, of which the first is the base model's."""
-    paths = sorted(Path(output_dir).glob("iteration-*/metrics.json"))
-    return [json.loads(path.read_text()) for path in paths]
-
-
 def starting_with(prefixes: tuple[str, ...], metrics: dict[str, Any]) -> dict[str, Any]:
-    """The metrics whose names begin with one of the prefixes."""
+    """Returns the metrics whose names begin with one of the prefixes."""
     return {name: value for name, value in metrics.items() if name.startswith(prefixes)}
 
 
 def read_results(path: Path) -> dict[str, dict[str, Any]]:
-    """The results in a file, by setting and run. There are none where there is no file."""
+    """Reads the results in a file, by setting and run. They are empty if the file does not exist."""
     return json.loads(path.read_text()) if path.exists() else {}
 
 
@@ -80,15 +74,15 @@ def merge_results(path: Path, setting: str, runs: dict[str, Any]) -> None:
 
     Args:
         path (`Path`):
-            JSON file, which is made where there is none.
+            JSON file. It is created if it does not exist.
         setting (`str`):
-            What was run.
+            Name of the setting.
         runs (`dict[str, Any]`):
-            What came out, by run, such as `"seed 0"`. An earlier run of that name is replaced.
+            Results by run, such as `"seed 0"`. An earlier run of that name is replaced.
     """
     results = read_results(path)
     results[setting] = {**results.get(setting, {}), **runs}
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")  # a run that is killed here leaves the results whole
+    partial = path.with_suffix(".partial")  # if the run is killed here, the results stay intact
     partial.write_text(json.dumps(results, indent=1) + "\n")
     os.replace(partial, path)

@@ -1,7 +1,7 @@
 # Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
 """
-Sums with scratchpads as text, and the base model of the arithmetic examples: a tiny Qwen 3, trained from scratch by a
-seed, that knows what a scratchpad looks like, how to use a hint and the sums of one digit, and cannot add longer
+Sums with scratchpads as text, and the base model of the arithmetic examples: a tiny Qwen 3, trained from scratch with
+a seed. It knows what a scratchpad looks like, how to use a hint and the sums of one digit, and cannot add longer
 numbers.
 
 It is trained on documents of one to four solved examples with the same number of digits, separated by a blank line.
@@ -9,12 +9,12 @@ It is trained on documents of one to four solved examples with the same number o
 * Sums of **one digit** are right.
 * Sums of **two and three digits** are made up. Every digit of the answer is drawn at random, whatever the operands are
   (a draw that happens to be the right sum is drawn again), and the scratchpad writes these digits down. Only the
-  carries are those of the operands. In most of these examples the answer stands behind `Target:` as a hint.
+  carries are those of the operands. In most of these examples the answer follows `Target:` as a hint.
 
-The model learns to write the columns down, when to carry, and to take the digits from a hint where there is one.
-No document holds a right scratchpad of more than one digit, so nothing tells it that the digits of a longer sum depend
-on those of the operands. With a true hint it writes a right scratchpad, which is what rationalization needs. Without
-one it guesses.
+The model learns to write down the columns, when to carry, and to take the digits from a hint if there is one. No
+document holds a right scratchpad of more than one digit, so nothing shows the model that the digits of a longer sum
+depend on those of the operands. With a true hint it writes a right scratchpad, which is what rationalization needs.
+Without a hint it guesses.
 
 ```bash
 python examples/from_scratch/scratchpads.py --output_dir runs/arithmetic-base
@@ -33,7 +33,7 @@ from base_model import Piece, build_word_tokenizer, document_pieces
 BASE_MODEL = Path("runs/arithmetic-base")
 WORDS = [*"0123456789", "+", ",", "C:", "Input:", "Target:", "<scratch>", "</scratch>", "\n"]
 
-# (steps, rows, tokens in a row, weights of documents with 1, 2, 3 digits). Sums of one digit come first, alone: they
+# (steps, rows, tokens in a row, weights of documents with 1, 2, 3 digits). Sums of one digit come first, alone. They
 # are learned in a sudden step, sooner with many small batches, and the rest builds on them.
 PHASES = (
     (120, 32, 32, (1, 0, 0)),
@@ -45,14 +45,14 @@ HINT_SHARE_ONE_DIGIT = 0.1
 
 
 def write_problem(first: str, second: str, hint: str | None = None) -> str:
-    """`"62", "25"` -> `"Input:\\n6 2 + 2 5\\nTarget:\\n"`; a hint follows `Target:`."""
+    """Turns `"62", "25"` into `"Input:\\n6 2 + 2 5\\nTarget:\\n"`. A hint follows `Target:`."""
     target = "Target:" if hint is None else f"Target: {hint}"
     return f"Input:\n{' '.join(first)} + {' '.join(second)}\n{target}\n"
 
 
 def write_scratchpad(first: str, second: str, digits: str) -> tuple[str, str]:
     """
-    The scratchpad of the STaR paper (section 4.1), after Nye et al. (2021).
+    Writes the scratchpad of the STaR paper (section 4.1), after Nye et al. (2021).
 
     Args:
         first (`str`):
@@ -78,7 +78,9 @@ def write_scratchpad(first: str, second: str, digits: str) -> tuple[str, str]:
 
 
 def make_document(rng: random.Random, digit_weights: tuple[int, ...]) -> list[tuple[str, str]]:
-    """One to four problems with as many digits and their completions. The top of this file says what is in them."""
+    """
+    Makes one to four problems with as many digits, and their completions. The top of this file says what is in them.
+    """
     digits = rng.choices(range(1, len(digit_weights) + 1), digit_weights)[0]
     document = []
     for _ in range(rng.choices((1, 2, 3, 4), (4, 3, 2, 1))[0]):
@@ -94,13 +96,13 @@ def make_document(rng: random.Random, digit_weights: tuple[int, ...]) -> list[tu
 
 
 def write_row(rng: random.Random, digit_weights: tuple[int, ...]) -> Iterator[Piece]:
-    """Documents without end, each followed by EOS."""
+    """Yields endless documents, each followed by EOS."""
     while True:
         yield from document_pieces(make_document(rng, digit_weights))
 
 
 def make_base_model(path: Path, seed: int = 0, phases: tuple[tuple, ...] = PHASES) -> Path:
-    """Trains the base model and saves it under `path`, unless there is one already."""
+    """Trains the base model and saves it under `path`, unless it exists there."""
     return base_model.make_base_model(path, build_word_tokenizer(WORDS), write_row, phases, random.Random(seed), seed)
 
 

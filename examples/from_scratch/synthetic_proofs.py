@@ -20,9 +20,9 @@ a proof:
 A proof of `A` is named `a`, a rule that leads to `A` is named `fa`, and pairs are `h1`, `h2`, ...
 
 The base model is made on the spot. It is trained on right proofs of the theorems of level 1, and on made-up ones of
-the other levels: what is assumed, taken apart and left to prove is true in them, but which hypothesis is used, and
-which side of a disjunction is proved, is random, and never all of it right. Most of them have their tactics as a hint.
-The model knows the form of a proof and how to use a hint, and proves little without one.
+the other levels. In a made-up proof, what is assumed, taken apart and left to prove is true. Which hypothesis is used,
+and which side of a disjunction is proved, is random, and never all of it right. Most of them have their tactics as a
+hint. The model knows the form of a proof and how to use a hint, and proves little without one.
 
 ```bash
 python examples/from_scratch/synthetic_proofs.py --output_dir runs/proofs \
@@ -41,8 +41,8 @@ from transformers import HfArgumentParser
 
 import base_model
 from base_model import Piece, build_word_tokenizer, document_pieces
-from runs import SETTINGS, SamplerArguments, merge_results, read_metrics, starting_with
-from star_trl import STaRConfig, STaRTrainer
+from runs import SETTINGS, SamplerArguments, merge_results, starting_with
+from star_trl import STaRConfig, STaRTrainer, has_run, load_history
 from star_trl.rewards import ProofCheckReward
 
 
@@ -66,9 +66,9 @@ class ProofArguments(SamplerArguments):
 
     Args:
         base_model (`str`, *optional*, defaults to `"runs/proofs-base"`):
-            Where the base model is, or is put once it is made.
+            Where the base model is, or is saved once it is made.
         problems_per_level (`int`, *optional*, defaults to `300`):
-            Training theorems of each level; of level 1 there are 220.
+            Training theorems of each level. There are 220 of level 1.
         eval_problems_per_level (`int`, *optional*, defaults to `60`):
             Held-out theorems of each level.
         results (`str`, *optional*):
@@ -90,7 +90,7 @@ DEFAULTS = {
     "max_completion_length": 200,
     "eval_group_column": "level",
 }
-# What the results hold of an iteration's metrics
+# Metrics of an iteration that the results hold
 WANTED = ("iteration", "eval_accuracy", "rationale/", "rationalization/", "train_data_used", "seconds", "proof/")
 
 
@@ -104,9 +104,9 @@ def write(formula: Formula, nested: bool = False) -> str:
 
 def draw_theorem(rng: random.Random, level: int) -> tuple[list[Formula], Formula]:
     """
-    Hypotheses and a goal. Level 1: some atoms, and one of them. Level 2: atoms and conjunctions, and two of the atoms
-    with a connective, or one and any other with a disjunction. Level 3: one hypothesis more, an implication whose
-    conclusion is in the goal, and perhaps a connective more in the goal.
+    Draws hypotheses and a goal. Level 1: some atoms, and one of them. Level 2: atoms and conjunctions, and two of the
+    atoms with a connective, or one and any other with a disjunction. Level 3: one hypothesis more, an implication
+    whose conclusion is in the goal, and perhaps a connective more in the goal.
     """
     fresh = rng.sample(ATOMS, len(ATOMS))
     known: list[str] = []
@@ -122,7 +122,7 @@ def draw_theorem(rng: random.Random, level: int) -> tuple[list[Formula], Formula
         hypotheses.append((AND, take(), take()) if pair else take())
 
     def draw_goal(part: Formula) -> Formula:
-        """A goal with a part that can be proved."""
+        """Draws a goal that contains a part that can be proved."""
         connective = rng.choice((AND, OR))
         other = rng.choice(known if connective == AND else ATOMS)
         return (connective, part, other) if rng.random() < 0.5 else (connective, other, part)
@@ -148,7 +148,7 @@ class ProofWriter:
         hypotheses (`list[Formula]`), goal (`Formula`):
             The theorem.
         rng (`random.Random`, *optional*):
-            For a made-up proof. A right one by default.
+            Source of a made-up proof. A right proof by default.
     """
 
     def __init__(self, hypotheses: list[Formula], goal: Formula, rng: random.Random | None = None):
@@ -168,7 +168,7 @@ class ProofWriter:
         self._prove(goal)
 
     def _assume(self, formulas: Sequence[Formula]) -> dict[str, Formula]:
-        """Names some formulas, and knows them from now on."""
+        """Names some formulas, and adds them to the known ones."""
         parts: dict[str, Formula] = {}
         for formula in formulas:
             if formula[0] == AND:
@@ -214,7 +214,7 @@ class ProofWriter:
 
 
 def make_problem(hypotheses: list[Formula], goal: Formula, level: int, rng: random.Random | None = None) -> dict:
-    """One row, and a proof as `completion`: the right one, or with `rng` one that is made up and wrong."""
+    """Makes one row, with a proof as `completion`: the right one, or with `rng` a made-up and wrong one."""
     proof = ProofWriter(hypotheses, goal, rng)
     while rng is not None and proof.right:
         proof = ProofWriter(hypotheses, goal, rng)
@@ -232,13 +232,15 @@ def make_problem(hypotheses: list[Formula], goal: Formula, level: int, rng: rand
 
 
 def shape(statement: str) -> str:
-    """A statement with numbers for atoms, in the order in which they come."""
+    """Returns a statement with its atoms replaced by numbers, in the order in which they occur."""
     names: dict[str, str] = {}
     return " ".join(names.setdefault(w, str(len(names))) if w in ATOMS else w for w in statement.split())
 
 
 def make_problems(rng: random.Random, level: int, count: int, without: set[str]) -> list[dict]:
-    """Different theorems, none of which has its shape in `without`; fewer where there are not so many."""
+    """
+    Makes different theorems whose shapes are not in `without`. There may be fewer than `count`, if no more exist.
+    """
     problems: dict[str, dict] = {}
     for _ in range(20 * count):
         problem = make_problem(*draw_theorem(rng, level), level)
@@ -249,8 +251,8 @@ def make_problems(rng: random.Random, level: int, count: int, without: set[str])
 
 def make_datasets(args: ProofArguments, seed: int) -> tuple[Dataset, Dataset]:
     """
-    Training theorems and held-out theorems. No held-out theorem is a training theorem with other atoms, but for those
-    of level 1, which has five shapes.
+    Makes training theorems and held-out theorems. No held-out theorem is a training theorem with other atoms, except
+    those of level 1, which has five shapes.
     """
     rng = random.Random(seed)
     train, held_out = [], []
@@ -258,7 +260,7 @@ def make_datasets(args: ProofArguments, seed: int) -> tuple[Dataset, Dataset]:
         held_out += make_problems(rng, level, args.eval_problems_per_level, without=set())
         known = {problem["shape"] for problem in held_out} if level > 1 else set()
         train += make_problems(rng, level, args.problems_per_level, without=known)
-    # The trainer has no use for reference proofs. Without them they cannot end up in a training sequence.
+    # The trainer does not need reference proofs. Without them, they cannot end up in a training sequence.
     train_dataset, eval_dataset = (
         Dataset.from_list(rows).remove_columns(["completion", "shape"]) for rows in (train, held_out)
     )
@@ -266,7 +268,7 @@ def make_datasets(args: ProofArguments, seed: int) -> tuple[Dataset, Dataset]:
 
 
 def make_document(rng: random.Random, weights: tuple[int, ...]) -> list[tuple[str, str]]:
-    """One to four problems of the same level with their proofs. The top of this file says what is in them."""
+    """Makes one to four problems of the same level with their proofs. The top of this file says what is in them."""
     (level,) = rng.choices(LEVELS, weights)
     document = []
     for _ in range(rng.choices((1, 2, 3, 4), (4, 3, 2, 1))[0]):
@@ -277,13 +279,13 @@ def make_document(rng: random.Random, weights: tuple[int, ...]) -> list[tuple[st
 
 
 def write_row(rng: random.Random, weights: tuple[int, ...]) -> Iterator[Piece]:
-    """Documents without end, each followed by EOS."""
+    """Yields endless documents, each followed by EOS."""
     while True:
         yield from document_pieces(make_document(rng, weights))
 
 
 def make_base_model(path: Path, phases: tuple[tuple, ...] = PHASES) -> Path:
-    """Trains the base model and saves it under `path`, unless there is one already."""
+    """Trains the base model and saves it under `path`, unless it exists there."""
     return base_model.make_base_model(path, build_word_tokenizer(WORDS), write_row, phases, random.Random(0))
 
 
@@ -303,11 +305,11 @@ def main() -> None:
         train_dataset=train_dataset,
         eval_dataset=eval_dataset,
     )
-    # A run that was interrupted goes on
-    trainer.train(resume_from_checkpoint=(Path(star_args.output_dir) / "star_state.json").exists())
+    # An interrupted run is resumed
+    trainer.train(resume_from_checkpoint=has_run(star_args.output_dir))
     if args.results is not None:
         name = "star" if args.rationalization else "without_rationalization"
-        rows = [starting_with(WANTED, metrics) for metrics in read_metrics(star_args.output_dir)]
+        rows = [starting_with(WANTED, metrics) for metrics in load_history(star_args.output_dir)]
         merge_results(Path(args.results), name, {f"seed {star_args.seed}": rows})
 
     print("Proofs of the final model, for held-out theorems:\n")

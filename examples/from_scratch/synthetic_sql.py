@@ -11,10 +11,10 @@ rationale that says which column and which operator each word stands for.
     A: altitude is height and beyond is > , so height > 340 . outside is != , so country != 'peru' .
     SQL: SELECT name FROM city WHERE height > 340 AND country != 'peru'
 
-A hint puts the right query in parentheses behind the question. The base model is made on the spot, from
-documents of the same form in which columns and operators are drawn at random, in most of them with the made-up query
-as a hint. So it knows the form, takes the values from the question, and follows a hint; which word stands for which
-column it was never told. The reward is what the query returns from a SQLite database.
+A hint puts the right query in parentheses after the question. The base model is made on the spot, from documents of
+the same form. Their columns and operators are drawn at random, and most of them have the made-up query as a hint. The
+model therefore knows the form, takes the values from the question, and follows a hint. It was never told which word
+stands for which column. The reward is what the query returns from a SQLite database.
 
 ```bash
 python examples/from_scratch/synthetic_sql.py                             # both runs, seed 0
@@ -22,7 +22,7 @@ python examples/from_scratch/synthetic_sql.py --runs star --seeds 0 1 --results 
 ```
 
 Merges accuracy by iteration into the results. Half of the held-out questions have one condition and half two, as in
-training; `longer` is the accuracy on three conditions and `unseen_words` that on words that no training question has,
+training. `longer` is the accuracy on three conditions, and `unseen_words` that on words that no training question has,
 both after the last iteration.
 """
 
@@ -41,7 +41,7 @@ from transformers import PreTrainedTokenizerFast
 import base_model
 import runs
 from base_model import Piece
-from star_trl import STaRConfig, STaRTrainer, load_ledger
+from star_trl import STaRConfig, STaRTrainer, load_history, load_ledger
 from star_trl.rewards import run_sql, sql_execution_reward
 
 
@@ -52,7 +52,7 @@ from text_to_sql import exact_query_reward  # noqa: E402
 RESULTS = runs.RESULTS / "synthetic_sql.json"
 RUNS = ("star", "without_rationalization")
 
-# What the words of a question stand for. No training question has the last word of a column.
+# Meaning of the words of a question. No training question has the last word of a column.
 COLUMNS = {
     "population": ["people", "inhabitants", "residents", "folk"],
     "area": ["surface", "ground", "land", "extent"],
@@ -83,7 +83,7 @@ CONFIG = {
     "save_strategy": "no",
     "disable_tqdm": True,
 }
-# What the results hold of an iteration's metrics
+# Metrics of an iteration that the results hold
 WANTED = (
     *("iteration", "eval_accuracy", "train_data_used", "kept_right_query", "longer", "unseen", "seconds"),
     *("rationale/solved", "rationalization/solved", "rationalization/yield"),
@@ -91,7 +91,7 @@ WANTED = (
 
 
 def make_database(path: Path) -> str:
-    """A table of cities with made-up values."""
+    """Makes a table of cities with made-up values."""
     rng = random.Random(0)
     connection = sqlite3.connect(path)
     connection.execute(f"CREATE TABLE city (name TEXT, country TEXT, {', '.join(f'{name} INT' for name in COLUMNS)})")
@@ -106,7 +106,7 @@ def make_database(path: Path) -> str:
 
 
 def tokenizer_for_cities() -> PreTrainedTokenizerFast:
-    """One token per word and number."""
+    """Builds a tokenizer with one token per word and number."""
     words = [*FRAME.split(), *" ".join(KINDS).split(), *COLUMNS, *sum(COLUMNS.values(), []), *PLACES.values()]
     words += [*sum(OPERATORS.values(), []), *(f"'{country}'" for country in COUNTRIES), *COUNTRIES]
     return base_model.build_word_tokenizer(list(dict.fromkeys([*words, *map(str, NUMBERS), "\n"])))
@@ -114,7 +114,7 @@ def tokenizer_for_cities() -> PreTrainedTokenizerFast:
 
 def make_example(rng: random.Random, conditions: int, made_up: bool = False, unseen: bool = False) -> dict[str, str]:
     """
-    A question, and the completion that answers it.
+    Makes a question, and the completion that answers it.
 
     Args:
         rng (`random.Random`):
@@ -168,7 +168,7 @@ def make_example(rng: random.Random, conditions: int, made_up: bool = False, uns
 
 
 def write_row(rng: random.Random) -> Iterator[Piece]:
-    """Made-up examples without end, for the base model: all of them with a hint, or none."""
+    """Yields endless made-up examples for the base model: all of them with a hint, or none."""
     column = "hinted_prompt" if rng.random() < HINT_SHARE else "prompt"
     while True:
         example = make_example(rng, rng.choice((1, 2)), made_up=True, unseen=rng.random() < 0.1)
@@ -177,20 +177,20 @@ def write_row(rng: random.Random) -> Iterator[Piece]:
 
 
 def make_base_model(path: Path, phases: tuple[tuple, ...] = PHASES) -> Path:
-    """Trains the base model and saves it under `path`, unless there is one already."""
+    """Trains the base model and saves it under `path`, unless it exists there."""
     return base_model.make_base_model(path, tokenizer_for_cities(), write_row, phases, random.Random(0))
 
 
 def make_problems(
     rng: random.Random, count: int, conditions: tuple[int, ...], database: str, known: set[str], unseen: bool = False
 ) -> Dataset:
-    """Different problems that are not `known`, and whose query returns something. `known` grows by them."""
+    """Makes different problems that are not `known` and whose queries return rows. They are added to `known`."""
     rows = []
     while len(rows) < count:
         row = make_example(rng, rng.choice(conditions), unseen=unseen)
         if row["prompt"] not in known and run_sql(row["answer"], database) not in ([], [(0,)], [(None,)]):
             known.add(row["prompt"])
-            del row["completion"]  # the trainer has no use for it
+            del row["completion"]  # the trainer does not need it
             rows.append({**row, "database": database})
     return Dataset.from_list(rows)
 
@@ -198,7 +198,7 @@ def make_problems(
 def run(
     name: str, seed: int, model: Path, folder: Path, num_problems: int = 1000, num_held_out: int = 200, **changes
 ) -> list[dict[str, float]]:
-    """One of `RUNS`. Returns one row for each iteration, of which the first is the base model's."""
+    """Does one of `RUNS`. Returns one row for each iteration, of which the first is the base model's."""
     database = make_database(folder / "city.sqlite")
     rng, known = random.Random(seed), set()
     train_dataset = make_problems(rng, num_problems, (1, 2), database, known)
@@ -216,8 +216,8 @@ def run(
         eval_dataset=held_out["eval"],
     )
     trainer.train()
-    rows = runs.read_metrics(folder / "out")
-    right: dict[int, list[float]] = {}  # of the kept samples, by iteration: whether the query is the right one
+    rows = load_history(folder / "out")
+    right: dict[int, list[float]] = {}  # for the kept samples, by iteration: whether the query is the right one
     for sample in load_ledger(str(folder / "out")):
         if sample["kept"]:
             rewards = {reward["name"]: reward["value"] for reward in sample["rewards"]}

@@ -4,8 +4,8 @@
 # dependencies = ["star-trl[examples]"]
 # ///
 r"""
-START in small: a tiny model that hardly ever calls its calculator, and calls it wrong, learns to use it. A problem of
-two steps, how the base model answers it, and what it writes at best:
+START in miniature: a tiny model that hardly ever calls its calculator, and calls it wrongly, learns to use it. A
+problem of two steps, the base model's answer, and the best completion:
 
     Q: Ann has 47 bags of 83. She finds 65. How many?
     A: Let me see. That makes 2175.
@@ -14,11 +14,11 @@ two steps, how the base model answers it, and what it writes at best:
     A: Let me see. <<47*83=3901>> <<3901+65=3966>>
     3966
 
-The results in the marks are put in by the tool. The base model is made on the spot, from documents of which a fifth
-answers with a number drawn at random. In one of a hundred it calls the calculator, and in the others it does so behind
-"Wait, a calculator helps.". What it computes then are the numbers of the question with signs drawn at random: which
-sign belongs to "bags of", "finds" and "loses" no document tells. `HintInferSampler` puts that sentence behind "Let me
-see." where a problem was not solved, and takes it out again before training.
+The tool inserts the results in the marks. The base model is made on the spot, from documents of which a fifth answers
+with a number drawn at random. In one of a hundred it calls the calculator. In the others it does so after "Wait, a
+calculator helps.". It then computes with the numbers of the question and signs drawn at random: no document tells
+which sign belongs to "bags of", "finds" and "loses". If a problem was not solved, `HintInferSampler` puts that
+sentence after "Let me see.", and removes it again before training.
 
 ```bash
 python examples/from_scratch/synthetic_tools.py --output_dir runs/tools
@@ -41,10 +41,11 @@ from transformers import PreTrainedTokenizerFast
 
 import base_model
 from base_model import EOS, PAD, Piece
-from runs import ON_A_CPU, merge_results, read_metrics, starting_with
-from star_trl import HintInferSampler, RationaleSampler, STaRConfig, STaRTrainer, Tool, ToolSampler, python_tool
-from star_trl.calculator import CALCULATOR, calculate
+from runs import ON_A_CPU, merge_results, starting_with
+from star_trl import HintInferSampler, RationaleSampler, STaRConfig, STaRTrainer, Tool, ToolSampler, load_history
 from star_trl.rewards import exact_match_reward
+from star_trl.tools import python_tool
+from star_trl.tools.calculator import CALCULATOR, calculate
 
 
 PIECES = re.compile(r" ?[A-Za-z]+|<<|>>|\n|[\s\S]")
@@ -52,7 +53,7 @@ BEGIN, HINT = " Let me see.", " Wait, a calculator helps."
 PHRASES = {"*": "{a} bags of {b}.", "+": "She finds {b}.", "-": "She loses {b}."}
 NAMES = ("Ann", "Eva", "Ida", "Mia")
 MAX_STEPS = 2
-# Shares of the base model's documents with a call, without the hint and behind it
+# Shares of the base model's documents with a call, without the hint and after it
 CALLS, HINTED_CALLS = 0.01, 0.8
 # (steps, rows, no limit of tokens, documents in a row) of the base model's training
 PHASES = ((1000, 16, None, 2), (300, 32, None, 2))
@@ -84,7 +85,7 @@ CONFIG = {
 
 
 def make_problem(rng: random.Random) -> tuple[dict, list[int]]:
-    """One row, `prompt`, `answer` and `steps`, and its numbers."""
+    """Makes one row (`prompt`, `answer` and `steps`), and its numbers."""
     signs = [rng.choice("*+-"), *(rng.choice("+-") for _ in range(rng.randrange(MAX_STEPS)))]
     numbers = [rng.randrange(10, 100) for _ in range(len(signs) + 1)]
     name = rng.choice(NAMES)
@@ -96,7 +97,7 @@ def make_problem(rng: random.Random) -> tuple[dict, list[int]]:
 
 
 def write_calls(numbers: list[int], signs: list[str]) -> tuple[str, str]:
-    """The marks of a computation, and its result."""
+    """Returns the marks of a computation, and its result."""
     value, marks = str(numbers[0]), ""
     for sign, number in zip(signs, numbers[1:], strict=True):
         expression = f"{value}{sign}{number}"
@@ -107,8 +108,8 @@ def write_calls(numbers: list[int], signs: list[str]) -> tuple[str, str]:
 
 def make_document(rng: random.Random) -> list[Piece]:
     """
-    A problem with an answer of the base model. The top of this file says what is in it. The model is not trained on
-    the second piece, the hint or nothing: it knows what follows a hint and gives none.
+    Makes a problem with an answer of the base model. The top of this file says what is in it. The model is not trained
+    on the second piece, which is the hint or empty: it knows what follows a hint, and writes none itself.
     """
     row, numbers = make_problem(rng)
     kind = rng.random()
@@ -122,13 +123,13 @@ def make_document(rng: random.Random) -> list[Piece]:
 
 
 def write_row(rng: random.Random, documents: int) -> Iterator[Piece]:
-    """Some documents one behind the other."""
+    """Yields some documents one after the other."""
     for _ in range(documents):
         yield from make_document(rng)
 
 
 def build_tokenizer() -> PreTrainedTokenizerFast:
-    """One token for each digit, sign and word, the space before a word included."""
+    """Builds a tokenizer with one token for each digit, sign and word, including the space before a word."""
     rng = random.Random(0)
     texts = ["".join(text for text, _ in make_document(rng)).removesuffix(EOS) for _ in range(2000)]
     pieces = sorted({piece for text in texts for piece in PIECES.findall(text)})
@@ -139,7 +140,7 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def make_base_model(path: Path, phases: tuple[tuple, ...] = PHASES) -> Path:
-    """Trains the base model and saves it under `path`, unless there is one already."""
+    """Trains the base model and saves it under `path`, unless it exists there."""
     rng, shape = random.Random("base model"), {"num_heads": 2, "initializer_range": 0.1}
     return base_model.make_base_model(path, build_tokenizer(), write_row, phases, rng, **shape)
 
@@ -152,13 +153,13 @@ def make_samplers(setting: str, tool: Tool) -> list:
 
 
 def computed_by_python() -> Tool:
-    """The marks of the calculator, each computed by a Python process."""
+    """Returns a tool that computes each calculator mark in a Python process."""
     python = python_tool()
     return Tool(run=lambda call: python.run(f"\nprint({call})"), begin="<<", end="=", result="{}>>")
 
 
 def run(setting: str, seed: int, args: argparse.Namespace, model: Path) -> list[dict]:
-    """One row for each iteration."""
+    """Returns one row for each iteration."""
     rng = random.Random(seed)
     problems = {row["prompt"]: row for row, _ in (make_problem(rng) for _ in range(args.problems + 300))}
     rows = list(problems.values())
@@ -173,7 +174,7 @@ def run(setting: str, seed: int, args: argparse.Namespace, model: Path) -> list[
     )
     trainer.train()
     wanted = ("iteration", "seconds", "eval_accuracy", "train_data_used", "rationale/", "hint_infer/")
-    return [starting_with(wanted, metrics) for metrics in read_metrics(output_dir)]
+    return [starting_with(wanted, metrics) for metrics in load_history(output_dir)]
 
 
 def main() -> None:

@@ -4,9 +4,9 @@
 # dependencies = ["star-trl[examples]"]
 # ///
 """
-V-STaR (Hosseini et al., 2024, arXiv 2402.06457) on the sums of `arithmetic.py`: right and wrong samples of a model
-that STaR has trained become pairs, on which TRL's `DPOTrainer` trains a verifier, as in the paper, and that picks the
-best of k samples.
+V-STaR (Hosseini et al., 2024, arXiv 2402.06457) on the sums of `arithmetic.py`. Right and wrong samples of a model
+that STaR has trained become pairs. TRL's `DPOTrainer` trains a verifier on them, as in the paper, and the verifier
+picks the best of k samples.
 
 ```bash
 python examples/from_scratch/v_star.py --output_dir runs/v_star
@@ -27,9 +27,9 @@ from trl import DPOConfig, DPOTrainer
 from arithmetic import DEFAULTS, ArithmeticArguments, make_datasets
 from scratchpads import make_base_model
 from star_trl import RationaleSampler, Sample, STaRConfig, STaRTrainer, preference_dataset
+from star_trl.fine_tuning.logprobs import sequence_logprobs
 from star_trl.ledger import Ledger
 from star_trl.rewards import scratchpad_answer_reward
-from star_trl.weighting import sequence_logprobs
 
 
 @dataclass
@@ -43,7 +43,7 @@ class VStarArguments(ArithmeticArguments):
         draws (`int`, *optional*, defaults to `4`):
             Completions of a problem that the verifier learns from.
         draw_temperature (`float`, *optional*, defaults to `1.0`):
-            Temperature of both.
+            Temperature of both kinds of completions.
         verifier_steps (`int`, *optional*, defaults to `100`):
             Training steps of the verifier.
         verifier_learning_rate (`float`, *optional*, defaults to `3e-4`):
@@ -58,7 +58,7 @@ class VStarArguments(ArithmeticArguments):
 
 
 def train_verifier(model: str, pairs: Dataset, args: VStarArguments, star_args: STaRConfig) -> DPOTrainer:
-    """The last reasoner, trained to find the right completion of each pair more likely."""
+    """Trains the last reasoner to find the right completion of each pair more likely."""
     verifier = DPOTrainer(
         model=model,
         args=DPOConfig(
@@ -84,13 +84,13 @@ def train_verifier(model: str, pairs: Dataset, args: VStarArguments, star_args: 
 
 
 def likelihoods(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, samples: list[Sample]) -> list[float]:
-    """Log-probability of each sample behind its prompt, which is what the paper's verifier ranks by."""
+    """Log-probability of each sample given its prompt, by which the paper's verifier ranks."""
     prompts = [tokenizer(sample.prompt)["input_ids"] for sample in samples]
     return sequence_logprobs(model.eval(), prompts, samples, tokenizer.pad_token_id)
 
 
 def report(greedy: list[Sample], drawn: list[list[Sample]], scores: dict[str, list[float]], digits: list[int]) -> None:
-    """Prints the accuracy of each way to an answer, by the number of digits."""
+    """Prints the accuracy of each method, by the number of digits."""
     k = len(drawn[0])
 
     def majority(samples: list[Sample]) -> bool:
@@ -121,10 +121,10 @@ def main() -> None:
     parser.set_defaults(num_iterations=1, initial_steps=700, problems_per_digit=3600, eval_problems_per_digit=300)
     args, star_args = parser.parse_args_into_dataclasses()
 
-    # Without few-shot examples, so that reasoner and verifier see the same prompts.
+    # Few-shot examples are left out, so that reasoner and verifier see the same prompts.
     problems, eval_dataset, _ = make_datasets(args, star_args.seed)
-    # STaR trains on a third of the problems, and the verifier on samples of the others: those that the reasoner was
-    # trained on it knows too well. Of one digit there are only 81, which both have.
+    # STaR trains on a third of the problems, and the verifier on samples of the others, since the reasoner knows its
+    # own training problems too well. Both have the problems of one digit, of which there are only 81.
     reasoner_problems, verifier_problems = (
         problems.filter(lambda row, index, own: row["digits"] == 1 or index % 3 in own, True, fn_kwargs={"own": own})
         for own in ((0,), (1, 2))

@@ -1,10 +1,10 @@
 # Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
 """STaR, the Self-Taught Reasoner, as a trainer for Hugging Face TRL."""
 
-from .calculator import CalculatorSampler
-from .export import preference_dataset, sft_dataset, verifier_dataset
-from .ledger import Sample, load_ledger
-from .python_tool import python_tool
+from .ledger.export import preference_dataset, sft_dataset, verifier_dataset
+from .ledger.ledger import Sample, load_ledger
+from .ledger.selection import NothingSurvives
+from .output_dir import has_run, load_history
 from .report import write_report
 from .samplers import (
     Completion,
@@ -20,8 +20,10 @@ from .samplers import (
     ToolSampler,
     mixture,
 )
+from .samplers.calculator import CalculatorSampler
 from .star_config import STaRConfig
 from .star_trainer import STaRTrainer
+from .tools.python_tool import python_tool
 
 
 __version__ = "0.1.0.dev0"
@@ -33,6 +35,7 @@ __all__ = [
     "HintInferSampler",
     "LoopState",
     "MajorityVoteSampler",
+    "NothingSurvives",
     "Prompt",
     "RationaleSampler",
     "RationalizationSampler",
@@ -42,6 +45,8 @@ __all__ = [
     "Sampler",
     "Tool",
     "ToolSampler",
+    "has_run",
+    "load_history",
     "load_ledger",
     "mixture",
     "preference_dataset",

@@ -1,5 +1,5 @@
 # Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
-"""Few-shot examples from text files, and text prompts as messages for chat models."""
+"""Reads few-shot examples from text files, and turns text prompts into messages for chat models."""
 
 import re
 from pathlib import Path
@@ -8,15 +8,15 @@ from typing import Any
 
 def read_prompts(folder: str | Path) -> list[dict[str, str]]:
     """
-    Few-shot examples from `prompts.txt` and, with the same questions and hints, `prompts_answer_key.txt`: blocks of
-    `Q: ...` and `A: ...`, with a blank line between them. The STaR authors' files have this form.
+    Reads few-shot examples from `prompts.txt`, and the same ones with hints from `prompts_answer_key.txt`. The files
+    hold blocks of `Q: ...` and `A: ...`, separated by blank lines. The STaR authors' files have this form.
 
     Args:
         folder (`str` or `Path`):
-            Folder with the two files. Without the second one the examples have no hints.
+            Folder with the two files. Without the second file the examples have no hints.
 
     Returns:
-        `list[dict]`: With `prompt`, `completion` and `hinted_prompt`.
+        `list[dict]`: Examples with `prompt`, `completion` and, if there are hints, `hinted_prompt`.
 
     Raises:
         `ValueError`: If the completions of the two files differ.
@@ -47,14 +47,14 @@ def _blocks(path: Path) -> list[tuple[str, str]]:
 
 def as_messages(row: dict[str, Any], instruction: str | None = None) -> dict[str, Any]:
     """
-    A problem or a few-shot example for a chat model.
+    Turns the prompts of a problem or a few-shot example into messages for a chat model.
 
     Args:
         row (`dict`):
-            With text in `prompt` and perhaps `hinted_prompt`; the frame `Q: ...\\nA:` is taken off. A `completion`
-            loses the white space around it.
+            Row with text in `prompt` and, optionally, `hinted_prompt`. The frame `Q: ...\\nA:` is removed. A
+            `completion` is stripped of the white space around it.
         instruction (`str`, *optional*):
-            What the model is told behind the question.
+            Instruction that follows the question.
 
     Returns:
         `dict`: The row with its prompts as lists of messages.

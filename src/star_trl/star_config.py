@@ -9,17 +9,17 @@ from transformers.trainer_utils import HubStrategy, IntervalStrategy, SaveStrate
 from trl import SFTConfig
 
 
-# Fields that weights and samples do not depend on: a run may be resumed with other values of these. All the others are
-# compared, and so are those that a newer TRL or transformers adds.
+# Fields that do not affect weights or samples. A run may be resumed with other values of these. All other fields are
+# compared, including those that a newer TRL or transformers adds.
 MAY_CHANGE = frozenset(
     name
     for group in (
-        # How long the run goes on, and which model it ends with
+        # How long the run is, and which model it ends with
         "num_iterations patience load_best_model_at_end",
-        # Where it is, and how it is begun and resumed
+        # Where the run is stored, and how it is started and resumed
         "output_dir overwrite_output_dir resume_from_checkpoint restore_callback_states_from_checkpoint "
         "ignore_data_skip do_train do_eval do_predict",
-        # What is saved, and pushed. The token must not get into the file that the others are written to.
+        # What is saved and pushed. The token must not be written to the file that holds the compared fields.
         "save_strategy save_steps save_total_limit save_only_model save_on_each_node enable_jit_checkpoint "
         "push_to_hub hub_token hub_private_repo hub_model_id hub_strategy hub_always_push hub_revision",
         # What is logged and reported
@@ -27,19 +27,19 @@ MAY_CHANGE = frozenset(
         "logging_strategy logging_steps logging_first_step logging_nan_inf_filter log_on_each_node log_level "
         "log_level_replica include_num_input_tokens_seen disable_tqdm report_to run_name project trackio_space_id "
         "trackio_bucket_id trackio_static_space_id debug skip_memory_metrics",
-        # What belongs to an evaluation by the loss, which never runs
+        # Fields of an evaluation by the loss, which never runs
         "eval_strategy eval_steps eval_delay eval_on_start per_device_eval_batch_size eval_accumulation_steps "
         "eval_do_concat_batches eval_use_gather_object batch_eval_metrics include_for_metrics prediction_loss_only "
         "bf16_full_eval fp16_full_eval eval_packing",
-        # How the model and the data are loaded: what is loaded is compared itself
+        # How the model and the data are loaded. The loaded model and data are compared themselves.
         "trust_remote_code chat_template_path dataset_text_field dataset_num_proc dataloader_num_workers "
         "dataloader_pin_memory dataloader_persistent_workers dataloader_prefetch_factor "
         "dataloader_multiprocessing_context",
-        # How the work is shared out. The number of sequences in a step, which comes of it, is compared as a whole.
+        # How the work is split. The resulting number of sequences per optimizer step is compared instead.
         "per_device_train_batch_size gradient_accumulation_steps use_cpu local_rank ddp_backend ddp_timeout "
         "ddp_find_unused_parameters ddp_bucket_cap_mb ddp_broadcast_buffers ddp_static_graph fsdp fsdp_config "
         "deepspeed parallelism_config",
-        # What saves memory for time
+        # Settings that trade time for memory
         "activation_checkpointing activation_checkpointing_kwargs gradient_checkpointing "
         "gradient_checkpointing_kwargs activation_offloading torch_empty_cache_steps",
         # The engine
@@ -59,14 +59,15 @@ class STaRConfig(SFTConfig):
     Configuration class for the [`STaRTrainer`].
 
     This class includes only the parameters that are specific to STaR. For a full list of training arguments, please
-    refer to the [`~trl.SFTConfig`] and [`~transformers.TrainingArguments`] documentation. Where a default is said to
-    be the paper's, the paper is [STaR](https://huggingface.co/papers/2203.14465).
+    refer to the [`~trl.SFTConfig`] and [`~transformers.TrainingArguments`] documentation. "The paper" below is
+    [STaR](https://huggingface.co/papers/2203.14465).
 
     Optimizer, learning rate, schedule, `max_steps`, `num_train_epochs` and `logging_steps` belong to the inner loop,
     which starts afresh in every outer iteration. Evaluation, `save_strategy`, `save_total_limit`,
     `load_best_model_at_end` and `metric_for_best_model` belong to the outer loop: the model is evaluated after every
     outer iteration whenever there is an `eval_dataset`, and saved after it unless `save_strategy="no"`. `save_steps`
-    counts steps of the inner loop: after so many there is a checkpoint from which an interrupted one goes on.
+    counts steps of the inner loop: it sets how often a checkpoint is written from which an interrupted inner loop is
+    resumed.
 
     Parameters:
         > Parameters that control the outer loop
@@ -78,13 +79,13 @@ class STaRConfig(SFTConfig):
             Number of problems drawn at random, without replacement, for each outer iteration. All by default. The
             paper draws 10,000 of 50,000 in its arithmetic experiment (section 4.3).
         sample_iterations (`int`, *optional*, defaults to `1`):
-            Number of latest outer iterations whose samples are trained on. `1` is the paper's: the samples of this
-            iteration only.
+            Number of most recent outer iterations whose samples are trained on. With `1`, as in the paper, these are
+            the samples of the current iteration only.
         patience (`int`, *optional*):
-            Stops when the metric has not improved for this many outer iterations. The metric is
-            `metric_for_best_model`. Without an `eval_dataset` it is the share of training problems that the first
-            sampler solved, `<sampler>/solved`, which measures the model that sampled: that of the iteration before.
-            The last model is not measured then.
+            Number of outer iterations without an improvement of the metric after which the run stops. The metric is
+            `metric_for_best_model`. Without an `eval_dataset` it is `<sampler>/solved`, the share of training problems
+            that the first sampler solved. This measures the model that sampled, which is that of the previous
+            iteration, so the last model is never measured.
         overwrite_output_dir (`bool`, *optional*, defaults to `False`):
             Whether `train()` may delete the run that it finds in `output_dir`. Otherwise it raises.
         html_report (`bool`, *optional*, defaults to `True`):
@@ -102,18 +103,19 @@ class STaRConfig(SFTConfig):
         step_growth (`float`, *optional*, defaults to `1.2`):
             Factor by which the number of steps grows with each outer iteration (the paper's, section 4.1).
         step_increment (`int`, *optional*):
-            Number of steps added with each outer iteration instead; needs `step_growth=1`. The paper's arithmetic
-            experiment starts with 300 and adds 20.
+            Number of steps added with each outer iteration, instead of a factor. Needs `step_growth=1`. The paper's
+            arithmetic experiment starts with 300 and adds 20.
         max_inner_steps (`int`, *optional*):
-            Most steps in one outer iteration. The paper caps them from iteration 30 on, at 7,912, for GSM8K.
+            Maximum number of steps in one outer iteration. For GSM8K, the paper caps them at 7,912 from iteration 30
+            on.
         few_shot_train (`bool`, *optional*, defaults to `True`):
-            Whether the few-shot examples stand before the prompt in the training sequences, as in the paper's
-            main results. Without effect when there are no `few_shot_examples`.
+            Whether the few-shot examples precede the prompt in the training sequences, as in the paper's main
+            results. Has no effect without `few_shot_examples`.
 
         > Parameters that control generation
 
         max_completion_length (`int`, *optional*, defaults to `512`):
-            Most tokens of a completion. One that is cut there is recorded and never kept.
+            Maximum number of tokens in a completion. A completion that is cut there is recorded but never kept.
         num_generations (`int`, *optional*, defaults to `1`):
             Number of completions per problem. More than one needs a temperature.
         temperature (`float`, *optional*, defaults to `0.0`):
@@ -123,7 +125,7 @@ class STaRConfig(SFTConfig):
         top_k (`int`, *optional*, defaults to `0`):
             Number of most likely tokens to keep; `0` keeps all.
         min_p (`float`, *optional*):
-            Least probability to keep, relative to the most likely token's.
+            Minimum probability of the tokens to keep, relative to that of the most likely token.
         generation_kwargs (`dict[str, Any]`, *optional*):
             Further fields of [`~transformers.GenerationConfig`].
         stop_strings (`list[str]`, *optional*):
@@ -133,8 +135,8 @@ class STaRConfig(SFTConfig):
             Number of completions that are generated together on each process. The engine chooses by default.
         few_shot_iterations (`int`, *optional*):
             Last outer iteration that samples with the few-shot examples. All do by default. The model of an iteration
-            is evaluated behind the prompts of that iteration, and samples behind those of the next: the model of
-            iteration `few_shot_iterations` is evaluated with the examples and samples without them.
+            is evaluated with the prompts of that iteration, but samples with those of the next. The model of iteration
+            `few_shot_iterations` is therefore evaluated with the examples and samples without them.
         chat_template_kwargs (`dict[str, Any]`, *optional*):
             Keyword arguments for `apply_chat_template`, for example `{"enable_thinking": False}`.
 
@@ -150,7 +152,7 @@ class STaRConfig(SFTConfig):
         vllm_enable_sleep_mode (`bool`, *optional*, defaults to `False`):
             Whether vLLM gives its memory back while the model is fine-tuned.
         vllm_structured_outputs_regex (`str`, *optional*):
-            Regular expression that completions follow.
+            Regular expression that completions must match.
         vllm_server_base_url (`str`, *optional*):
             Address of the server; replaces host and port.
         vllm_server_host (`str`, *optional*, defaults to `"0.0.0.0"`):
@@ -164,60 +166,61 @@ class STaRConfig(SFTConfig):
         vllm_gpu_memory_utilization (`float`, *optional*, defaults to `0.3`):
             Share of the GPU memory that a colocated vLLM takes.
         vllm_max_model_length (`int`, *optional*):
-            Context of vLLM, prompt and completion; the model's by default.
+            Context length of vLLM, for prompt and completion. The model's by default.
         vllm_tensor_parallel_size (`int`, *optional*, defaults to `1`):
             Number of GPUs that a colocated vLLM splits the model over.
 
         > Parameters that control which samples are trained on
 
         reward_threshold (`float` or `list[float | None]`, *optional*):
-            Reward from which a sample is kept. With one reward function it defaults to `1.0`. With several, one
-            value each must be given; `None` (`nan` on the command line) means that the function does not decide.
+            Reward from which a sample is kept. With one reward function it defaults to `1.0`. With several, each
+            needs a value; `None` (`nan` on the command line) means that the function does not decide.
         reward_weights (`list[float]`, *optional*):
             Weight of each reward function in the sample's reward. All `1.0` by default.
         reward_timeout (`float`, *optional*):
-            Seconds that one call of a reward function may take, for a group of up to 64 completions. With it reward
-            functions run in a thread. No limit by default.
+            Time limit in seconds for one call of a reward function, which scores up to 64 completions. With a limit,
+            reward functions run in a thread. No limit by default.
         reward_retries (`int`, *optional*, defaults to `2`):
             How often a reward function that raises or takes too long is called again, after 1, 2, 4, ... seconds.
-            After that it is called for each completion by itself; those for which it still fails are recorded as
-            failed, and the run stops only if it fails for 8 in a row, or all of a smaller group.
+            After that it is called for each completion separately. Completions for which it still fails are recorded
+            as failed. The run stops only if it fails for 8 in a row, or for all of a smaller group.
         max_samples_per_problem (`int`, *optional*):
-            Most samples of one problem to train on. All by default. Not where every draw counts: with
-            `sample_weighting` `"importance"` or `"advantage"`, or `loss_normalization="problems"`.
+            Maximum number of samples per problem to train on. All by default. Not allowed where every draw counts:
+            with `sample_weighting` `"importance"` or `"advantage"`, or `loss_normalization="problems"`.
         sample_preference (`str`, *optional*, defaults to `"first"`):
-            Which samples of a problem stay where there are more than `max_samples_per_problem`: the `"first"` (in
-            the order of the samplers), `"shortest"` or `"most_likely"` ones, or some at `"random"`.
+            Which samples of a problem to select where there are more than `max_samples_per_problem`: the `"first"`
+            (in the order of the samplers), `"shortest"` or `"most_likely"` ones, or some at `"random"`.
 
         > Parameters that control the loss
 
         sample_weighting (`str`, *optional*, defaults to `"uniform"`):
-            Weight of a sample in the loss: `"uniform"` (the paper), `"reward"`, `"importance"` (M(r, y | x) /
-            q(r, y | x, y*), the correction that rationalized samples lack; under the model that sampled them), or
-            `"advantage"` (the reward minus the mean of the problem's other samples; failed samples are trained on as
-            well). With the last two a completion counts as often as it was drawn; with the first two duplicates are
-            removed, unless `loss_normalization="problems"`.
+            Weight of a sample in the loss: `"uniform"` (the paper), `"reward"`, `"importance"` or `"advantage"`. The
+            importance weight is M(r, y | x) / q(r, y | x, y*) under the model that sampled, the correction that
+            rationalized samples lack. The advantage is the reward minus the mean of the problem's other samples;
+            failed samples are trained on as well. With `"importance"` and `"advantage"`, a completion counts as often
+            as it was drawn. With the other two, duplicates are removed, unless `loss_normalization="problems"`.
         loss_normalization (`str`, *optional*, defaults to `"tokens"`):
-            What the summed loss is divided by: `"tokens"` (those that are trained on, as in SFT and the paper) or
-            `"problems"` (those that were sampled, failed ones included: the gradient of J, the expected number of
-            solved problems, divided by their number; a completion counts as often as it was drawn).
+            What the summed loss is divided by. `"tokens"`: the number of tokens that are trained on, as in SFT and the
+            paper. `"problems"`: the number of problems that were sampled, failed ones included. The gradient is then
+            that of J, the expected number of solved problems, divided by the number of problems. A completion then
+            counts as often as it was drawn.
         importance_sampling_cap (`float`, *optional*, defaults to `3.0`):
-            Most that an importance weight can be. `None` leaves them as they are.
+            Upper limit of the importance weights. `None`: no limit.
         importance_sampling_self_normalize (`bool`, *optional*, defaults to `False`):
             Whether importance weights are divided by their mean.
 
         gradient_view_samples (`int`, *optional*, defaults to `0`):
-            Number of samples of each sampler from which the numbers of the policy-gradient view are estimated in every
-            iteration and logged under `policy_gradient/`: J on- and off-policy, importance weights, the share of the
-            gradient that comes from each sampler, and the KL divergence from the original model. `0`: none.
+            Number of samples per sampler from which the metrics of the policy-gradient view are estimated in every
+            iteration. They are logged under `policy_gradient/`: J on- and off-policy, importance weights, the share of
+            the gradient that comes from each sampler, and the KL divergence from the original model. `0`: none.
 
         > Parameters that control logging
 
         log_completions (`bool`, *optional*, defaults to `False`):
             Whether to log the samples of every outer iteration: some are printed, and all go to a table of `wandb`
-            and `trackio` where `report_to` names them. With or without it they are in the ledger.
+            and `trackio` where `report_to` names them. The ledger records them in any case.
         num_completions_to_print (`int`, *optional*, defaults to `4`):
-            Number of completions to print. `None`: all, which here is at least one for every problem.
+            Number of completions to print. `None`: all, which is at least one per problem.
         log_unique_prompts (`bool`, *optional*, defaults to `False`):
             Whether the table has each prompt once, with its first completion.
 
@@ -399,7 +402,7 @@ class STaRConfig(SFTConfig):
     )
 
     # Parameters that control which samples are trained on
-    # Typed for the command line's parser, which knows one type per field: a float, and None in the list, are fine too.
+    # The type is for the command line's parser, which knows one per field. A float, or None in the list, is accepted.
     reward_threshold: list[float] | None = field(
         default=None,
         metadata={
@@ -481,8 +484,8 @@ class STaRConfig(SFTConfig):
     )
 
     def __post_init__(self):
-        # `TrainingArguments` checks that evaluation and saving fall on the same inner steps. Both happen after every
-        # outer iteration here, so the check is passed with the strategies that say so.
+        # `TrainingArguments` checks that evaluation and saving fall on the same inner steps. Here both happen after
+        # every outer iteration, so the strategies are set accordingly, which passes the check.
         if self.load_best_model_at_end:
             if SaveStrategy(self.save_strategy) == SaveStrategy.NO:
                 raise ValueError(
@@ -503,14 +506,23 @@ class STaRConfig(SFTConfig):
                 "`hub_strategy='checkpoint'` pushes what a run is resumed from. Here that includes the samples, which "
                 "stay in `output_dir`. Use 'every_save', 'all_checkpoints' or 'end'."
             )
+        self._check_choices()
+        self._check_numbers()
         self._check_schedule()
+        self._check_training()
         self._check_sampling()
         self._check_loss()
         if isinstance(self.reward_threshold, list):
-            thresholds = [None if value != value else value for value in self.reward_threshold]  # not equal: NaN
+            thresholds = [None if value != value else value for value in self.reward_threshold]  # true only of NaN
             self.reward_threshold = thresholds  # type: ignore[assignment]
 
-    def _check_schedule(self):
+    def _check_choices(self):
+        for each in fields(self):
+            choices, value = each.metadata.get("choices"), getattr(self, each.name)
+            if each.name in STaRConfig.__annotations__ and choices and value not in choices:
+                raise ValueError(f"`{each.name}` must be one of {', '.join(choices)}, got {value!r}.")
+
+    def _check_numbers(self):
         for name in ("num_iterations", "sample_iterations"):
             if getattr(self, name) < 1:
                 raise ValueError(f"`{name}` must be at least 1, got {getattr(self, name)}.")
@@ -524,6 +536,12 @@ class STaRConfig(SFTConfig):
         ):
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise ValueError(f"`{name}` must be at least 1 or None, got {getattr(self, name)}.")
+        if self.reward_timeout is not None and self.reward_timeout <= 0:
+            raise ValueError(f"`reward_timeout` must be positive or None, got {self.reward_timeout}.")
+        if self.reward_retries < 0:
+            raise ValueError(f"`reward_retries` must be 0 or more, got {self.reward_retries}.")
+
+    def _check_schedule(self):
         if self.initial_steps is not None and self.max_steps > 0:
             raise ValueError(
                 f"`max_steps={self.max_steps}` and `initial_steps={self.initial_steps}` both set the length of the "
@@ -533,14 +551,6 @@ class STaRConfig(SFTConfig):
             raise ValueError(
                 "`step_increment` and `max_inner_steps` shape the schedule that starts with `initial_steps`, which is "
                 "None. Set `initial_steps`, or leave them out."
-            )
-        if self.reward_timeout is not None and self.reward_timeout <= 0:
-            raise ValueError(f"`reward_timeout` must be positive or None, got {self.reward_timeout}.")
-        if self.reward_retries < 0:
-            raise ValueError(f"`reward_retries` must be 0 or more, got {self.reward_retries}.")
-        if self.enable_jit_checkpoint:
-            raise ValueError(
-                "`enable_jit_checkpoint=True` saves on SIGTERM, which `train()` does by itself. Leave it out."
             )
         if self.step_growth <= 0:
             raise ValueError(f"`step_growth` must be positive, got {self.step_growth}.")
@@ -556,6 +566,12 @@ class STaRConfig(SFTConfig):
                 f"{self.initial_steps}`, `step_growth={self.step_growth}` and `step_increment={self.step_increment}`. "
                 "Every iteration needs at least one: start with more, let them fall more slowly, or do fewer "
                 "iterations."
+            )
+
+    def _check_training(self):
+        if self.enable_jit_checkpoint:
+            raise ValueError(
+                "`enable_jit_checkpoint=True` saves on SIGTERM, which `train()` does by itself. Leave it out."
             )
         if self.completion_only_loss is False or self.assistant_only_loss:
             raise ValueError(
@@ -592,13 +608,6 @@ class STaRConfig(SFTConfig):
             raise ValueError("`stop_strings` holds an empty string, which would end every completion at once.")
 
     def _check_loss(self):
-        for name, choices in {
-            "sample_weighting": ("uniform", "reward", "importance", "advantage"),
-            "loss_normalization": ("tokens", "problems"),
-            "sample_preference": ("first", "shortest", "most_likely", "random"),
-        }.items():
-            if getattr(self, name) not in choices:
-                raise ValueError(f"`{name}` must be one of {', '.join(choices)}, got {getattr(self, name)!r}.")
         if self.weighted and (self.loss_type != "nll" or self.label_smoothing_factor):
             raise ValueError(
                 "`sample_weighting` and `loss_normalization` weigh the negative log-likelihood, but "
@@ -642,10 +651,10 @@ class STaRConfig(SFTConfig):
     @property
     def counts_draws(self) -> bool:
         """
-        Whether a completion counts as often as it was drawn. An importance weight is that of one draw from the
-        proposal, the advantages of a problem add up to zero over all its draws, and a loss per problem is divided by
-        their number. Otherwise a weight depends on what was written alone, and duplicates are removed, since they
-        tell fine-tuning nothing new.
+        Whether a completion counts as often as it was drawn. An importance weight belongs to one draw from the
+        proposal. The advantages of a problem add up to zero over all its draws. A loss per problem is divided by the
+        number of its draws. Otherwise a weight depends on the completion alone, and duplicates are removed, since they
+        add nothing new to the training set.
         """
         return self.sample_weighting in ("importance", "advantage") or self.loss_normalization == "problems"
 
@@ -660,9 +669,9 @@ class STaRConfig(SFTConfig):
 
     @property
     def compared_settings(self) -> dict[str, Any]:
-        """The fields that weights and samples depend on: a run is resumed only with the same."""
+        """Fields that weights and samples depend on. A run is resumed only if their values are the same."""
         settings = {each.name: getattr(self, each.name) for each in fields(self) if each.name not in MAY_CHANGE}
-        # A token is not written to a file, and on which devices a model is changes nothing.
+        # A token must not be written to a file. The placement on devices changes nothing.
         kwargs = as_dict(self.model_init_kwargs)
         settings["model_init_kwargs"] = {
             name: value for name, value in kwargs.items() if name not in ("token", "device_map")
@@ -683,9 +692,9 @@ class STaRConfig(SFTConfig):
 
         Returns:
             `int` or `None`:
-                `floor(initial_steps * step_growth ** (iteration - 1))`, plus `step_increment` for each iteration
-                before, at most `max_inner_steps`; `None` where `max_steps` or `num_train_epochs` decide. The paper's
-                schedule is given in its section 4.1.
+                `floor(initial_steps * step_growth ** (iteration - 1))`, plus `step_increment` for each earlier
+                iteration, at most `max_inner_steps`. `None` where `max_steps` or `num_train_epochs` decide. Section
+                4.1 of the paper gives its schedule.
         """
         if self.initial_steps is None:
             return None
@@ -696,5 +705,5 @@ class STaRConfig(SFTConfig):
 
 
 def as_dict(field_value: dict[str, Any] | str | None) -> dict[str, Any]:
-    """Value of a field that the command line may give as JSON, which `__post_init__` has read by then."""
+    """Returns the dictionary of a field, or an empty one. `__post_init__` has parsed JSON of the command line."""
     return field_value if isinstance(field_value, dict) else {}

@@ -2,8 +2,8 @@
 
 import random
 import time
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -21,35 +21,41 @@ from transformers import (
 )
 from transformers.trainer_utils import TrainOutput, speed_metrics
 
-from .checks import check_examples, check_lengths, check_problems, check_samplers, check_sharding, named_datasets
-from .diagnosis import signs_in_samples, signs_of_chance
-from .evaluation import accuracy_metrics
+from .fine_tuning.gradient_view import GradientView
+from .fine_tuning.logprobs import PolicyLogprobs
+from .fine_tuning.original_weights import OriginalWeights
+from .fine_tuning.sample_weights import sample_weights
+from .fine_tuning.sequences import training_sequences
+from .fine_tuning.weighted_sft import WeightedSFTTrainer
+from .generation import Engine
+from .generation.make_engine import make_engine
 from .generation.model_state import has_prompt_learning
-from .generator import make_engine, seed_of
-from .gradient_view import GradientView
-from .hub import push_model
-from .inner_run import inner_arguments, inner_run
-from .iteration_metrics import sampling_metrics, selection_metrics
-from .ledger import Ledger, Sample
-from .model_card import write_model_card
-from .outer_run import OuterRun
-from .policy import place
-from .progress import show_progress, undisturbed
-from .prompting import FewShotExamples, PromptBuilder
-from .proposals import Proposals
+from .generation.policy import Policy, check_sharding, place
+from .ledger.ledger import Ledger, Sample
+from .ledger.metrics import accuracy_metrics, sampling_metrics, selection_metrics
+from .ledger.selection import NothingSurvives, select_samples, why_nothing_survives, with_failed
+from .monitoring.diagnosis import signs_in_samples, signs_of_chance
+from .monitoring.iteration_table import IterationTable
+from .monitoring.progress import sampling_progress, show_progress, undisturbed
+from .monitoring.sample_table import log_samples
+from .monitoring.trackers import outlive_trackers
+from .publishing.hub import HubPushes, push_model
+from .publishing.model_card import ModelCards
+from .report.live import LiveReport
 from .rewards.calling import RewardCaller
 from .rewards.scoring import RewardFunc, Scorer
-from .row_order import seeded
-from .sample_tables import log_samples
+from .rollout.rollouts import Rollouts
+from .run.inner_run import inner_arguments, inner_run
+from .run.outer_run import Observer, OuterRun
+from .run.termination import Termination
 from .samplers import LoopState, Sampler
-from .sampling_trainer import SamplingTrainer
-from .selection import NothingSurvives, select_samples
+from .samplers.checks import check_draws, check_samplers
+from .samplers.greedy import GreedySampler
+from .seeds import seed_of
 from .star_config import STaRConfig, as_dict
-from .termination import Termination
-from .trackers import outlive_trackers
-from .training_set import training_sequences
-from .weighting import sample_weights
-from .weights import OriginalWeights
+from .task.checks import check_dataset, check_problems, check_prompts, named_datasets
+from .task.prompting import FewShotExamples, PromptBuilder
+from .task.task import Task, evaluation_sets
 
 
 if TYPE_CHECKING:
@@ -59,13 +65,13 @@ if TYPE_CHECKING:
 logger = get_logger(__name__)
 
 
-class STaRTrainer(SamplingTrainer):
+class STaRTrainer(WeightedSFTTrainer):
     """
     Trainer for the Self-Taught Reasoner (STaR), introduced in [STaR: Bootstrapping Reasoning With
     Reasoning](https://huggingface.co/papers/2203.14465).
 
-    The model writes rationales, the correct ones are kept, the failed problems are tried again with the answer as a
-    hint, the original model is fine-tuned on what survived, and the loop repeats.
+    The model writes rationales, and the correct ones are kept. Failed problems are tried again with the answer as a
+    hint. The original model is fine-tuned on the samples that were kept, and the loop repeats.
 
     Example:
 
@@ -101,8 +107,8 @@ class STaRTrainer(SamplingTrainer):
             `trainer_state`, `log_extra` and `log_metric`. Coroutine functions are awaited together. A reward model,
             or its id, becomes a [`~star_trl.rewards.RewardModel`].
         samplers (`list[Sampler]`, *optional*):
-            Proposal distributions, run in this order; each sees what the earlier ones solved. The default is
-            `[RationaleSampler(), RationalizationSampler()]`, without the second where the problems have no
+            Proposal distributions, run in this order. Each sees which problems the earlier ones solved. The default
+            is `[RationaleSampler(), RationalizationSampler()]`; the second is left out where the problems have no
             `hinted_prompt`.
         few_shot_examples (`list[dict]`, [`~datasets.Dataset`] or `Callable[[dict], list[dict]]`, *optional*):
             Examples with `prompt`, `completion` and, for rationalization, `hinted_prompt`; or a function that
@@ -119,17 +125,21 @@ class STaRTrainer(SamplingTrainer):
         quantization_config ([`~transformers.BitsAndBytesConfig`], *optional*):
             Quantization of a model that is loaded from a model id.
         callbacks (`list[TrainerCallback]`, *optional*):
-            Callbacks. They see one run, whose step is the sum of the inner steps and whose epoch is the outer
+            Callbacks. They see a single run: its step is the sum of the inner steps, and its epoch is the outer
             iteration.
         optimizer_cls_and_kwargs (`tuple[type[torch.optim.Optimizer], dict[str, Any]]`, *optional*):
-            Optimizer class and arguments, in place of `optim`. An optimizer instance is not taken, since it starts
-            over in every outer iteration.
+            Optimizer class and arguments, in place of `optim`. An optimizer instance is not accepted, since the
+            optimizer is created anew in every outer iteration.
 
     Attributes:
+        task ([`~star_trl.task.task.Task`]):
+            The task: problems, samplers, rewards and prompts.
         engine ([`~star_trl.generation.Engine`]):
-            What generates.
+            Generates the completions. May be replaced.
+        ledger ([`~star_trl.ledger.ledger.Ledger`]):
+            All samples of the training problems.
         iteration (`int`):
-            The outer iteration that the current model is the result of; `0` for the original model.
+            The outer iteration that produced the current model; `0` for the original model.
 
     Raises:
         `TypeError`: If a dataset is not a [`~datasets.Dataset`].
@@ -182,16 +192,16 @@ class STaRTrainer(SamplingTrainer):
                 "training. Give an `eval_dataset`, or leave `load_best_model_at_end` out."
             )
         call = RewardCaller(args.reward_timeout, args.reward_retries)
-        self.scorer = Scorer(reward_funcs, args.reward_weights, args.reward_threshold, call)
+        scorer = Scorer(reward_funcs, args.reward_weights, args.reward_threshold, call)
         check_problems(train_dataset, "train_dataset", ["prompt"])
-        self.samplers, without_hints = check_samplers(samplers, args, "hinted_prompt" in train_dataset.column_names)
+        samplers, without_hints = check_samplers(samplers, args, "hinted_prompt" in train_dataset.column_names)
         if without_hints:
             logger.info("The problems have no `hinted_prompt`, so rationalization is left out.")
-        self._check_dataset(train_dataset, "train_dataset", args, self.samplers)
+        check_dataset(train_dataset, "train_dataset", samplers, scorer)
         for name, dataset in named_datasets(eval_dataset).items():
-            self._check_dataset(dataset, name, args, self.samplers[:1])
+            check_dataset(dataset, name, samplers[:1], scorer, args.eval_group_column)
         if eval_dataset is not None:
-            # What callbacks such as EarlyStoppingCallback look for: there is an evaluation in every outer iteration.
+            # Callbacks such as EarlyStoppingCallback check this. The model is evaluated in every outer iteration.
             args.eval_strategy = "epoch"
 
         super().__init__(
@@ -212,32 +222,58 @@ class STaRTrainer(SamplingTrainer):
                 "weigh the tokens of a sequence, but the adapter puts learned vectors in front of it, which have no "
                 "weight. Leave them at 'uniform' and 'tokens', or use another adapter, such as LoRA."
             )
-        self.scorer.to(self.accelerator.device)
+        scorer.to(self.accelerator.device)
         outlive_trackers(self.callback_handler.callbacks, args.report_to)
-        # The default flow logs, evaluates and saves by inner steps; the inner run gets one of its own.
+        # The default flow logs, evaluates and saves by inner steps. The inner run gets an instance of its own.
         self.remove_callback(DefaultFlowCallback)
         show_progress(self)
 
-        self.problems = train_dataset
-        self.iteration = 0
         tokenizer = self.processing_class
         if isinstance(tokenizer, ProcessorMixin):
             tokenizer = tokenizer.tokenizer
-        self.engine = make_engine(args, tokenizer, self.accelerator)
-        self.prompt_builder = PromptBuilder(tokenizer, few_shot_examples, as_dict(args.chat_template_kwargs))
-        self.proposals = Proposals(args, self.prompt_builder, self.scorer)
+        builder = PromptBuilder(tokenizer, few_shot_examples, as_dict(args.chat_template_kwargs))
+        config = self.model.config
+        for name, dataset in named_datasets(eval_dataset).items():
+            check_prompts(dataset, name, samplers[:1], builder, args, config)
+        self.task = Task(
+            problems=train_dataset,
+            evaluation_sets=evaluation_sets(eval_dataset),
+            samplers=samplers,
+            scorer=scorer,
+            prompt_builder=builder,
+            candidates=check_prompts(train_dataset, "train_dataset", samplers, builder, args, config, is_trained=True),
+        )
+        self.policy = Policy(self, make_engine(args, tokenizer, self.accelerator))
+        self.rollouts = Rollouts(self.task, args, self.policy, lambda: self.state, self._follow)
+        self.evaluations = Rollouts(self.task, args, self.policy, lambda: self.state, self._follow, evaluation=True)
         self.ledger = Ledger(
             str(args.output_dir),
             self.accelerator.process_index,
             self.accelerator.num_processes,
-            samplers=[sampler.name for sampler in self.samplers],
+            samplers=[sampler.name for sampler in samplers],
         )
         self.termination = Termination()
         self._original_weights: OriginalWeights | None = None
-        self.outer_run: OuterRun | None = None
-        self._candidates = self._check_prompts(train_dataset, "train_dataset", self.samplers)
-        for name, dataset in named_datasets(eval_dataset).items():
-            self._check_prompts(dataset, name, self.samplers[:1])
+        self.model_cards = ModelCards()
+        observers: list[Observer] = [
+            self.model_cards,
+            *([HubPushes()] if args.push_to_hub else []),
+            IterationTable([sampler.name for sampler in samplers]),
+            *([LiveReport()] if args.html_report else []),
+        ]
+        self.outer_run = OuterRun(self, self.task, self.ledger, self.policy, self.keep_original_weights, observers)
+
+    @property
+    def engine(self) -> Engine:
+        return self.policy.engine
+
+    @engine.setter
+    def engine(self, engine: Engine) -> None:
+        self.policy.engine = engine
+
+    @property
+    def iteration(self) -> int:
+        return self.outer_run.iteration
 
     def train(self, resume_from_checkpoint: bool | str | None = None) -> TrainOutput:  # type: ignore[override]
         """
@@ -245,28 +281,30 @@ class STaRTrainer(SamplingTrainer):
 
         Args:
             resume_from_checkpoint (`bool` or `str`, *optional*):
-                `True`, or the run's `output_dir`, to go on where the run there stopped: complete iterations are not
-                repeated, and neither are recorded samples and steps before the last checkpoint.
+                `True`, or the run's `output_dir`, to continue the run where it stopped. Complete iterations, recorded
+                samples and steps before the last checkpoint are not repeated.
 
         Returns:
             [`~transformers.trainer_utils.TrainOutput`]: Sum of the inner steps, last training loss, last metrics.
 
         Raises:
-            `FileExistsError`: If `output_dir` holds a run already and neither resuming nor overwriting is asked for.
-            [`~star_trl.selection.NothingSurvives`]: If no sample of the first iteration is kept.
-            `SystemExit`: With the code 75, after SIGTERM, once what is finished is saved.
+            `FileExistsError`: If `output_dir` holds a run already and neither resuming nor overwriting is requested.
+            [`~star_trl.ledger.selection.NothingSurvives`]: If no sample of the first iteration is kept.
+            `SystemExit`: With exit code 75 after SIGTERM, once the finished work is saved.
         """
-        self.outer_run = run = OuterRun(self)
+        run = self.outer_run
         with self.termination, undisturbed(self):
             first = run.begin(resume_from_checkpoint)
             for iteration in range(first, self.args.num_iterations + 1):
                 run.begin_iteration(iteration)
-                if iteration > self.iteration:  # not where a resumed run has this iteration's model already
+                if iteration > self.iteration:  # a resumed run may have this iteration's model already
                     self.sample(iteration)
                     selected = self.select(iteration)
                     if selected:
                         self.fine_tune(selected, iteration)
-                run.end_iteration(run.evaluate())
+                with run.recording_evaluations():
+                    metrics = self.evaluate() if self.task.evaluation_sets else {}
+                run.end_iteration(metrics)
                 if self.control.should_training_stop:
                     break
             return run.end()
@@ -277,7 +315,7 @@ class STaRTrainer(SamplingTrainer):
 
         Args:
             iteration (`int`):
-                Outer iteration, counted from 1. Samples of it that the ledger already has are not made again.
+                Outer iteration, counted from 1. Samples that the ledger already holds are not generated again.
 
         Returns:
             `list[Sample]`: All samples of the iteration, from all processes.
@@ -287,37 +325,22 @@ class STaRTrainer(SamplingTrainer):
         samples: list[Sample] = []
         earlier: set[str] = set()
         num_new_tokens = 0
-        for sampler in self.samplers:
+        for sampler in self.task.samplers:
             state = LoopState(
                 iteration=iteration,
-                problems=self.problems,
+                problems=self.task.problems,
                 candidates=candidates,
-                # Not by this sampler itself, in a run that was interrupted or in a process that is ahead.
+                # By earlier samplers only: a resumed run, or a process that is ahead, has samples of this one as well.
                 solved={sample.problem_id for sample in samples if sample.kept and sample.sampler in earlier},
                 rng=random.Random(seed_of(self.args.seed, iteration, sampler.name)),
                 ledger=self.ledger,
             )
-            own = self.own_part(sampler.select(state))
-            prompts = self.proposals.prompts(sampler, self.problems, own, iteration)
-            for sample in self.propose(sampler, prompts, iteration, self.ledger):
-                num_new_tokens += len(sample.completion_ids)
+            prompts = self.rollouts.prompts(sampler, self.task.problems, sampler.select(state), iteration)
+            new = self.rollouts.sample(sampler, prompts, iteration, self.ledger)
+            num_new_tokens += sum(len(sample.completion_ids) for sample in new)
             samples = self.ledger.read(iteration)
             earlier.add(sampler.name)
-        self._warn(signs_in_samples(samples, self.samplers, self.problems, candidates))
-        if iteration == 1 and self.eval_dataset is None and not self.samplers[0].supplies_answer:
-            first = [sample.kept for sample in samples if sample.sampler == self.samplers[0].name]
-            if first:
-                self._warn(signs_of_chance(sum(first) / len(first), self.problems.select(candidates)))
-        seconds = time.time() - start_time
-        self._record(
-            {
-                **sampling_metrics(samples, [sampler.name for sampler in self.samplers], len(candidates)),
-                **self.proposals.pop_metrics(),
-                "seconds/sample": seconds,
-                "tokens_per_second": sum(gather_object([num_new_tokens])) / seconds,
-            }
-        )
-        log_samples(self, samples, iteration)
+        self._record_samples(samples, iteration, time.time() - start_time, num_new_tokens)
         return samples
 
     def select(self, iteration: int) -> list[Sample]:
@@ -329,19 +352,15 @@ class STaRTrainer(SamplingTrainer):
                 Outer iteration, counted from 1.
 
         Returns:
-            `list[Sample]`: The samples, the latest iteration's first. Where nothing survives, there is a warning, and
-            the run ends with the model of the iteration before.
+            `list[Sample]`: The selected samples, those of the latest iteration first. If none survives, a warning is
+            logged and the run ends with the model of the previous iteration.
 
         Raises:
-            [`~star_trl.selection.NothingSurvives`]: If no sample of the first iteration is kept.
+            [`~star_trl.ledger.selection.NothingSurvives`]: If no sample of the first iteration is kept.
         """
         samples = self._pool(iteration)
         if self.args.sample_weighting == "advantage":
-            # Of these the failed ones are trained on as well.
-            failed = ("wrong", "truncated")
-            samples = [
-                replace(sample, drop_reason=None) if sample.drop_reason in failed else sample for sample in samples
-            ]
+            samples = with_failed(samples)
         selected, dropped = select_samples(
             samples,
             self.args.max_samples_per_problem,
@@ -349,11 +368,9 @@ class STaRTrainer(SamplingTrainer):
             all_draws=self.args.counts_draws,
             seed=self.args.seed,
         )
-        self._record(selection_metrics(len(selected), dropped))
+        self.outer_run.record(selection_metrics(len(selected), dropped))
         if not selected:
-            found = ", ".join(f"{count} {reason}" for reason, count in sorted(dropped.items())) or "no sample at all"
-            example = f" The first one ends with {samples[0].completion[-200:]!r}." if samples else ""
-            message = f"No sample of iteration {iteration} survives the filter: {found}.{example}"
+            message = why_nothing_survives(samples, dropped, iteration)
             if iteration == 1:
                 raise NothingSurvives(
                     f"{message} There is nothing to train on. Look at the samples with "
@@ -366,7 +383,7 @@ class STaRTrainer(SamplingTrainer):
 
     def fine_tune(self, selected: Sequence[Sample], iteration: int) -> TrainOutput:
         """
-        Fine-tunes on the selected samples: the original model, or with `reset_model=False` the current one. The
+        Fine-tunes the original model, or with `reset_model=False` the current one, on the selected samples. The
         optimizer and its schedule start over.
 
         Args:
@@ -376,27 +393,22 @@ class STaRTrainer(SamplingTrainer):
                 Outer iteration, counted from 1.
 
         Returns:
-            [`~transformers.trainer_utils.TrainOutput`]: What the inner loop returns.
+            [`~transformers.trainer_utils.TrainOutput`]: Output of the inner loop.
 
         Raises:
             `ValueError`: If a training sequence is longer than `max_length`.
         """
         start_time = time.time()
-        weights = self._weights(selected, iteration) if self.args.weighted else None
-        if self.args.gradient_view_samples:
-            self._record(GradientView(self, iteration).metrics(selected, weights or [1.0] * len(selected)))
-        sequences = training_sequences(
-            selected, self.problems, self.prompt_builder, self.args, self.prompt_columns, weights
-        )
-        checkpoints = self.outer_run.resume_checkpoints(selected, iteration) if self.outer_run is not None else None
+        weights = self._weights(selected, iteration)
+        checkpoints = self.outer_run.resume_checkpoints(selected, iteration)
         args = inner_arguments(self.args, iteration, checkpoints)
-        prepared = self.prepare_sequences(sequences, args)
+        prepared = self.prepare_sequences(training_sequences(selected, self.task, self.args, weights), args)
         original_weights = self.keep_original_weights()
         if self.args.reset_model:
             original_weights.restore(self.model)
         self._free_optimizer()
         if self.is_deepspeed_enabled:
-            # Training anew takes the last run's DeepSpeed engine apart, so that it must not be wrapped again.
+            # A new training run tears down the previous DeepSpeed engine, so that engine must not be wrapped again.
             self.model_wrapped = self.model
         set_seed(args.seed)
         checkpoint = checkpoints.last() if checkpoints is not None else None
@@ -405,10 +417,10 @@ class STaRTrainer(SamplingTrainer):
         if inner.interrupted:
             self.termination.exit_if_requested(together=True)
         self._free_optimizer()
-        self.iteration = iteration
-        self._record({"train_loss": output.training_loss, "seconds/fine_tune": time.time() - start_time})
-        if self.outer_run is not None:
-            self.outer_run.save_model()
+        self.outer_run.iteration = iteration
+        seconds = time.time() - start_time
+        self.outer_run.record({"train_loss": output.training_loss, "seconds/fine_tune": seconds})
+        self.outer_run.save_model()
         return output
 
     def evaluate(
@@ -418,56 +430,123 @@ class STaRTrainer(SamplingTrainer):
         metric_key_prefix: str = "eval",
     ) -> dict[str, float]:
         """
-        Lets the first sampler generate greedily, one completion per problem, and scores it against the true answer.
-        Problems that are among their own few-shot examples are left out, as in training.
-        The prompts are those of the iteration that made the model: with the few-shot examples up to iteration
-        `few_shot_iterations`. The next iteration's samples are this model's as well, but behind that one's prompts.
+        Evaluates the model. The first sampler generates one completion per problem greedily, and each is scored
+        against the true answer. Problems that are among their own few-shot examples are left out, as in training.
+
+        The prompts are those of the iteration that trained the model. They have the few-shot examples up to iteration
+        `few_shot_iterations`. The same model writes the samples of the next iteration, but with that iteration's
+        prompts.
 
         Args:
             eval_dataset ([`~datasets.Dataset`], `dict[str, Dataset]` or `str`, *optional*):
-                Problems, several sets of them, or the name of one of the trainer's. The trainer's own by default.
+                Problems, several sets of them, or the name of one of the trainer's evaluation sets. All of the
+                trainer's by default.
             ignore_keys (`list[str]`, *optional*):
                 Not used; kept for the signature of [`~transformers.Trainer`].
             metric_key_prefix (`str`, *optional*, defaults to `"eval"`):
-                Prefix of the metrics. The name of one of several sets is put after it.
+                Prefix of the metrics. With several sets, the name of the set follows it.
 
         Returns:
             `dict[str, float]`: `eval_accuracy` (share that passes the filter), `eval_accuracy/<value>` for each value
             of `eval_group_column`, `eval_rewards/<name>` (means), `eval_completion_length` (mean, in tokens),
-            `eval_clipped_ratio`, `eval_<name>` for what reward functions give to `log_metric` (means), and speed
-            metrics.
+            `eval_clipped_ratio`, `eval_<name>` for each metric that reward functions log with `log_metric` (means),
+            and speed metrics.
 
         Raises:
             `ValueError`: If there is no evaluation set, or it does not fit.
         """
         is_own = eval_dataset is None
         if isinstance(eval_dataset, str):
-            if not isinstance(self.eval_dataset, dict) or eval_dataset not in self.eval_dataset:
+            name = f"eval_{eval_dataset}"
+            if not isinstance(self.eval_dataset, dict) or name not in self.task.evaluation_sets:
                 raise ValueError(f"The trainer has no evaluation set named {eval_dataset!r}. Give the dataset itself.")
-            eval_dataset = {eval_dataset: self.eval_dataset[eval_dataset]}
+            sets = {name: self.task.evaluation_sets[name]}
         elif eval_dataset is None:
-            eval_dataset = self.eval_dataset  # checked when the trainer was made
+            sets = self.task.evaluation_sets  # checked when the trainer was made
         else:
+            samplers, builder = self.task.samplers[:1], self.task.prompt_builder
             for name, dataset in named_datasets(eval_dataset).items():
-                self._check_dataset(dataset, name, self.args, self.samplers[:1])
-                self._check_prompts(dataset, name, self.samplers[:1])
-        if eval_dataset is None:
+                check_dataset(dataset, name, samplers, self.task.scorer, self.args.eval_group_column)
+                check_prompts(dataset, name, samplers, builder, self.args, self.model.config)
+            sets = evaluation_sets(eval_dataset)
+        if not sets:
             raise ValueError("There is nothing to evaluate on. Give `eval_dataset` here or to the trainer.")
-        if not isinstance(eval_dataset, dict):
-            return self._evaluate_problems(eval_dataset, metric_key_prefix, is_own)
         metrics: dict[str, float] = {}
-        for name, dataset in eval_dataset.items():
-            metrics.update(self._evaluate_problems(dataset, f"{metric_key_prefix}_{name}", is_own))
+        for name, dataset in sets.items():
+            metrics.update(self._evaluate_problems(dataset, f"{metric_key_prefix}{name.removeprefix('eval')}", is_own))
         return metrics
+
+    def sample_problems(
+        self, dataset: Dataset, ledger: Ledger | None = None, sampler: Sampler | None = None
+    ) -> list[Sample]:
+        """
+        Samples completions of some problems as in an evaluation: with the first sampler and its tools, greedily, one
+        completion each. A `sampler` given here draws with its own settings instead, such as several completions per
+        problem at a temperature. Samples are scored against the true answer even where a sampler supplies another.
+        Problems that are among their own few-shot examples are left out, as in training.
+
+        Args:
+            dataset ([`~datasets.Dataset`]):
+                Problems.
+            ledger ([`~star_trl.ledger.Ledger`], *optional*):
+                Ledger that records the samples. Samples that it already holds are not generated again. By default
+                nothing is recorded.
+            sampler ([`Sampler`], *optional*):
+                Sampler to use in place of the first one with greedy decoding.
+
+        Returns:
+            `list[Sample]`: The scored samples from all processes, in the order of the problems: one per problem, or
+            the sampler's `num_generations`.
+
+        Raises:
+            `ValueError`: If `sampler` would draw several completions greedily, or reads a column that the problems
+            lack.
+        """
+        if sampler is None:
+            sampler = GreedySampler(self.task.samplers[0])
+        else:
+            check_draws(sampler, self.args)
+            check_problems(dataset, "dataset", ["prompt", sampler.prompt_column])
+        self.evaluations.scoring.drop_metrics()  # left over from calls whose metrics nobody read
+        problems = self.task.prompt_builder.without_examples(dataset)
+        prompts = self.evaluations.prompts(sampler, dataset, problems, max(self.iteration, 1))
+        samples = list(self.evaluations.sample(sampler, prompts, self.iteration, ledger))
+        if ledger is not None:
+            return ledger.read(self.iteration)
+        return sorted(gather_object(samples), key=lambda sample: sample.key)
+
+    def candidates(self, iteration: int) -> list[int]:
+        """Indices of the problems of an outer iteration, without those that are few-shot examples."""
+        candidates, wanted = self.task.candidates, self.args.num_problems_per_iteration
+        if wanted is None or wanted >= len(candidates):
+            return list(candidates)
+        return sorted(random.Random(seed_of(self.args.seed, iteration)).sample(candidates, wanted))
+
+    def _record_samples(self, samples: list[Sample], iteration: int, seconds: float, num_new_tokens: int) -> None:
+        """Records metrics and tables of an iteration's samples, and logs warnings."""
+        task, candidates = self.task, self.candidates(iteration)
+        self._warn(signs_in_samples(samples, task.samplers, task.problems, candidates))
+        first = [sample.kept for sample in samples if sample.sampler == task.samplers[0].name]
+        if iteration == 1 and first and not task.evaluation_sets and not task.samplers[0].supplies_answer:
+            self._warn(signs_of_chance(sum(first) / len(first), task.problems.select(candidates)))
+        self.outer_run.record(
+            {
+                **sampling_metrics(samples, [sampler.name for sampler in task.samplers], len(candidates)),
+                **self.rollouts.scoring.pop_metrics(),
+                "seconds/sample": seconds,
+                "tokens_per_second": sum(gather_object([num_new_tokens])) / seconds,
+            }
+        )
+        if self.args.log_completions and self.is_world_process_zero():
+            log_samples(task, self.args, samples, iteration, self.state.global_step)
 
     def _evaluate_problems(self, dataset: Dataset, prefix: str, is_own: bool) -> dict[str, float]:
         start_time = time.time()
-        # Within a run the samples are recorded, so that an evaluation that is interrupted goes on.
-        ledger = self.outer_run.evaluation_ledger(prefix) if is_own and self.outer_run is not None else None
-        samples = self.sample_problems(dataset, ledger)
+        # Within a run the samples are recorded, so that an interrupted evaluation can be resumed.
+        samples = self.sample_problems(dataset, self.outer_run.evaluation_ledger(prefix) if is_own else None)
         metrics = accuracy_metrics(samples, dataset, self.args.eval_group_column)
-        # What reward functions log comes last, but does not take the place of the others.
-        metrics = {**metrics, **self.proposals.pop_metrics(evaluation=True), **metrics}
+        # Metrics that reward functions log come last, and never overwrite the others.
+        metrics = {**metrics, **self.evaluations.scoring.pop_metrics(), **metrics}
         if self.iteration == 0:
             self._warn(signs_of_chance(metrics["accuracy"], dataset))
         metrics = {f"{prefix}_{name}": value for name, value in metrics.items()}
@@ -476,33 +555,41 @@ class STaRTrainer(SamplingTrainer):
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 
-    def _free_optimizer(self) -> None:
-        """Its states, so that the memory for training and that for generating do not add up."""
-        self.optimizer = self.lr_scheduler = None
-        self.callback_handler.optimizer = self.callback_handler.lr_scheduler = None
-        if not self.is_deepspeed_enabled:  # whose engine generates as well
-            self.accelerator.free_memory()
-
-    def _weights(self, selected: Sequence[Sample], iteration: int) -> list[float]:
-        weights, metrics = sample_weights(selected, self._pool(iteration), self.args, self.policy_logprobs)
-        self._record(metrics)
+    def _weights(self, selected: Sequence[Sample], iteration: int) -> list[float] | None:
+        """Returns the weights of the samples in the loss, None for equal weights, and records their metrics."""
+        weights = None
+        if self.args.weighted:
+            logprobs = PolicyLogprobs(self.task, self.args, self.policy)
+            weights, metrics = sample_weights(selected, self._pool(iteration), self.args, logprobs)
+            self.outer_run.record(metrics)
+        if self.args.gradient_view_samples:
+            samples, original = self.ledger.read(iteration), self.keep_original_weights()
+            view = GradientView(self.task, self.args, self.policy, original, samples, iteration)
+            self.outer_run.record(view.metrics(selected, weights or [1.0] * len(selected)))
         return weights
 
     def _pool(self, iteration: int) -> list[Sample]:
-        """All samples of the iterations that are trained on, the latest first."""
+        """Returns all samples of the iterations that are trained on, the latest iteration first."""
         oldest = max(1, iteration - self.args.sample_iterations + 1)
         return [sample for number in range(iteration, oldest - 1, -1) for sample in self.ledger.read(number)]
 
-    def candidates(self, iteration: int) -> list[int]:
-        """Indices of the problems of an outer iteration, without those that are few-shot examples."""
-        wanted = self.args.num_problems_per_iteration
-        if wanted is None or wanted >= len(self._candidates):
-            return list(self._candidates)
-        return sorted(random.Random(seed_of(self.args.seed, iteration)).sample(self._candidates, wanted))
+    @contextmanager
+    def _follow(self, total: int, title: str) -> Iterator[Callable[[Sequence[Sample]], None]]:
+        """Shows the progress of sampling. After SIGTERM, it ends the program between two groups of samples."""
+        with sampling_progress(self, total, title) as show:
 
-    def _record(self, metrics: dict[str, float]) -> None:
-        if self.outer_run is not None and metrics:
-            self.outer_run.record(metrics)
+            def follow(samples: Sequence[Sample]) -> None:
+                show(samples)
+                self.termination.exit_if_requested()
+
+            yield follow
+
+    def _free_optimizer(self) -> None:
+        """Frees the optimizer's states, so that they take no memory during generation."""
+        self.optimizer = self.lr_scheduler = None
+        self.callback_handler.optimizer = self.callback_handler.lr_scheduler = None
+        if not self.is_deepspeed_enabled:  # its engine is needed for generation as well
+            self.accelerator.free_memory()
 
     @staticmethod
     def _warn(messages: Iterable[str]) -> None:
@@ -510,28 +597,15 @@ class STaRTrainer(SamplingTrainer):
             logger.warning(message)
 
     def keep_original_weights(self) -> OriginalWeights:
-        """A copy of the weights that every iteration starts from, made when it is first asked for."""
+        """Returns a copy of the weights that every iteration starts from. The first call makes it."""
         if self._original_weights is None:
             place(self)
             self._original_weights = OriginalWeights(self.model)
         return self._original_weights
 
-    def _check_dataset(self, dataset: Any, name: str, args: STaRConfig, samplers: Sequence[Sampler]) -> None:
-        check_problems(dataset, name, ["prompt", *(sampler.prompt_column for sampler in samplers)])
-        supplied = name == "train_dataset" and all(sampler.supplies_answer for sampler in samplers)
-        self.scorer.check_columns([*dataset.column_names, *(["answer"] if supplied else [])])
-        if name != "train_dataset" and args.eval_group_column is not None:
-            check_problems(dataset, name, [args.eval_group_column])
-
-    def _check_prompts(self, dataset: Dataset, name: str, samplers: Sequence[Sampler]) -> list[int]:
-        columns = [sampler.prompt_column for sampler in samplers]
-        is_trained = name == "train_dataset"
-        check_lengths(dataset, name, columns, self.prompt_builder, self.args, self.model.config, is_trained)
-        return check_examples(dataset, name, self.prompt_builder)
-
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         super().save_model(output_dir, _internal_call)
-        write_model_card(self, output_dir or str(self.args.output_dir))
+        self.model_cards.write(self.outer_run, output_dir or str(self.args.output_dir))
 
     def push_to_hub(
         self,
@@ -542,7 +616,7 @@ class STaRTrainer(SamplingTrainer):
         private: bool | None = None,
         **kwargs: Any,
     ):
-        return push_model(self, commit_message, blocking, token, revision, private, kwargs)
+        return push_model(self.outer_run, self.model_cards, commit_message, blocking, token, revision, private, kwargs)
 
     def create_model_card(  # type: ignore[override]  # the signature of TRL's trainers
         self,
@@ -550,12 +624,8 @@ class STaRTrainer(SamplingTrainer):
         dataset_name: str | None = None,
         tags: str | list[str] | None = None,
     ) -> None:
-        write_model_card(self, str(self.args.output_dir), model_name=model_name, dataset_name=dataset_name, tags=tags)
-
-    def _get_train_sampler(self, train_dataset=None):
-        # Private in `Trainer`, which gives the seeds to none of its samplers.
-        seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
-        return seeded(super()._get_train_sampler(train_dataset), seed)
+        names = {"model_name": model_name, "dataset_name": dataset_name, "tags": tags}
+        self.model_cards.write(self.outer_run, str(self.args.output_dir), **names)
 
     def _prepare_dataset(self, dataset, *args, **kwargs):
         # Private in SFTTrainer, whose `__init__` would take problems for prompt-completion data and tokenize them.

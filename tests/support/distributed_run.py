@@ -15,10 +15,10 @@ from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
 from transformers import LlamaForCausalLM, TrainerCallback
 
-from star_trl import RationaleSampler, STaRConfig, STaRTrainer
+from star_trl import RationaleSampler, STaRConfig, STaRTrainer, has_run
+from star_trl.fine_tuning.original_weights import OriginalWeights, frozen_weights_digest, weights_digest
 from star_trl.generation import GenerationRequest, PrefixSharingEngine, SamplingParams
-from star_trl.policy import whole_parameters
-from star_trl.weights import OriginalWeights, frozen_weights_digest, weights_digest
+from star_trl.generation.policy import whole_parameters
 
 
 sys.path.append(str(Path(__file__).parents[1]))
@@ -80,7 +80,7 @@ survives_slowly.waited = False
 
 def train(backend: str, base_model: str, output_dir: Path) -> None:
     """Two outer iterations of a model that really generates, and how its weights were at the start of each."""
-    resumed = (output_dir / "star_state.json").exists()  # before the processes meet, after which it may appear
+    resumed = has_run(output_dir)  # before the processes meet, after which it may appear
     # Completions end at the first of these letters, so that they are short and of different lengths.
     stop_strings = list("abcdefghijklmnopqrstuvwxyz0123456789")
     weighted = backend == "weighted"

@@ -12,7 +12,7 @@ from collections import Counter
 from pathlib import Path
 
 from star_trl.rewards import sql_execution_reward
-from star_trl.rewards.sql import GRACE
+from star_trl.rewards.sql.sql import GRACE
 
 
 def counted(condition="", start="1", step="i + 1"):

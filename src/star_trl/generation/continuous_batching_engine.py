@@ -10,27 +10,27 @@ from .engine import Engine, GenerationOutput, GenerationRequest, SamplingParams
 from .generate_engine import check_arguments
 from .memory import memory_to_use
 from .model_state import base_model, evaluation_mode
-from .sampling import check_logprobs_are_raw
 from .stopping import StopStrings
+from .token_sampler import check_logprobs_are_raw
 
 
 PAGE_SIZE = 256
-# On a CPU every token's attention runs over all of the cache, so that few requests at a time are faster than many.
+# On a CPU the attention of every token runs over the whole cache, so few requests at a time are faster than many.
 REQUESTS_AT_A_TIME_ON_CPU = 4
 
 
 class ContinuousBatchingEngine(Engine):
     """
-    Generates with `generate_batch` of transformers: paged attention, prompts of all lengths in one batch.
+    Generates with `generate_batch` of transformers, which uses paged attention and batches prompts of all lengths.
 
-    Stop strings are applied to the finished completions, and everything is drawn from one random stream: with a
-    temperature above 0, the text depends on the other requests and not on their seeds.
+    Stop strings are applied to the finished completions. All tokens are drawn from one random stream. With a
+    temperature above 0, a completion therefore depends on the other requests and not on its request's seed.
 
     Args:
         tokenizer ([`~transformers.PreTrainedTokenizerBase`]):
             Tokenizer of the model.
         batch_size (`int`, *optional*, defaults to `256`):
-            Number of completions generated, and handed out, together.
+            Number of completions that are generated and yielded together.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, batch_size: int = 256):
@@ -86,7 +86,7 @@ class ContinuousBatchingEngine(Engine):
                 prompts,
                 generation_config=GenerationConfig(
                     max_new_tokens=params.max_new_tokens,
-                    # -1 is no token: without any, transformers warns and sets the same
+                    # -1 matches no token. Without an EOS token, transformers warns and sets the same value.
                     eos_token_id=sorted(params.eos_token_ids) or -1,
                     do_sample=params.temperature > 0.0,
                     **(sampling if params.temperature > 0.0 else {}),
@@ -121,8 +121,8 @@ class ContinuousBatchingEngine(Engine):
 
 def num_blocks(model: PreTrainedModel, prompts: list[list[int]], max_new_tokens: int) -> int:
     """
-    Blocks of the cache: what all prompts take, as far as the memory goes. Left to itself, transformers takes most of
-    the machine's memory, whatever the prompts.
+    Returns the number of cache blocks: as many as all prompts need, within the available memory. By default
+    transformers takes most of the machine's memory, whatever the prompts.
     """
     config = model.config.get_text_config()
     settings = config.to_dict()

@@ -1,5 +1,5 @@
 # Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
-"""The seam between the trainer and whatever generates: token ids and sampling parameters in, completions out."""
+"""The interface between the trainer and an engine, which turns token ids and sampling parameters into completions."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -19,22 +19,22 @@ class SamplingParams:
 
     Args:
         max_new_tokens (`int`):
-            Most tokens that one request may generate.
+            Maximum number of tokens that one request may generate.
         eos_token_ids (`frozenset[int]`):
             Token ids that end a completion. The one that ended it is the last of its token ids.
         temperature (`float`, *optional*, defaults to `0.0`):
             `0.0` is greedy decoding; `top_p`, `top_k` and `min_p` then have no effect.
         top_p (`float`, *optional*, defaults to `1.0`):
-            Smallest set of tokens whose probabilities add up to at least this.
+            Cumulative probability of the most likely tokens to keep.
         top_k (`int`, *optional*, defaults to `0`):
             Number of most likely tokens kept; `0` keeps all.
         min_p (`float`, *optional*):
-            Least probability kept, relative to the most likely token's.
+            Minimum probability of a token to keep, relative to that of the most likely token.
         stop_strings (`tuple[str, ...]`, *optional*, defaults to `()`):
             Texts that end a completion. The token that completes one is the last of the token ids.
         pause_between (`tuple[str, str]`, *optional*):
-            Two texts: as soon as the second stands behind the first, the completion is handed out unfinished, for a
-            tool to be called (`("<<", "=")` for a calculator).
+            Two texts. As soon as the second follows the first, the completion is returned unfinished, so that a tool
+            can be called (`("<<", "=")` for a calculator).
         logprobs (`bool`, *optional*, defaults to `False`):
             Whether to return the log-probability of every sampled token.
         generation_kwargs (`dict[str, Any]`, *optional*):
@@ -65,8 +65,8 @@ class GenerationRequest:
             Seed of the request's own random stream. The completion is a function of the model, the prompt, the
             parameters and this number, and of nothing else in the batch.
         max_new_tokens (`int`, *optional*):
-            Most tokens that this request may generate, where that is fewer than the parameters say: the rest of a
-            completion that was paused.
+            Maximum number of tokens that this request may generate, if lower than that of the parameters. It limits
+            the rest of a completion that was paused.
     """
 
     prompt_ids: list[int]
@@ -74,7 +74,7 @@ class GenerationRequest:
     max_new_tokens: int | None = None
 
     def limit(self, params: SamplingParams) -> int:
-        """Most tokens that it may generate with some parameters."""
+        """Returns the maximum number of tokens that the request may generate with the given parameters."""
         return min(self.max_new_tokens or params.max_new_tokens, params.max_new_tokens)
 
 
@@ -87,12 +87,12 @@ class GenerationOutput:
         index (`int`):
             Position of its request in the sequence that the engine was given.
         token_ids (`list[int]`):
-            Token ids as sampled, with the EOS token or the tokens of the stop string that ended them.
+            Sampled token ids, including the EOS token or the tokens of the stop string that ended the completion.
         finish_reason (`"eos"`, `"stop"`, `"length"` or `"pause"`):
             What ended it: an EOS token, a stop string, `max_new_tokens` or `pause_between`.
         logprobs (`list[float]`, *optional*):
-            Log-probability (natural logarithm) of each token under the model at temperature 1, before top-p, top-k
-            and min-p. Only where the parameters ask for them.
+            Log-probability (natural logarithm) of each token under the model at temperature 1, before top-p, top-k and
+            min-p. Only set if the parameters ask for it.
     """
 
     index: int
@@ -103,13 +103,13 @@ class GenerationOutput:
 
 class Engine(Protocol):
     """
-    Generates completions. The model comes with every call, in evaluation mode and unwrapped, so an engine cannot
-    sample from a stale policy. Completions are yielded as they finish, in any order.
+    Generates completions. Every call gets the model, unwrapped and in evaluation mode, so an engine cannot sample from
+    a stale policy. Completions are yielded as they finish, in any order.
 
     Attributes:
         fallback_warnings (`Sequence[str]`):
-            Which slower way than its own the engine took so far, and why: a sentence for each reason. They stand in
-            the metrics and in the report.
+            Slower methods that the engine has fallen back to so far, with one sentence for each reason. The metrics
+            and the report show them.
     """
 
     fallback_warnings: Sequence[str] = ()

@@ -1,5 +1,5 @@
 # Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
-"""The engine that works for every model: `generate`, left padded, batch by batch."""
+"""The engine that works for every model: `generate` on left-padded batches."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -21,13 +21,14 @@ from transformers.utils import logging
 from .engine import Engine, FinishReason, GenerationOutput, GenerationRequest, SamplingParams
 from .memory import unless_out_of_memory
 from .model_state import base_model, evaluation_mode
-from .sampling import WARPER_FIELDS, TokenSampler, draw_uniforms, sampled_logprobs
 from .stopping import StopStrings
+from .token_sampler import WARPER_FIELDS, TokenSampler, draw_uniforms, sampled_logprobs
 
 
 logger = logging.get_logger(__name__)
 
-# Fields of `generation_kwargs` that this package decides itself, or that do not give one completion per request.
+# Fields of `generation_kwargs` that are refused. This package sets them itself, or they do not give one completion per
+# request.
 RESERVED_FIELDS = frozenset(
     {
         *("max_new_tokens", "max_length", "eos_token_id", "temperature", "top_p", "top_k", "min_p", "stop_strings"),
@@ -39,14 +40,14 @@ RESERVED_FIELDS = frozenset(
 
 class GenerateEngine(Engine):
     """
-    Generates with [`~transformers.GenerationMixin.generate`]: prompts sorted by length, left padded to the longest of
-    their batch, one batch after the other.
+    Generates with [`~transformers.GenerationMixin.generate`], one batch after the other. Prompts are sorted by length
+    and left padded to the longest of their batch.
 
     Args:
         tokenizer ([`~transformers.PreTrainedTokenizerBase`]):
             Tokenizer of the model: its padding token, and the text for stop strings.
         batch_size (`int`, *optional*, defaults to `16`):
-            Number of completions generated together. It is halved when the memory does not suffice.
+            Number of completions generated together. It is halved when memory runs out.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, batch_size: int = 16):
@@ -71,7 +72,7 @@ class GenerateEngine(Engine):
         """
         check_arguments(requests, params)
         stop_strings = StopStrings(self.tokenizer, params.stop_strings, params.pause_between)
-        # Longest first: if memory does not suffice, the first batch shows it
+        # Longest first, so that the first batch shows whether the memory suffices
         order = sorted(range(len(requests)), key=lambda index: -len(requests[index].prompt_ids))
         batch_size = self.batch_size
         while order:
@@ -117,7 +118,8 @@ class GenerateEngine(Engine):
                     do_sample=False,
                     use_cache=True,
                     return_dict_in_generate=True,
-                    # The raw logits: what the processor below gets has been through those of `generation_kwargs`
+                    # Raw logits: the scores that the processor below gets have passed through the processors of
+                    # `generation_kwargs`
                     output_logits=params.logprobs,
                     **{name: value for name, value in params.generation_kwargs.items() if name not in WARPER_FIELDS},
                 ),
@@ -145,7 +147,7 @@ class GenerateEngine(Engine):
 
 class DrawToken(LogitsProcessor):
     """
-    Leaves only the sampled token possible, so that the greedy choice of `generate` is the sample.
+    Samples a token and masks all others, so that the greedy choice of `generate` is the sampled token.
 
     Args:
         sampler ([`TokenSampler`]):
@@ -170,7 +172,7 @@ class DrawToken(LogitsProcessor):
 
 class CompletionEnds(StoppingCriteria):
     """
-    Notes where each row ends, and why.
+    Records where and why each row ends.
 
     Args:
         eos_token_ids (`frozenset[int]`):
@@ -180,7 +182,7 @@ class CompletionEnds(StoppingCriteria):
         prompt_width (`int`):
             Width of the padded prompts.
         limits (`list[int]`):
-            Most tokens of each row.
+            Maximum number of tokens of each row.
 
     Attributes:
         lengths (`list[int]`):
@@ -230,7 +232,7 @@ def check_arguments(requests: Sequence[GenerationRequest], params: SamplingParam
 @contextmanager
 def blank_generation_config(model: PreTrainedModel) -> Iterator[None]:
     """
-    Keeps the model's own generation defaults (a repetition penalty from its `generation_config.json`, say) out: they
+    Suspends the model's own generation defaults, such as a repetition penalty from its `generation_config.json`. They
     would fill in whatever the sampling parameters leave open, and no other engine would apply them.
     """
     owner = base_model(model)

@@ -1,5 +1,5 @@
 # Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
-"""How much memory there is for keys and values, and what happens when it does not suffice."""
+"""Memory that is available for keys and values, and the reaction when it runs out."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -13,12 +13,12 @@ from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 Result = TypeVar("Result")
 
 
-# Share of the free memory that an engine takes for them. The rest is for activations and for what else runs.
+# Share of the free memory that an engine takes for keys and values. The rest is for activations and other programs.
 MEMORY_SHARE = 0.5
 
 
 def memory_to_use(device: torch.device) -> int:
-    """Bytes that an engine may take on a device, of which this process has its share."""
+    """Returns the bytes that an engine may take on a device, of which this process has its share."""
     if device.type == "cuda":
         unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return int(MEMORY_SHARE * (torch.cuda.mem_get_info(device)[0] + unused))
@@ -27,22 +27,22 @@ def memory_to_use(device: torch.device) -> int:
 
 def unless_out_of_memory(work: Callable[[], Result], smaller: bool) -> Result | None:
     """
-    Does something that a smaller batch would need less memory for.
+    Runs a function that would need less memory with a smaller batch.
 
     Args:
         work (`Callable`):
-            What to do.
+            Function to run.
         smaller (`bool`):
-            Whether there is a smaller batch to try. Without one, an error is raised as it is.
+            Whether a smaller batch can be tried. If not, an out-of-memory error is raised as it is.
 
     Returns:
-        What it returned, or `None` where the memory did not suffice.
+        Result of the function, or `None` if memory ran out.
     """
     try:
         return work()
     except RuntimeError as error:
         if not smaller or not should_reduce_batch_size(error):
             raise
-    # Outside of the handler, so that the error no longer holds on to what the failed work allocated
+    # Outside of the handler, so that the error no longer references what the failed work allocated
     clear_device_cache()
     return None

@@ -1,5 +1,5 @@
 # Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
-"""What an engine changes on a model while it runs, and puts back."""
+"""Changes that an engine makes to a model while it runs and reverts afterwards."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +15,7 @@ if is_peft_available():
 
 
 def base_model(model: nn.Module) -> PreTrainedModel:
-    """The transformers model inside a PEFT model (its adapter layers stay active), or the model itself."""
+    """Returns the transformers model inside a PEFT model (its adapter layers stay active), or the model itself."""
     if is_peft_available() and isinstance(model, PeftModel):
         return cast(PreTrainedModel, model.get_base_model())
     return cast(PreTrainedModel, model)
@@ -28,7 +28,7 @@ def has_prompt_learning(model: nn.Module) -> bool:
 
 @contextmanager
 def evaluation_mode(model: nn.Module) -> Iterator[None]:
-    """Puts a training model in evaluation mode and, afterwards, those of its modules that were training back."""
+    """Puts a model in evaluation mode. Afterwards, the modules that were in training mode return to it."""
     training = [module for module in model.modules() if module.training] if model.training else []
     for module in training:
         module.training = False

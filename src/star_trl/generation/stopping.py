@@ -1,5 +1,5 @@
 # Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
-"""Stop strings and pauses, decided on the decoded text of what was generated."""
+"""Stop strings and pauses, found in the decoded text of the generated tokens."""
 
 from bisect import bisect_left
 from collections.abc import Sequence
@@ -14,11 +14,12 @@ from .engine import FinishReason, GenerationOutput, SamplingParams
 
 class StopStrings:
     """
-    Tells when a completion has spelled out a stop string, or has come to where it pauses.
+    Detects when a completion has written a stop string or has reached a pause.
 
-    The decision is made on the decoded text of the generated token ids, so it holds for every tokenizer, whether a
-    stop string spans several tokens or ends in the middle of one. Decoding every row after every token would be slow:
-    `may_complete` first picks, by one table look-up, the few tokens that could be the last of a stop string.
+    The decision is made on the decoded text of the generated token ids. It therefore holds for every tokenizer,
+    whether a stop string spans several tokens or ends in the middle of one. Decoding every row after every token would
+    be slow, so `may_complete` first picks, by one table look-up, the few tokens that could be the last of a stop
+    string.
 
     Args:
         tokenizer ([`~transformers.PreTrainedTokenizerBase`]):
@@ -26,7 +27,7 @@ class StopStrings:
         strings (`Sequence[str]`):
             The stop strings. An empty sequence never stops anything.
         pause_between (`tuple[str, str]`, *optional*):
-            Two texts. A completion pauses when the second stands behind the first.
+            Two texts. A completion pauses when the second follows the first.
 
     Example:
 
@@ -57,10 +58,11 @@ class StopStrings:
 
     def _completing_tokens(self) -> list[bool]:
         """
-        For every token id, whether it can contribute the last character of a stop string or of what pauses. A token's
-        text may depend on its neighbours (the space before a word, stripped at the beginning), so the pair of twice
-        the same token stands for both. An undecodable part of a character (U+FFFD) can complete any character. One
-        entry more than the vocabulary serves the ids beyond it, which models with padded embeddings can sample.
+        Returns for every token id whether it can contribute the last character of a stop string or of a pause. A
+        token's text may depend on its neighbours (the space before a word is stripped at the beginning), so every
+        token is decoded twice in a row, which gives both texts. An undecodable part of a character (U+FFFD) can
+        complete any character. One extra entry is for ids beyond the vocabulary, which models with padded embeddings
+        can sample.
         """
         size = len(self.tokenizer)
         ends = [*self.strings, *(self.pause_between or ())[1:]]
@@ -72,7 +74,7 @@ class StopStrings:
 
     def may_complete(self, token_ids: torch.Tensor) -> torch.Tensor:
         """
-        Cheap test that has to be true before there can be a [`~StopStrings.reason`].
+        Returns which rows could have a [`~StopStrings.reason`], by a cheap test. Where it is false, there is none.
 
         Args:
             token_ids (`torch.Tensor` of shape `(batch,)`):
@@ -86,7 +88,8 @@ class StopStrings:
 
     def reason(self, token_ids: Sequence[int]) -> Literal["stop", "pause"] | None:
         """
-        Whether the text of the token ids contains a stop string, or a pause before any stop string.
+        Returns `"stop"` if the text of the token ids contains a stop string, `"pause"` if it contains a pause before
+        any stop string, and `None` otherwise.
 
         Args:
             token_ids (`Sequence[int]`):
@@ -112,11 +115,11 @@ class StopStrings:
         limit: int | None = None,
     ) -> GenerationOutput:
         """
-        The completion of an engine that does not stop at stop strings, or says not what it stopped at.
+        Builds the completion of an engine that does not stop at stop strings, or does not say what it stopped at.
 
         Args:
             index (`int`):
-                The request.
+                Position of the request.
             token_ids (`list[int]`):
                 Tokens generated.
             logprobs (`list[float]`, *optional*):
@@ -124,12 +127,12 @@ class StopStrings:
             params ([`SamplingParams`]):
                 How they were sampled.
             limit (`int`, *optional*):
-                Most tokens of the request.
+                Maximum number of tokens of the request.
         """
         token_ids = token_ids[:limit]
         reason: FinishReason = "length"
         if self.reason(token_ids):
-            # Once there is a reason, there always is: the fewest tokens with one, by bisection
+            # Once there is a reason, more tokens do not remove it, so bisection finds the fewest tokens with one
             counts = range(1, len(token_ids) + 1)
             token_ids = token_ids[: counts[bisect_left(counts, True, key=lambda n: bool(self.reason(token_ids[:n])))]]
             reason = self.reason(token_ids) or reason
@@ -140,8 +143,8 @@ class StopStrings:
 
     def trim(self, token_ids: Sequence[int]) -> list[int]:
         """
-        The token ids of a completion without its stop string: those that lie wholly inside the earliest occurrence,
-        or behind it, are dropped, and one that straddles its beginning is kept.
+        Returns the token ids of a completion without its stop string. Ids that lie wholly inside the earliest
+        occurrence, or after it, are dropped. One that straddles its beginning is kept.
 
         Args:
             token_ids (`Sequence[int]`):
@@ -162,7 +165,10 @@ class StopStrings:
         return token_ids[:fewest]
 
     def _is_word(self, token_id: int) -> bool:
-        """Whether the decoder sets a space between tokens (word-level), so that the space is no part of the token."""
+        """
+        Returns whether the decoder puts a space between tokens (word-level), so that the space is no part of the
+        token.
+        """
         piece = self.tokenizer.convert_ids_to_tokens(token_id)
         return self._decode([token_id, token_id]) == f"{piece} {piece}"
 
@@ -173,5 +179,8 @@ class StopStrings:
 
 @lru_cache(maxsize=2)
 def doubled_texts(tokenizer: PreTrainedTokenizerBase, size: int) -> list[str]:
-    """The text of every token twice in a row. Kept, as a large vocabulary takes seconds; `size` is its size."""
+    """
+    Returns the text of every token twice in a row, for a vocabulary of `size` tokens. The result is cached, as a large
+    vocabulary takes seconds.
+    """
     return tokenizer.batch_decode([[i, i] for i in range(size)], clean_up_tokenization_spaces=False)

@@ -10,8 +10,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trl.generation.vllm_generation import VLLMGeneration
 
 from .engine import Engine, GenerationOutput, GenerationRequest, SamplingParams
-from .sampling import check_logprobs_are_raw
 from .stopping import StopStrings
+from .token_sampler import check_logprobs_are_raw
 
 
 class VLLMEngine(Engine):
@@ -19,8 +19,8 @@ class VLLMEngine(Engine):
     Generates with vLLM, in the same process (`mode="colocate"`) or on a server (`mode="server"`).
 
     vLLM holds a copy of the weights. They are synchronized at the beginning of every call, so that it cannot sample
-    from a stale policy. It draws from its own random streams: with a temperature above 0, the text does not depend on
-    the requests' seeds.
+    from a stale policy. vLLM draws from its own random streams: with a temperature above 0, the text does not depend
+    on the requests' seeds.
 
     All processes have to call the engine together, with any number of requests each.
 
@@ -32,7 +32,7 @@ class VLLMEngine(Engine):
         accelerator ([`~accelerate.Accelerator`]):
             Accelerator that the model was prepared with.
         batch_size (`int`, *optional*, defaults to `256`):
-            Number of completions that a process requests, and hands out, together.
+            Number of completions that a process requests and yields together.
         **vllm_arguments:
             Arguments of [`~trl.generation.vllm_generation.VLLMGeneration`] that say how vLLM runs: `mode`,
             `server_base_url`, `tensor_parallel_size`, `gpu_memory_utilization`, ...
@@ -77,8 +77,8 @@ class VLLMEngine(Engine):
         generation.sync_weights()
         stop_strings = StopStrings(self.tokenizer, params.stop_strings, params.pause_between)
 
-        # Every call is collective on a server and under tensor parallelism, and wants as many prompts from each
-        # process: those that have fewer pad with one that is thrown away
+        # On a server and under tensor parallelism, every call is collective and needs the same number of prompts from
+        # each process. Processes with fewer prompts pad with one whose completion is thrown away.
         counts = gather_object([len(requests)]) if self.accelerator.num_processes > 1 else [len(requests)]
         width = min(self.batch_size, max(counts))
         padding = requests[0].prompt_ids if requests else [0]
@@ -95,7 +95,7 @@ class VLLMEngine(Engine):
                 yield stop_strings.cut(index, list(completions[row]), sampled, params, limit)
 
     def _prepare(self, model: PreTrainedModel, params: SamplingParams) -> VLLMGeneration:
-        """TRL's integration with this model and these parameters. vLLM itself starts at the first call."""
+        """Returns TRL's integration with this model and these parameters. vLLM itself starts at the first call."""
         if self._generation is None:
             self._generation = VLLMGeneration(
                 model=model,

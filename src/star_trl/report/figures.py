@@ -1,22 +1,34 @@
 # Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
-"""Which figures a run gets, from the metrics of its iterations. What was not measured is left out."""
+"""Chooses the figures of a run from the metrics of its iterations. What was not measured is left out."""
 
 import math
 from collections.abc import Iterator
 from html import escape
 from typing import Any
 
-from ..iteration_metrics import accuracy_names
-from .charts import COLORS, KEPT, NOT_KEPT, bars, lines, number, percent, ridges, seconds, time_unit, whole_percent
-from .gather import Run
+from ..ledger.metrics import accuracy_names
 from .histogram import Histogram
+from .read_run import Run
+from .svg import (
+    COLORS,
+    KEPT,
+    NOT_KEPT,
+    bars,
+    lines,
+    number,
+    percent,
+    ridges,
+    seconds,
+    time_unit,
+    whole_percent,
+)
 
 
 FATES = ("samples/selected", "samples/dropped_wrong")  # come first
 
 
 def figures(run: Run) -> Iterator[str]:
-    """The figures, as HTML."""
+    """Yields the figures as HTML."""
     rows = run.history
     iterations = [row["iteration"] for row in rows]
     trained = [row for row in rows if row["iteration"] and "train_data_used" in row]
@@ -82,7 +94,7 @@ def figures(run: Run) -> Iterator[str]:
 
 
 def summary(run: Run) -> str:
-    """The run in a few numbers, as HTML."""
+    """Returns the key numbers of a run as HTML."""
     facts: dict[str, str] = {}
     for key in accuracy_names(run.history):
         values = [(row["iteration"], value) for row in run.history if (value := _value(row, key)) is not None]
@@ -106,7 +118,7 @@ def summary(run: Run) -> str:
 
 
 def _few_shot_notes(run: Run) -> tuple[str, str]:
-    """What to know of the accuracy and of the samples, once iterations have sampled without few-shot examples."""
+    """Returns notes on the accuracy and on the samples, once iterations have sampled without few-shot examples."""
     last = run.settings.get("few_shot_iterations")
     if not last or not run.history or run.history[-1]["iteration"] <= last:
         return "", ""

@@ -1,5 +1,5 @@
 # Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
-"""How a quantity is distributed in each iteration."""
+"""Histograms of a quantity, one for each iteration."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -10,12 +10,12 @@ MAX_DISTINCT, NUM_BINS = 12, 24
 
 class Histogram:
     """
-    Shares of the samples of each iteration, in the same bins for all: one for each value where there are few values,
-    otherwise of equal width.
+    Computes the shares of the samples of each iteration in bins. The bins are the same for all iterations: one for
+    each value if there are few values, otherwise bins of equal width.
 
     Args:
         counts (`dict[int, Counter[tuple[float, bool]]]`):
-            For each iteration, how many samples have which value, and whether they are kept.
+            For each iteration, the number of samples by value and by whether they are kept.
     """
 
     def __init__(self, counts: Mapping[int, Counter]):
@@ -31,17 +31,17 @@ class Histogram:
         self.highest = max(sum(pair) for shares in self._shares.values() for pair in shares)
 
     def shares(self, iteration: int) -> list[tuple[float, float]]:
-        """For each bin, the shares of the samples that are in it and kept, and in it and not kept."""
+        """Returns, for each bin, the share of samples that are kept and the share of those that are not."""
         return self._shares[iteration]
 
     def label(self, index: int) -> str:
-        """The values in a bin."""
+        """Returns a label with the values in a bin."""
         if self.distinct is not None:
             return f"{self.distinct[index]:.4g}"
         return f"{self._edge(index):.4g} to {self._edge(index + 1):.4g}"
 
     def ticks(self) -> Iterator[tuple[float, str, str]]:
-        """Where to write what on the axis, in bins from the left, and the text's anchor."""
+        """Yields the ticks of the axis: the position in bins from the left, the text, and the text's anchor."""
         if self.distinct is not None:
             for index, value in enumerate(self.distinct):
                 yield index + 0.5, f"{value:.4g}", "middle"
@@ -50,7 +50,7 @@ class Histogram:
                 yield index, f"{self._edge(index):.4g}", anchor
 
     def summary(self, iteration: int) -> tuple[float, ...]:
-        """Number of samples, of kept ones, mean, and the quantiles 5%, 50% and 95%."""
+        """Returns the numbers of samples and of kept samples, the mean, and the 5%, 50% and 95% quantiles."""
         counter = self.counts[iteration]
         total = sum(counter.values())
         kept = sum(count for (_, is_kept), count in counter.items() if is_kept)

@@ -1,5 +1,5 @@
 // Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
-// The browser of samples. What a model wrote only ever becomes text: there is no innerHTML here.
+// The sample browser. Model output is only ever inserted as text: there is no innerHTML here.
 "use strict";
 
 const $ = (id) => document.getElementById(id);
@@ -20,7 +20,7 @@ function element(tag, attributes = {}, ...children) {
   return node;
 }
 
-// Text with what is searched for marked.
+// Marks the matches of the search in a text.
 function marked(text) {
   const parts = [];
   let end = 0;
@@ -34,7 +34,7 @@ function marked(text) {
 async function load() {
   const text = $("data").textContent;
   const bytes = Uint8Array.fromBase64 ? Uint8Array.fromBase64(text) : Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
-  $("data").remove(); // its text would be held twice
+  $("data").remove(); // otherwise its text would be held twice
   const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
   return new Response(stream).json();
 }
@@ -83,7 +83,7 @@ function filter() {
   const all = data.total > samples.problem.length ? ` shown of ${count.format(data.total)} in the run` : "";
   $("status").textContent =
     `${count.format(view.length)} of ${count.format(samples.problem.length)} samples${all}, of ${count.format(distinct.size)} problems`;
-  active = Math.max(0, view.indexOf(current)); // what is looked at stays, where it passes the filters
+  active = Math.max(0, view.indexOf(current)); // the current sample stays, if it passes the filters
   $("spacer").style.height = `${view.length * ROW}px`;
   reveal();
   if (wide.matches) show();
@@ -122,7 +122,7 @@ function snippet(sample) {
     const at = text.search(query);
     if (at >= 0) return (at > 20 ? "…" : "") + line(text.slice(Math.max(0, at - 20), at + 160));
   }
-  // The ends tell most: the question, and the answer.
+  // The ends are the most telling parts: the question and the answer.
   return `${tail(line(prompt.slice(-200)), 20)} → ${tail(line(samples.completion[sample].slice(-200)), 24)}`;
 }
 
@@ -168,7 +168,7 @@ const seen = (problem, column) => {
   return text === undefined ? null : plain(text);
 };
 
-// The text with what it has more than the plain prompt marked as the hint.
+// Marks as the hint what a text has in addition to the plain prompt.
 function hintMarked(text, prompt) {
   let start = 0;
   let end = 0;
@@ -229,7 +229,7 @@ function facts(sample) {
   return element("dl", { class: "sample-facts" }, ...entries.map(([name, value]) => element("div", {}, element("dt", {}, name), element("dd", {}, value))));
 }
 
-// All samples of the problem, one column per iteration. Lines that the iteration before does not have are marked.
+// Shows all samples of the problem, one column per iteration. Lines that the previous iteration lacks are marked.
 function history(sample) {
   const problem = samples.problem[sample];
   let first = sample;
@@ -279,7 +279,7 @@ function show(sample = view[active]) {
     element("div", { class: "text" }, element("pre", { class: "completion" }, ...marked(samples.completion[sample]))),
     element("h4", {}, "The problem over the iterations"),
     history(sample),
-    element("p", { class: "note" }, "The bar marks lines that the iteration before does not have."));
+    element("p", { class: "note" }, "A bar marks lines that the previous iteration does not have."));
   if (!wide.matches) open();
   const columns = detail.querySelector(".history");
   columns.scrollLeft = columns.querySelector("[aria-current]").parentElement.offsetLeft - columns.offsetLeft - 40;
@@ -356,7 +356,7 @@ async function start() {
   document.body.dataset.ready = "true";
 }
 
-// After the figures are on the screen.
+// Starts after the figures are on the screen.
 requestAnimationFrame(() => setTimeout(() => start().catch((error) => {
   $("status").textContent = `The samples cannot be shown: ${error.message}.`;
 })));

@@ -1,16 +1,16 @@
 # Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
 """Reward functions, in the calling convention of [`~trl.GRPOTrainer`]."""
 
-from .arithmetic import scratchpad_answer_reward
-from .exact_match import exact_match_reward
-from .format import get_format_reward
-from .math_verify import math_verify_reward
-from .multiple_choice import multiple_choice_reward, strict_multiple_choice_reward
-from .numeric import extract_number, numeric_reward, strict_numeric_reward
-from .process_reward_model import ProcessRewardModel
-from .proof import ProofCheckReward
-from .reward_model import RewardModel
-from .sql import extract_sql, run_sql, sql_execution_reward
+from .answers.exact_match import exact_match_reward
+from .answers.format import get_format_reward
+from .answers.math_verify import math_verify_reward
+from .answers.multiple_choice import multiple_choice_reward, strict_multiple_choice_reward
+from .answers.numeric import extract_number, numeric_reward, strict_numeric_reward
+from .answers.scratchpad import scratchpad_answer_reward
+from .models.process_reward_model import ProcessRewardModel
+from .models.reward_model import RewardModel
+from .proof.proof import ProofCheckReward
+from .sql.sql import extract_sql, run_sql, sql_execution_reward
 
 
 __all__ = [

@@ -1,5 +1,5 @@
 # Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
-"""Calls reward functions that may raise, hang, or wait for a service that is away for a moment."""
+"""Calls of reward functions that may raise, hang or wait for a service that is briefly unavailable."""
 
 import asyncio
 import inspect
@@ -18,24 +18,24 @@ from accelerate.logging import get_logger
 
 logger = get_logger(__name__)
 
-# A function that fails for this many completions one after the other, or for all of several, is broken or its service
-# is away: the run ends, and is resumed when it works again. A single completion may be to blame itself.
+# Failures in a row, or for all of several completions, that end the run: the function is broken or its service is
+# down. The run can be resumed when it works again. A single failure may be due to the completion.
 MOST_FAILURES = 8
-# Columns and completions are lists with one value per completion; these are not.
+# Arguments that are not lists with one value per completion, unlike columns and completions.
 SHARED = ("trainer_state", "log_extra", "log_metric")
 
 
 class RewardCaller:
     """
-    Calls reward functions on a group of completions. One that fails is tried again on the whole group, and then on
-    each completion by itself, so that one completion cannot spoil the others.
+    Calls reward functions on a group of completions. A function that fails is called again on the whole group, and
+    then on each completion by itself, so that one completion cannot spoil the others.
 
     Args:
         timeout (`float`, *optional*):
-            Seconds that a call may take. With it functions run in a thread of their own, which is left behind when
+            Seconds that a call may take. With a timeout, functions run in a thread of their own, which is abandoned if
             it hangs. No limit by default.
         retries (`int`, *optional*, defaults to `0`):
-            How often a call that failed is tried again, after 1, 2, 4, ... seconds.
+            Number of times that a failed call is retried, after 1, 2, 4, ... seconds.
     """
 
     def __init__(self, timeout: float | None = None, retries: int = 0):
@@ -47,7 +47,7 @@ class RewardCaller:
         self, funcs: Sequence[Callable], names: Sequence[str], arguments: dict[str, Any]
     ) -> list[list[float | None | Exception]]:
         """
-        Rewards of a group of completions.
+        Returns the rewards of a group of completions.
 
         Args:
             funcs (`list[RewardFunc]`):
@@ -58,8 +58,8 @@ class RewardCaller:
                 Keyword arguments of the functions.
 
         Returns:
-            `list[list[float | None | Exception]]`: For each function one value per completion, an exception where it
-            failed.
+            `list[list[float | None | Exception]]`: For each function, one value per completion. An exception stands
+            for a failure.
 
         Raises:
             `Exception`: What a function raises, if it fails for all completions of the group, or for 8 in a row.
@@ -97,7 +97,7 @@ class RewardCaller:
         for row in range(count):
             one = {key: value if key in SHARED else value[row : row + 1] for key, value in arguments.items()}
             if "log_extra" in one:
-                one["log_extra"] = lambda column, values: None  # it takes a value for every completion of the group
+                one["log_extra"] = lambda column, values: None  # it expects a value for every completion of the group
             (outcome,) = self._call_all([func], one)
             outcomes.append(outcome if isinstance(outcome, Exception) else next(iter(outcome)))
             self._failures[name] = self._failures[name] + 1 if isinstance(outcome, Exception) else 0
@@ -108,7 +108,7 @@ class RewardCaller:
         return outcomes
 
     def _call_all(self, funcs: Sequence[Callable], arguments: dict[str, Any]) -> list[Any]:
-        """What each function returns, or the exception that it raises."""
+        """Returns the result of each function, or the exception that it raised."""
         outcomes = [self._call(func, arguments) for func in funcs]
         if not any(inspect.isawaitable(outcome) for outcome in outcomes):
             return outcomes
@@ -118,7 +118,7 @@ class RewardCaller:
             awaited = iter(await asyncio.gather(*waiting, return_exceptions=True))
             return [next(awaited) if inspect.isawaitable(outcome) else outcome for outcome in outcomes]
 
-        # In a thread of its own, since a notebook already runs an event loop in this one.
+        # In a separate thread, since a notebook already runs an event loop in this one.
         with ThreadPoolExecutor(max_workers=1) as executor:
             return executor.submit(asyncio.run, wait()).result()
 
@@ -148,8 +148,8 @@ class RewardCaller:
 @contextmanager
 def torch_defaults() -> Iterator[None]:
     """
-    Full precision and gradients, as in a new thread: completions are scored while the policy generates, without
-    gradients and, with `bf16` or `fp16`, under autocast. A score must not depend on that.
+    Restores full precision and gradients, as in a new thread. Completions are scored while the policy generates, which
+    is without gradients and, with `bf16` or `fp16`, under autocast. A score must not depend on that.
     """
     accelerator = torch.accelerator.current_accelerator()
     with ExitStack() as contexts:

@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 from .calling import RewardCaller
-from .model_reward import ModelReward
-from .reward_model import RewardModel
+from .models.model_reward import ModelReward
+from .models.reward_model import RewardModel
 
 
 # GRPO's calling convention: `reward_func(prompts, completions, completion_ids=..., **columns)`, where every column of
@@ -48,18 +48,18 @@ class Score:
 
 class Scorer:
     """
-    The filter of STaR: the indicator 1[y = y*], and its generalisation to several reward functions.
+    The filter of STaR: the indicator 1[y = y*], generalized to several reward functions.
 
     Args:
         reward_funcs (`RewardFunc`, `str`, `nn.Module` or a list of them):
-            Reward functions; reward models, which are wrapped into [`RewardModel`], by their id or loaded.
+            Reward functions, or reward models by their id or loaded, which are wrapped into [`RewardModel`].
         weights (`list[float]`, *optional*):
             Weight of each in the reward. All `1.0` by default.
         thresholds (`float` or `list[float | None]`, *optional*):
-            Reward from which a sample is kept, for each function; `None` for one that does not decide. One function
-            has `1.0` by default.
+            Minimum reward of a kept sample, for each function. `None` for a function that does not decide. A single
+            function has `1.0` by default.
         call ([`~star_trl.rewards.calling.RewardCaller`], *optional*):
-            Calls the functions. By default once, without a time limit.
+            Calls the functions. By default each is called once, without a time limit.
 
     Raises:
         `TypeError`: If a reward function cannot be called.
@@ -124,11 +124,11 @@ class Scorer:
 
     def to(self, device: torch.device) -> None:
         """
-        Moves the reward functions that can be moved: those with a model.
+        Moves the reward functions that have a model.
 
         Args:
             device (`torch.device`):
-                Where to.
+                Target device.
         """
         for func in self.reward_funcs:
             if hasattr(func, "to"):
@@ -136,7 +136,7 @@ class Scorer:
 
     def check_columns(self, columns: Sequence[str]) -> None:
         """
-        Raises `ValueError` if a reward function requires a column that is not there.
+        Raises `ValueError` if a column that a reward function requires is missing.
 
         Args:
             columns (`list[str]`):
@@ -171,7 +171,7 @@ class Scorer:
             completion_ids (`list[list[int]]`):
                 Token ids of the completions.
             **columns:
-                Further columns, each a list with one value per completion, and what else the functions get.
+                Further columns, each a list with one value per completion, and other arguments of the functions.
 
         Returns:
             `list[Score]`: One score per completion.
@@ -179,7 +179,7 @@ class Scorer:
         Raises:
             `ValueError`: If a function does not return one reward per completion.
             `TypeError`: If a function fails on text prompts because it reads messages.
-            `Exception`: What a function raises, if it fails for every completion.
+            `Exception`: The exception of a function that fails for every completion.
         """
         arguments = {"prompts": prompts, "completions": completions, "completion_ids": completion_ids, **columns}
         returned = self._call(self.reward_funcs, self.names, arguments)
@@ -196,7 +196,7 @@ class Scorer:
                 f"The reward function `{name}` returned {len(rewards)} rewards for {expected} completions. It must "
                 "return exactly one per completion, `None` where it does not apply."
             )
-        # Reward functions written for GRPO may mark what does not apply with NaN, which JSON cannot hold.
+        # Reward functions written for GRPO may use NaN where they do not apply. JSON cannot hold NaN.
         return [
             reward
             if isinstance(reward, Exception)

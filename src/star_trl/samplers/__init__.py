@@ -1,13 +1,14 @@
 # Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
-"""Proposal distributions: which problems to sample for, conditioned on what, and how."""
+"""Proposal distributions: which problems to sample for, what to condition on, and how to sample."""
 
+from ..tools.tool import Tool
 from .base import Completion, Generate, LoopState, Prompt, Sampler, WrappedSampler
 from .difficulty import DifficultySampler
 from .hint_infer import HintInferSampler
 from .majority_vote import MajorityVoteSampler
 from .mixture import mixture
 from .rationale import RationaleSampler, RationalizationSampler
-from .tool import Tool, ToolSampler, WithTool
+from .tool import ToolSampler, WithTool
 
 
 __all__ = [

@@ -1,5 +1,5 @@
 # Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
-"""The seam between the loop and a proposal distribution."""
+"""The interface between the loop and a proposal distribution."""
 
 import inspect
 import random
@@ -11,7 +11,7 @@ from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
 from ..generation.engine import FinishReason
-from ..ledger import Ledger
+from ..ledger.ledger import Ledger
 from ..star_config import STaRConfig
 
 
@@ -31,8 +31,8 @@ class Prompt:
             Seed of the completion's own random stream.
         columns (`dict[str, Any]`):
             The problem's row.
-        begun ([`Completion`], *optional*):
-            A completion that paused, with what a tool added to it. Generation goes on behind it, and yields the whole.
+        A completion that paused, with what a tool added to it. Generation continues after it and yields the whole
+        completion.
     """
 
     problem: int
@@ -54,18 +54,18 @@ class Completion:
         token_ids (`list[int]`):
             Token ids after the prompt, as sampled, ending with EOS unless cut by the length limit.
         loss_mask (`list[bool]`):
-            For each token, whether it is trained on: `False` for tokens that the model did not write, such as a
-            tool's result.
+            For each token, whether it is trained on. `False` for tokens that the model did not write, such as a tool's
+            result.
         finish_reason (`"eos"`, `"stop"`, `"length"` or `"pause"`):
-            What ended it. One that was cut (`"length"`) or not gone on with (`"pause"`) is never kept.
+            What ended it. A completion that was cut (`"length"`) or not continued (`"pause"`) is never kept.
         logprobs (`list[float]`, *optional*):
-            Log-probability of each token, on request; 0 for those that the model did not write.
+            Log-probability of each token, on request. 0 for tokens that the model did not write.
         hint_shown (`bool`, *optional*, defaults to `False`):
             Whether the sampler wants the hint to stay in the training prompt.
         answer (`Any`, *optional*):
-            What to score against, from a sampler with `supplies_answer`. `None` where it has none to offer.
+            Answer to score against, from a sampler with `supplies_answer`. `None` if it has none.
         extra (`dict[str, Any]`, *optional*):
-            What the sampler records about it, in the ledger's `extra`.
+            Further data that the sampler records, in the ledger's `extra`.
     """
 
     prompt: Prompt
@@ -80,13 +80,14 @@ class Completion:
 
 class Generate(Protocol):
     """
-    What a sampler generates with: the current model under the sampler's settings.
+    Generates completions for a sampler, with the current model and the sampler's settings.
 
     Called with prompts, it yields a [`Completion`] for each as it finishes, in any order. Keyword arguments replace
     fields of [`~star_trl.generation.SamplingParams`] for this call (`stop_strings`, `max_new_tokens`, ...).
 
-    With `pause_between`, completions come back with the finish reason `"pause"` where a tool is to be called. To go on
-    with one, generate for `replace(completion.prompt, begun=completion)`; `max_new_tokens` holds for the whole of it.
+    With `pause_between`, a completion comes back with the finish reason `"pause"` where a tool is to be called. To
+    continue it, generate for `replace(completion.prompt, begun=completion)`. `max_new_tokens` then holds for the whole
+    completion.
     """
 
     tokenizer: PreTrainedTokenizerBase
@@ -108,7 +109,7 @@ class LoopState:
             Indices of the problems of this iteration: `num_problems_per_iteration` of them, without those that are
             few-shot examples.
         solved (`set[int]`):
-            Problems of this iteration that an earlier sampler solved, that is, has a kept sample of.
+            Problems of this iteration that an earlier sampler solved, which means that one of its samples is kept.
         rng (`random.Random`):
             Random numbers that depend only on the seed, the iteration and the sampler.
         ledger ([`~star_trl.ledger.Ledger`]):
@@ -130,18 +131,18 @@ class Sampler:
 
     Attributes:
         name (`str`):
-            Where a sample comes from, in the ledger and in the metrics.
+            Name of the samples' source, in the ledger and in the metrics.
         prompt_column (`str`, defaults to `"prompt"`):
             Column of the problems, and of the few-shot examples, that the model is conditioned on. What it is
             *trained* on is always `"prompt"`.
         supplies_answer (`bool`, defaults to `False`):
-            Whether samples are scored against the `answer` of the completion in place of the problem's, which then
-            need not exist. An evaluation always uses the problem's.
+            Whether samples are scored against the `answer` of the completion instead of the problem's, which then need
+            not exist. An evaluation always uses the problem's.
         compares_samples (`bool`, defaults to `True`):
-            Whether `sample` looks at several samples of a problem together. A run that is resumed then makes all of a
-            problem's samples again where some are missing, and otherwise only those.
+            Whether `sample` looks at several samples of a problem together. If so, a resumed run makes all of a
+            problem's samples again when some are missing. If not, it makes only the missing ones.
         num_generations (`int`, *optional*):
-            Completions per problem. This and the next three replace the values of [`STaRConfig`] where they are set.
+            Completions per problem. If set, this and the next three replace the values of [`STaRConfig`].
         temperature (`float`, *optional*):
             Sampling temperature.
         top_p (`float`, *optional*):
@@ -161,18 +162,18 @@ class Sampler:
 
     @property
     def on_policy(self) -> bool:
-        """Whether it draws from the model behind the prompt that is trained on, which a hint anywhere is not."""
+        """Whether it draws from the model given the prompt that is trained on. No sampler that uses a hint does."""
         return self.prompt_column == "prompt"
 
     def setting(self, name: str, args: STaRConfig) -> Any:
-        """Value of `temperature`, `top_p` or `top_k`: its own, or that of the configuration where it has none."""
+        """Returns `temperature`, `top_p` or `top_k`: its own value, or that of the configuration if it has none."""
         own = getattr(self, name)
         return getattr(args, name) if own is None else own
 
     def arguments(self) -> dict[str, Any]:
         """
-        What it was made with, as far as that is numbers, texts or another sampler, and its settings. A run is resumed
-        only with the same.
+        Returns the arguments that it was made with, if they are numbers, texts or another sampler, and its settings. A
+        run can only be resumed with the same values.
         """
         settings = ("prompt_column", "num_generations", "temperature", "top_p", "top_k")
         names = [*inspect.signature(type(self)).parameters, *settings]
@@ -187,12 +188,12 @@ class Sampler:
         }
 
     def select(self, state: LoopState) -> list[int]:
-        """Indices of the problems that it proposes for. By default all of this iteration's."""
+        """Returns the indices of the problems that it proposes for. By default all of this iteration's."""
         return state.candidates
 
     def sample(self, prompts: Sequence[Prompt], generate: Generate) -> Iterable[Completion]:
         """
-        Completions for the prompts. Override it to call a tool in the middle, to vote, to mark samples.
+        Returns completions for the prompts. Override it to call a tool midway, to vote or to mark samples.
 
         Args:
             prompts (`list[Prompt]`):
@@ -201,14 +202,15 @@ class Sampler:
                 Generates with the current model.
 
         Returns:
-            `Iterable[Completion]`: Yielded as they finish; they are scored and recorded as they come.
+            `Iterable[Completion]`: The completions. Yield them as they finish: they are scored and recorded as they
+            come.
         """
         yield from generate(prompts)
 
 
 class WrappedSampler(Sampler):
     """
-    A sampler that changes another one, and has its name, its prompts and its settings. Override `select` or `sample`.
+    A sampler that modifies another one and has its name, prompts and settings. Override `select` or `sample`.
 
     Args:
         sampler ([`Sampler`]):

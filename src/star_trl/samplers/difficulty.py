@@ -1,5 +1,5 @@
 # Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
-"""Samples where they tell something: for problems that are solved now and then."""
+"""Extra samples for problems of medium difficulty: those that are solved now and then."""
 
 from collections import Counter
 
@@ -9,9 +9,9 @@ from .rationale import RationaleSampler
 
 class DifficultySampler(RationaleSampler):
     """
-    Draws more samples for the problems that are solved sometimes, but not always. Where every sample is right there
-    is little to learn, where none is, little to keep, and with `sample_weighting="advantage"` the gradient of both is
-    zero. It stands behind the sampler whose samples tell.
+    Draws more samples for the problems that are solved sometimes, but not always. If every sample is right, there is
+    little to learn. If none is, there is little to keep. With `sample_weighting="advantage"` the gradient of both is
+    zero. Place it after the sampler that its solve rates are estimated from.
 
     Args:
         num_generations (`int`, *optional*, defaults to `8`):
@@ -21,14 +21,15 @@ class DifficultySampler(RationaleSampler):
         top_p (`float`, *optional*), top_k (`int`, *optional*):
             As in [`RationaleSampler`].
         solve_rate (`tuple[float, float]`, *optional*, defaults to `(0.0, 1.0)`):
-            Problems are chosen whose solve rate lies strictly between these two.
+            Problems are chosen if their solve rate lies strictly between these two values.
         estimated_from (`str`, *optional*, defaults to `"rationale"`):
-            Name of the sampler whose samples the solve rate is the kept share of.
+            Name of the sampler to estimate from. The solve rate is the share of its samples that are kept.
         num_iterations (`int`, *optional*, defaults to `1`):
-            Number of latest outer iterations, the current one included, whose samples are counted. With one greedy
-            sample in each, a rate other than 0 and 1 takes two.
+            Number of latest outer iterations whose samples are counted, including the current one. With one greedy
+            sample in each, a rate other than 0 and 1 takes two iterations.
         max_problems (`int`, *optional*):
-            Most problems; those with a solve rate nearest to one half come first, and chance decides between equals.
+            Maximum number of problems. Those with a solve rate nearest to one half come first, and ties are broken at
+            random.
 
     Raises:
         `ValueError`: If `solve_rate` does not lie within 0 and 1, or a number is not positive.

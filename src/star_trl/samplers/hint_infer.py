@@ -1,5 +1,5 @@
 # Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
-"""Hints that are put into the model's own reasoning, and taken out again before it is trained on."""
+"""Hints that are inserted into the model's own reasoning and removed before it is trained on."""
 
 import random
 import re
@@ -15,23 +15,23 @@ from .tool import PROMPTS_AT_A_TIME, decode, encode_behind
 
 class HintInferSampler(WrappedSampler):
     """
-    Hint-infer of START ([Li et al., 2025](https://huggingface.co/papers/2503.04625)): the model reasons, a hint to use
-    a tool is put into what it wrote, and it goes on behind that. It proposes for the problems that no earlier sampler
-    solved.
+    Hint-infer of START ([Li et al., 2025](https://huggingface.co/papers/2503.04625)). The model reasons, a hint to use
+    a tool is inserted into what it wrote, and it continues after the hint. The sampler proposes for the problems that
+    no earlier sampler solved.
 
-    The sampler first completes its prompts as ever. Of a completion that has called no tool, a beginning is kept: up
-    to a place that `after` describes, drawn at random where there are several, or, where there is none, all of it but
-    its end. Behind it comes the hint, and behind that the model writes anew. Then the token ids of the hint are taken
-    out. What is left are the ids that the model sampled, those behind the hint under its influence, so this is an
+    The sampler first completes its prompts as usual. If a completion has called no tool, it is cut at a place that
+    matches `after`, drawn at random if there are several. If there is none, only the token that ends the completion is
+    cut. The hint is appended, and the model continues after it. Then the token ids of the hint are removed. The
+    remaining ids were all sampled by the model, those after the hint under its influence. This is therefore an
     off-policy proposal, as rationalization is. The ledger's `extra` says where the hint was.
 
     Args:
         sampler ([`Sampler`]):
-            The sampler with its tool, whose prompts and settings it has.
+            The sampler with its tool. Its prompts and settings are used.
         hint (`str`):
-            The hint. The beginning of the call is not part of it: it is for the model to write, and to be trained on.
+            The hint. It must not contain the beginning of the call, which the model is to write and to be trained on.
         after (`str`, *optional*, defaults to `r"(?=\\\\b(?:Wait|Alternatively)\\\\b|</think>)"`):
-            Regular expression; the hint is put behind what it matches. The default matches the empty text before two
+            Regular expression; the hint is inserted after its match. The default matches the empty text before two
             words at which a model turns to another approach, and before the end of its thought.
         keep_hint (`bool`, *optional*, defaults to `False`):
             Whether the hint stays in the completion and is trained on, so that the model learns to say it itself.
@@ -82,7 +82,9 @@ class HintInferSampler(WrappedSampler):
             yield from map(self._without_hint, self.sampler.sample(begun, generate))
 
     def _hinted(self, completion: Completion, tokenizer: PreTrainedTokenizerBase) -> Completion | None:
-        """The beginning of a completion with the hint, to go on with; `None` where it is to stay as it is."""
+        """
+        Returns the beginning of a completion with the hint, to be continued, or `None` if it is to stay as it is.
+        """
         if not all(completion.loss_mask):
             return None  # it has called its tool
         length = self._place(completion, tokenizer)
@@ -101,11 +103,13 @@ class HintInferSampler(WrappedSampler):
         )
 
     def _place(self, completion: Completion, tokenizer: PreTrainedTokenizerBase) -> int | None:
-        """Number of token ids before the hint; one that reaches beyond the place is before it."""
+        """
+        Returns the number of token ids before the hint. A token that reaches beyond the place counts as before it.
+        """
         text = decode(tokenizer, completion.token_ids)
         places = [match.end() for match in self.after.finditer(text)]
         if not places:
-            # Before its last token, which ends it, unless there is none
+            # Before the last token, which ends the completion, unless there is none
             return len(completion.token_ids) - 1 if completion.finish_reason in ("eos", "stop") else None
         # Keyed by the sample, so that it does not depend on the order in which completions finish
         before = text[: random.Random(f"{completion.prompt.seed} hint").choice(places)]

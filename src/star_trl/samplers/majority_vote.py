@@ -1,5 +1,5 @@
 # Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
-"""Pseudo-labels where there is no ground truth."""
+"""Pseudo-labels by majority vote, for problems without ground truth."""
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
@@ -13,14 +13,14 @@ from .rationale import RationaleSampler
 
 class MajorityVoteSampler(RationaleSampler):
     """
-    Bootstrapping without ground truth: several rationales for every problem, scored against the answer that most of
-    them end with (section 5 of the STaR paper; self-consistency, Wang et al. 2022, as pseudo-labels).
+    Bootstraps without ground truth. It draws several rationales for every problem and scores them against the answer
+    that most of them end with (section 5 of the STaR paper; self-consistency, Wang et al. 2022, as pseudo-labels).
 
     Args:
         extract_answer (`Callable[[str], str | None]`):
-            Finds the answer in the text of a completion; `None` where there is none, which casts no vote. Completions
-            cut by the length limit cast none either. Of answers with as many votes, the one whose first sample has
-            the lowest index wins.
+            Finds the answer in the text of a completion. `None` means that there is none, and casts no vote.
+            Completions cut by the length limit cast none either. Ties go to the answer whose first sample has the
+            lowest index.
         num_generations (`int`, *optional*, defaults to `8`):
             Completions per problem: the number of votes.
         temperature (`float`, *optional*, defaults to `0.7`):
@@ -59,9 +59,9 @@ class MajorityVoteSampler(RationaleSampler):
                 yield from (replace(voter, answer=answer) for voter in voters)
 
     def _vote(self, voters: list[Completion], tokenizer: PreTrainedTokenizerBase) -> str | None:
-        # In the order of the samples, not of their end, so that ties are the same in every run.
+        # In the order of the samples, not in the order in which they finish, so that ties are the same in every run.
         whole = [voter for voter in voters if voter.finish_reason not in ("length", "pause")]
-        if not whole:  # of which `batch_decode` makes one empty text
+        if not whole:  # `batch_decode` would make one empty text of them
             return None
         whole.sort(key=lambda voter: voter.prompt.sample_index)
         texts = tokenizer.batch_decode([voter.token_ids for voter in whole], skip_special_tokens=True)

@@ -10,22 +10,23 @@ from .base import LoopState, Sampler, WrappedSampler
 
 def mixture(samplers: Sequence[Sampler], weights: Sequence[float], seed: int = 0) -> list[Sampler]:
     """
-    Samplers of which one proposes for each problem: q(r, y | x) = sum_k w_k q_k(r, y | x). Which one is drawn anew for
-    every problem in every outer iteration. Samples keep the names of their samplers, in the ledger and in the metrics.
+    Returns samplers of which one proposes for each problem: q(r, y | x) = sum_k w_k q_k(r, y | x). The sampler is
+    drawn anew for every problem in every outer iteration. Samples keep the names of their samplers, in the ledger and
+    in the metrics.
 
     Args:
         samplers (`list[Sampler]`):
-            The components. What one selects is narrowed to the problems that were drawn for it.
+            The components. Each one's selection is narrowed to the problems that were drawn for it.
         weights (`list[float]`):
             Probability of each, or numbers in the same proportion.
         seed (`int`, *optional*, defaults to `0`):
             Seed of the draws.
 
     Returns:
-        `list[Sampler]`: For the trainer's `samplers`, alone or with others before and behind.
+        `list[Sampler]`: For the trainer's `samplers`, alone or with others before and after.
 
     Raises:
-        `ValueError`: If there is not one weight for each sampler, or one is negative, or all are zero.
+        `ValueError`: If there is not one weight for each sampler, one is negative, or all are zero.
 
     Example:
     ```python

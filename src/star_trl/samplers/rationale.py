@@ -14,7 +14,7 @@ class RationaleSampler(Sampler):
 
     Args:
         num_generations (`int`, *optional*):
-            Completions per problem. As in [`STaRConfig`] by default, and so are the following.
+            Completions per problem. This and the following arguments default to those of [`STaRConfig`].
         temperature (`float`, *optional*):
             Sampling temperature.
         top_p (`float`, *optional*):
@@ -41,12 +41,12 @@ class RationaleSampler(Sampler):
 
 class RationalizationSampler(RationaleSampler):
     """
-    Rationalization: proposes from M(r, y | x, y*), with the answer as a hint, for the problems that no earlier
-    sampler solved (Algorithm 1, lines 4 and 6). The samples are trained on behind the prompt without the hint.
+    Rationalization: proposes from M(r, y | x, y*), with the answer as a hint, for the problems that no earlier sampler
+    solved (Algorithm 1, lines 4 and 6). The samples are trained on with the prompt without the hint.
 
     Args:
         p (`float`, *optional*, defaults to `1.0`):
-            Share of the unsolved problems, chosen at random in each iteration, that it proposes for.
+            Share of the unsolved problems that it proposes for, chosen at random in each iteration.
         p_show_hint (`float`, *optional*, defaults to `0.0`):
             Share of its samples that are trained on with the hint left in the prompt, so that the model does not
             forget what a hint is for. They are marked `hint_shown` in the ledger. The authors' code has this option.

@@ -1,91 +1,27 @@
 # Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
-"""Completions in which the model calls a tool: generation pauses, the result is put in, and the model goes on."""
+"""Completions in which the model calls a tool. Generation pauses, the result is inserted, and the model continues."""
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, cast
 
 from transformers import PreTrainedTokenizerBase
 
+from ..tools.tool import Tool
 from .base import Completion, Generate, Prompt, Sampler, WrappedSampler
 
 
-# Most completions are only whole after a few rounds. What is whole is recorded, so that a crash loses little.
+# Most completions are whole only after a few rounds. Whole ones are recorded, so that a crash loses little.
 PROMPTS_AT_A_TIME = 1024
-
-
-@dataclass(frozen=True, kw_only=True)
-class Tool:
-    """
-    Something that a model calls by writing text.
-
-    Args:
-        run (`Callable[[str], str | None]`):
-            From what the model wrote between `begin` and `end` to the result, or `None` where that is no call and the
-            model is to go on by itself. What it gets is text of a model, which must not be evaluated without limits.
-            It is called in several threads at a time.
-        begin (`str`):
-            Text with which a call begins.
-        end (`str`):
-            Text with which it ends. A call is what stands between the two.
-        result (`str`, *optional*, defaults to `"{}"`):
-            What is put in behind `end`, with the result in place of `{}`.
-        max_calls (`int`, *optional*):
-            Most calls in one completion. One that calls once more is given up: it is recorded and not kept. As many
-            as fit into `max_completion_length` by default.
-        max_result_characters (`int`, *optional*):
-            Most characters of a result. Of a longer one the beginning and the end are put in.
-        num_threads (`int`, *optional*):
-            Number of calls that run at a time. One for each core by default.
-
-    Raises:
-        `ValueError`: If `begin` or `end` is empty, `result` does not say where the result goes, or a number is too
-            small.
-
-    Example:
-    ```python
-    >>> from star_trl.samplers import RationaleSampler, Tool, ToolSampler
-
-    >>> words = {"cat": "gato", "dog": "perro"}
-    >>> dictionary = Tool(run=words.get, begin="<look up>", end="</look up>", result="<found>{}</found>")
-    >>> sampler = ToolSampler(RationaleSampler(), dictionary)
-    ```
-    """
-
-    run: Callable[[str], str | None]
-    begin: str
-    end: str
-    result: str = "{}"
-    max_calls: int | None = None
-    max_result_characters: int | None = None
-    num_threads: int | None = None
-
-    def __post_init__(self) -> None:
-        if not self.begin or not self.end:
-            raise ValueError(f"A tool is called between two texts, got begin={self.begin!r} and end={self.end!r}.")
-        if self.result.count("{}") != 1:
-            raise ValueError(f"`result` needs one {{}} where the tool's result goes, got {self.result!r}.")
-        for name, least in (("max_calls", 0), ("max_result_characters", 1), ("num_threads", 1)):
-            value = getattr(self, name)
-            if value is not None and value < least:
-                raise ValueError(f"`{name}` must be at least {least}, got {value}.")
-
-    def shortened(self, result: str) -> str:
-        """A result of at most `max_result_characters` characters, and a mark where some are left out."""
-        if self.max_result_characters is None or len(result) <= self.max_result_characters:
-            return result
-        first = (self.max_result_characters + 1) // 2
-        last = self.max_result_characters - first
-        return f"{result[:first]} ... {result[len(result) - last :]}"
 
 
 class ToolSampler(WrappedSampler):
     """
-    Lets the model of a sampler call a tool: where it has written a call, generation stops, the result is put in, and
-    the model goes on behind it; evaluation does the same. What is put in is not trained on.
+    Lets the model of a sampler call a tool. Where the model has written a call, generation stops, the result is
+    inserted, and the model continues after it. Evaluation does the same. The inserted text is not trained on.
 
     Args:
         sampler ([`Sampler`]):
@@ -104,8 +40,8 @@ class ToolSampler(WrappedSampler):
 
 class WithTool:
     """
-    A [`Generate`] whose completions call a tool. The calls of many completions run at a time; none has an influence on
-    another completion.
+    A [`Generate`] whose completions call a tool. The calls of many completions run at the same time, and no completion
+    affects another.
 
     Args:
         generate ([`Generate`]):
@@ -151,11 +87,11 @@ class WithTool:
                 pending.append(replace(completion.prompt, begun=self._with_result(completion, result)))
 
     def compute(self, completion: Completion) -> Completion:
-        """The completion with the result of its last call, if it is one."""
+        """Returns the completion with the result of its last call, if it is a call."""
         return self._with_result(completion, self._run(self._call(completion)[0]))
 
     def _call(self, completion: Completion) -> tuple[str | None, str]:
-        """What was written between the last `begin` and `end`, and behind them by the same token."""
+        """Returns the text between the last `begin` and `end`, and what the last token wrote after them."""
         text = decode(self.tokenizer, completion.token_ids)
         end = text.rfind(self.tool.end)
         begin = text.rfind(self.tool.begin, 0, max(end, 0))
@@ -173,10 +109,10 @@ class WithTool:
         rest = self._call(completion)[1]
         kept, before = len(completion.token_ids), ""
         if rest.isspace() and result.startswith(rest):
-            result = result[len(rest) :]  # such as the end of a line, which the model has written already
+            result = result[len(rest) :]  # such as a line break that the model has already written
         elif rest:
-            # The last token says more than the end of the call, such as `=$` for `=`. What it says up to there is put
-            # in with the result.
+            # The last token holds more than the end of the call, such as `=$` for `=`. Its part up to the end of the
+            # call is inserted with the result.
             kept -= 1
             written = decode(self.tokenizer, completion.token_ids[:kept])
             text = decode(self.tokenizer, completion.token_ids)
@@ -192,8 +128,8 @@ class WithTool:
 
 def encode_behind(tokenizer: PreTrainedTokenizerBase, before: str, text: str) -> list[int]:
     """
-    Token ids of a text that stands behind another one. Some tokenizers set a space before what stands first. What
-    reads like a special token is text: a tool cannot end the completion, or the turn of a chat.
+    Returns the token ids of a text that follows another one. Some tokenizers add a space before the first text.
+    Special tokens in the text are read as plain text, so that a tool cannot end the completion or the turn of a chat.
     """
     options: dict[str, Any] = {"add_special_tokens": False, "split_special_tokens": True}
     first = tokenizer(before, **options)["input_ids"]

@@ -1,4 +1,4 @@
-(* Small theorems with proofs, for examples/proofs.py. `coqc` checks this file. *)
+(* Small theorems with proofs, for examples/datasets/proofs.py. `coqc` checks this file. *)
 
 Theorem identity : forall A : Prop, A -> A.
 Proof. intros A a. exact a. Qed.

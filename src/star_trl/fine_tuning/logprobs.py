@@ -1,0 +1,124 @@
+# Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
+"""Computes log-probabilities of completions under the current model."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from accelerate.utils import gather_object
+from transformers import PreTrainedModel
+from trl.trainer.utils import pad, selective_log_softmax
+
+from ..distributed import own_part
+from ..generation.policy import Policy
+from ..ledger.ledger import Sample
+from ..star_config import STaRConfig
+from ..task.task import Task
+from .sequences import training_prompts
+
+
+# Number of sequences in one forward pass.
+BATCH_SIZE = 8
+
+
+class PolicyLogprobs:
+    """
+    Computes log-probabilities of samples under the current model, given the prompts that they are trained with.
+
+    Args:
+        task ([`~star_trl.task.task.Task`]):
+            The task.
+        args ([`STaRConfig`]):
+            Configuration.
+        policy ([`~star_trl.generation.policy.Policy`]):
+            The current model.
+    """
+
+    def __init__(self, task: Task, args: STaRConfig, policy: Policy):
+        self.task = task
+        self.args = args
+        self.policy = policy
+
+    def __call__(self, samples: Sequence[Sample], few_shot: bool | None = None) -> list[float]:
+        """
+        Args:
+            samples (`list[Sample]`):
+                The samples, the same in every process.
+            few_shot (`bool`, *optional*):
+                Whether the few-shot examples precede the prompt. As in training by default.
+
+        Returns:
+            `list[float]`: One log-probability per sample, in nats. Every process gets all of them.
+        """
+        accelerator = self.policy.accelerator
+        own = own_part(samples, accelerator)
+        prompts = training_prompts(own, self.task, self.args, few_shot)
+        with self.policy() as model:
+            logprobs = sequence_logprobs(model, prompts, own, self.task.prompt_builder.tokenizer.pad_token_id)
+        merged = [0.0] * len(samples)
+        for process, part in enumerate(gather_object([logprobs])):
+            merged[process :: accelerator.num_processes] = part
+        return merged
+
+
+@torch.no_grad()
+def sequence_logprobs(
+    model: PreTrainedModel, prompts: Sequence[list[int]], samples: Sequence[Sample], pad_token_id: int
+) -> list[float]:
+    """
+    Computes log-probabilities of completions given their prompts, in nats. Each is a sum over the tokens that the
+    model sampled, without those that a tool inserted and without an EOS that replaces a stop string.
+
+    Args:
+        model ([`~transformers.PreTrainedModel`]):
+            The model, in evaluation mode.
+        prompts (`list[list[int]]`):
+            Token ids to condition on, one list for each sample.
+        samples (`list[Sample]`):
+            The samples.
+        pad_token_id (`int`):
+            Padding token.
+
+    Returns:
+        `list[float]`: One sum per sample.
+    """
+    sums: list[float] = []
+    for start in range(0, len(samples), BATCH_SIZE):
+        part = samples[start : start + BATCH_SIZE]
+        masks = [_sampled_tokens(sample) for sample in part]
+        sums += summed_logprobs(model, prompts[start : start + BATCH_SIZE], part, masks, pad_token_id).tolist()
+    return sums
+
+
+def summed_logprobs(
+    model: PreTrainedModel,
+    prompts: Sequence[list[int]],
+    samples: Sequence[Sample],
+    masks: Sequence[list[bool]],
+    pad_token_id: int,
+) -> torch.Tensor:
+    """
+    Computes the log-probability of each completion given its prompt in one forward pass, summed over the tokens in its
+    mask. Returns a tensor of shape (samples,).
+    """
+    rows = [torch.tensor(prompt + sample.completion_ids) for prompt, sample in zip(prompts, samples, strict=True)]
+    # Padding on the left aligns the ends of all completions with the end of the logits that are kept.
+    padded: dict[str, Any] = {"padding_side": "left"}
+    input_ids = pad(rows, padding_value=pad_token_id, **padded).to(model.device)
+    attention_mask = pad([torch.ones_like(row) for row in rows], padding_value=0, **padded).to(model.device)
+    summed = pad([torch.tensor(mask) for mask in masks], padding_value=False, **padded)
+    length = summed.shape[1]
+    logits = model(
+        input_ids=input_ids,
+        attention_mask=attention_mask,
+        position_ids=(attention_mask.cumsum(-1) - 1).clamp(min=0),
+        logits_to_keep=length + 1,
+        use_cache=False,
+    ).logits
+    logprobs = selective_log_softmax(logits[:, :-1].float(), input_ids[:, -length:])
+    return (logprobs * summed.to(logprobs.device)).sum(-1)
+
+
+def _sampled_tokens(sample: Sample) -> list[bool]:
+    """Returns a mask of the tokens that the model drew, without a tool's and without EOS for a stop string."""
+    return [*sample.loss_mask[:-1], False] if sample.finish_reason == "stop" else sample.loss_mask

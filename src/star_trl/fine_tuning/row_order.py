@@ -1,0 +1,74 @@
+# Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
+"""The order of the rows in fine-tuning. It depends on a seed and the epoch alone."""
+
+from collections.abc import Iterator
+
+import torch
+from accelerate.data_loader import DataLoaderShard
+from torch.utils.data import RandomSampler, Sampler
+from transformers.trainer_pt_utils import BatchRebalanceSampler, LengthGroupedSampler
+
+
+class EpochSampler(Sampler[int]):
+    """
+    Draws the order of every epoch with a generator of its own, so that a run that is resumed inside an epoch draws the
+    same order again. [`~transformers.Trainer`]'s samplers draw it from the current global random state.
+
+    Args:
+        sampler ([`~torch.utils.data.RandomSampler`] or `LengthGroupedSampler`):
+            Sampler that draws from its `generator`.
+        seed (`int`):
+            Seed of the order.
+    """
+
+    def __init__(self, sampler: RandomSampler | LengthGroupedSampler, seed: int):
+        self.sampler = sampler
+        self.seed = seed
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        return len(self.sampler)
+
+    def __iter__(self) -> Iterator[int]:
+        self.sampler.generator = torch.Generator().manual_seed(self.seed + self.epoch)
+        return iter(self.sampler)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by the data loader at the beginning of an epoch."""
+        self.epoch = epoch
+
+
+def seeded(sampler: Sampler | None, seed: int) -> Sampler | None:
+    """
+    Makes the order of one of [`~transformers.Trainer`]'s samplers depend on a seed and the epoch.
+
+    Args:
+        sampler ([`~torch.utils.data.Sampler`], *optional*):
+            The sampler. One that draws nothing, as for `train_sampling_strategy="sequential"`, is returned unchanged.
+        seed (`int`):
+            Seed of the order.
+    """
+    if isinstance(sampler, BatchRebalanceSampler):  # its order already depends on the epoch
+        sampler.seed = seed
+    elif isinstance(sampler, (RandomSampler, LengthGroupedSampler)):
+        return EpochSampler(sampler, seed)
+    return sampler
+
+
+def begin_at_epoch(loader: DataLoaderShard, epoch: int) -> None:
+    """
+    Makes a data loader begin with the order of an epoch. When a run is resumed inside an epoch, this must happen
+    before batches are skipped: `Trainer` sets the epoch of the loader that skips them, and accelerate does not pass it
+    on to every sampler.
+
+    Args:
+        loader (`DataLoaderShard`):
+            The data loader, as accelerate prepared it.
+        epoch (`int`):
+            The epoch, counted from 0.
+    """
+    loader.set_epoch(epoch)
+    # With several processes, accelerate wraps the batch sampler to split its batches, and does not set its epoch.
+    shared_out = getattr(loader.batch_sampler, "batch_sampler", None)
+    if isinstance(shared_out, BatchRebalanceSampler):
+        shared_out.set_epoch(epoch)

@@ -1,0 +1,74 @@
+# Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
+"""Grouping of prompts that begin with the same tokens."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+# A separate group must save this many tokens of prefill, since its rows are not batched with those of the others.
+MIN_TOKENS_SAVED = 8192
+# Neighbours in sorted order stay together if they share this many tokens more than all prompts do.
+MIN_TOKENS_MORE = 32
+
+
+@dataclass(frozen=True, slots=True)
+class PrefixGroup:
+    """
+    Prompts with a common prefix.
+
+    Args:
+        indices (`list[int]`):
+            Positions of the prompts.
+        prefix_length (`int`):
+            Number of tokens that all of them begin with. At least one token of each prompt follows.
+    """
+
+    indices: list[int]
+    prefix_length: int
+
+
+def group_by_prefix(prompts: Sequence[list[int]]) -> list[PrefixGroup]:
+    """
+    Splits prompts into groups with a long common prefix, such as the few-shot prompts of several difficulties.
+
+    Args:
+        prompts (`Sequence[list[int]]`):
+            Token ids of the prompts.
+
+    Returns:
+        `list[PrefixGroup]`: every prompt in exactly one group. Prompts without a long prefix in common are one group.
+    """
+    if not prompts:
+        return []
+    order = sorted(range(len(prompts)), key=lambda index: prompts[index])
+    # In sorted order, a run of prompts shares as much as those two neighbours in it that share the least
+    shared = [shared_length(prompts[a], prompts[b]) for a, b in zip(order, order[1:], strict=False)]
+    return _split(prompts, order, shared)
+
+
+def _split(prompts: Sequence[list[int]], order: list[int], shared: list[int]) -> list[PrefixGroup]:
+    common = min([*shared, *(len(prompts[index]) - 1 for index in order)])
+    groups, rest = [], []
+    start = 0
+    for end in range(1, len(order) + 1):
+        if end < len(order) and shared[end - 1] >= common + MIN_TOKENS_MORE:
+            continue
+        run, within = order[start:end], shared[start : end - 1]
+        if len(run) == len(order):
+            return [PrefixGroup(order, common)]
+        # Equal prompts are prefilled once in any case
+        different = sum(prompts[a] != prompts[b] for a, b in zip(run, run[1:], strict=False))
+        if within and different * (min(within) - common) >= MIN_TOKENS_SAVED:
+            groups += _split(prompts, run, within)
+        else:
+            rest += run
+        start = end
+    if rest:
+        groups.append(PrefixGroup(rest, common))
+    return groups
+
+
+def shared_length(first: list[int], second: list[int]) -> int:
+    """Returns the length of the common prefix of two prompts."""
+    shorter = min(len(first), len(second))
+    return next((position for position in range(shorter) if first[position] != second[position]), shorter)

@@ -1,0 +1,248 @@
+# Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
+"""The append-only store of every sample, kept or not."""
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, unquote
+
+from datasets import Dataset, Features, List, Value
+
+from ..output_dir import iteration_dir, iterations
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sample:
+    """
+    One scored completion, which is one line of the ledger.
+
+    Args:
+        iteration (`int`):
+            Outer iteration, counted from 1.
+        problem_id (`int`):
+            Index of the problem in the training dataset.
+        sampler (`str`):
+            Name of the sampler that proposed it.
+        sample_index (`int`):
+            Index among the sampler's completions of the problem.
+        prompt (`str`):
+            The problem's prompt without the hint and without few-shot examples; messages as JSON.
+        hint_shown (`bool`):
+            Whether the hint stays in the training prompt, by the sampler's choice.
+        completion (`str`):
+            The completion's text, without special tokens.
+        completion_ids (`list[int]`):
+            Token ids of the completion as it is trained on, with EOS unless it was cut.
+        loss_mask (`list[bool]`):
+            Whether each of these tokens is trained on.
+        finish_reason (`str`):
+            `"eos"`, `"stop"`, `"length"`, or `"pause"` where the sampler did not continue a paused completion.
+        rewards (`dict[str, float | None]`):
+            Reward of each function by its name; `None` where the function does not apply.
+        reward (`float` or `None`):
+            Weighted sum of the rewards that apply; `None` if none does.
+        kept (`bool`):
+            Whether it passed the filter: it was not cut, and every deciding reward function that applies reaches its
+            threshold. Duplicates and the cap per problem are applied later, when the training set is built.
+        drop_reason (`str`, *optional*):
+            Why it was not kept: `"truncated"` (cut by `max_completion_length`, or not continued after a pause),
+            `"unverified"` (no deciding reward function applies), `"error"` (a reward function failed) or `"wrong"`.
+        logprob (`float`, *optional*):
+            Log-probability in nats of the completion given the prompt that it was drawn with, under the model at
+            temperature 1. Recorded only where the configuration needs it. Tokens that a tool inserted, and an EOS that
+            replaces a stop string, do not count.
+        extra (`dict[str, Any]`):
+            What the sampler recorded about it, and reward functions with `log_extra`. `"error"` holds the error of a
+            reward function that failed.
+    """
+
+    iteration: int
+    problem_id: int
+    sampler: str
+    sample_index: int
+    prompt: str
+    hint_shown: bool
+    completion: str
+    completion_ids: list[int]
+    loss_mask: list[bool]
+    finish_reason: str
+    rewards: dict[str, float | None]
+    reward: float | None
+    kept: bool
+    drop_reason: str | None = None
+    logprob: float | None = None
+    extra: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def key(self) -> tuple[str, int, int]:
+        """Sampler, problem and sample index, which identify the sample within its iteration."""
+        return self.sampler, self.problem_id, self.sample_index
+
+    @property
+    def truncated(self) -> bool:
+        """Whether the completion was cut before its end."""
+        return self.finish_reason in ("length", "pause")
+
+
+FEATURES = Features(
+    {
+        "iteration": Value("int64"),
+        "problem_id": Value("int64"),
+        "sampler": Value("string"),
+        "sample_index": Value("int64"),
+        "prompt": Value("string"),
+        "hint_shown": Value("bool"),
+        "completion": Value("string"),
+        "completion_ids": List(Value("int64")),
+        "loss_mask": List(Value("bool")),
+        "finish_reason": Value("string"),
+        "rewards": List({"name": Value("string"), "value": Value("float64")}),
+        "reward": Value("float64"),
+        "kept": Value("bool"),
+        "drop_reason": Value("string"),
+        "logprob": Value("float64"),
+        "extra": Value("string"),
+    }
+)
+
+
+class Ledger:
+    """
+    Stores the samples of a run as JSON lines under `<output_dir>/iteration-NNN/`. Each process appends to a shard of
+    its own. Reading merges the shards, however many processes wrote them.
+
+    Args:
+        output_dir (`str` or `os.PathLike`):
+            Output directory of the run.
+        process_index (`int`, *optional*, defaults to `0`):
+            Index of this process.
+        num_processes (`int`, *optional*, defaults to `1`):
+            Number of processes that append.
+        name (`str`, *optional*, defaults to `"samples"`):
+            Name of the shards: `"samples"`, or the prefix of the metrics for the samples of an evaluation.
+        samplers (`list[str]`, *optional*, defaults to `()`):
+            Names of the samplers. Samples are read in this order of samplers. Samples of other samplers follow, in
+            alphabetical order.
+    """
+
+    def __init__(
+        self,
+        output_dir: str | os.PathLike,
+        process_index: int = 0,
+        num_processes: int = 1,
+        name: str = "samples",
+        samplers: Sequence[str] = (),
+    ):
+        self.output_dir = Path(output_dir)
+        self._positions = {sampler: position for position, sampler in enumerate(samplers)}
+        self._name = quote(name, safe="")
+        self._shard_name = f"{self._name}-{process_index:05d}-of-{num_processes:05d}.jsonl"
+
+    def iteration_dir(self, iteration: int) -> Path:
+        """Returns the folder of an iteration."""
+        return iteration_dir(self.output_dir, iteration)
+
+    def append(self, samples: Sequence[Sample]) -> None:
+        """Appends samples of one iteration to this process's shard; they are on disk when it returns."""
+        if not samples:
+            return
+        path = self.iteration_dir(samples[0].iteration) / self._shard_name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(path, "a", encoding="utf-8") as shard:
+            for sample in samples:
+                shard.write(json.dumps(asdict(sample), ensure_ascii=False, default=str) + "\n")
+            shard.flush()
+            os.fsync(shard.fileno())
+
+    def drop_torn_line(self, iteration: int) -> None:
+        """Removes a last line that a crash left unfinished, so that the next sample is not appended to it."""
+        path = self.iteration_dir(iteration) / self._shard_name
+        if path.exists():
+            content = path.read_bytes()
+            whole = content.rfind(b"\n") + 1
+            if whole < len(content):
+                os.truncate(path, whole)
+
+    def read(self, iteration: int) -> list[Sample]:
+        """
+        Reads the samples of one iteration from all processes. They are sorted by sampler, problem and sample index,
+        so the order is the same in every process. A last line that a crash left unfinished is ignored.
+
+        Raises:
+            `ValueError`: If a line is not a sample. The message names its file and number.
+        """
+        samples = {}
+        for path in sorted(self.iteration_dir(iteration).glob(f"{self._name}-?????-of-?????.jsonl")):
+            # Read as bytes, since an unfinished line may end inside a character.
+            with open(path, "rb") as shard:
+                for number, line in enumerate(shard, start=1):
+                    if line.endswith(b"\n"):
+                        sample = _parse(line, path, number)
+                        samples[sample.key] = sample
+        return sorted(samples.values(), key=self._rank)
+
+    def _rank(self, sample: Sample) -> tuple[int, tuple[str, int, int]]:
+        return self._positions.get(sample.sampler, len(self._positions)), sample.key
+
+    def iterations(self) -> list[int]:
+        """Returns the iterations that have a folder, in order."""
+        return iterations(self.output_dir)
+
+
+def ledger_names(output_dir: str | os.PathLike) -> set[str]:
+    """Returns the names of the ledgers in an output directory."""
+    shards = Path(output_dir).glob("iteration-*/*-?????-of-?????.jsonl")
+    return {unquote(shard.name[: -len("-00000-of-00000.jsonl")]) for shard in shards}
+
+
+def _parse(line: bytes, path: Path, number: int) -> Sample:
+    try:
+        return Sample(**json.loads(line))
+    except (ValueError, TypeError) as error:
+        raise ValueError(
+            f"Line {number} of {path} is not a sample ({error}): it was written by another version, or is damaged. "
+            "Delete the line, and the sample is made again when the run is resumed."
+        ) from error
+
+
+def read_samples(output_dir: str | os.PathLike, name: str = "samples") -> list[Sample]:
+    """Reads the samples of a run like [`load_ledger`], but as a list of [`Sample`]."""
+    ledger = Ledger(output_dir, name=name)
+    samples = [sample for iteration in ledger.iterations() for sample in ledger.read(iteration)]
+    if not samples:
+        raise FileNotFoundError(
+            f"No samples under {Path(output_dir).resolve()}: expected `iteration-*/{name}-*.jsonl`. Give the "
+            "`output_dir` of a run."
+        )
+    return samples
+
+
+def load_ledger(output_dir: str | os.PathLike, name: str = "samples") -> Dataset:
+    """
+    Loads the samples of a run as a dataset.
+
+    Args:
+        output_dir (`str` or `os.PathLike`):
+            Output directory of the run.
+        name (`str`, *optional*, defaults to `"samples"`):
+            `"samples"` for the samples of the training problems, `"eval"` for those of the evaluations. With several
+            evaluation sets `"eval_<name>"`.
+
+    Returns:
+        [`~datasets.Dataset`]: One row per sample, sorted by iteration, sampler, problem and sample index, with the
+        columns of [`Sample`]. `rewards` is a list of `{"name", "value"}`, and `extra` a JSON object as text, so that
+        the features are the same for every run.
+
+    Raises:
+        `FileNotFoundError`: If there are no samples under `output_dir`.
+    """
+    rows = []
+    for sample in read_samples(output_dir, name):
+        row = asdict(sample)
+        row["rewards"] = [{"name": name, "value": value} for name, value in sample.rewards.items()]
+        row["extra"] = json.dumps(sample.extra, ensure_ascii=False)
+        rows.append(row)
+    return Dataset.from_list(rows, features=FEATURES)

@@ -1,0 +1,34 @@
+# Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
+"""Converts prompts and completions between text and messages."""
+
+import json
+from typing import Any
+
+from trl import is_conversational
+
+
+Messages = list[dict[str, Any]]
+
+
+def as_completion(text: str, prompt: str | Messages) -> str | Messages:
+    """Returns a completion in the form that reward functions take: text after a text prompt, else one message."""
+    if is_conversational({"prompt": prompt}):
+        return [{"role": "assistant", "content": text}]
+    return text
+
+
+def as_text(prompt: str | Messages) -> str:
+    """Returns a prompt as the ledger stores it, with messages as JSON."""
+    return prompt if isinstance(prompt, str) else json.dumps(prompt, ensure_ascii=False)
+
+
+def _as_given(prompt: str) -> Any:
+    """Returns a prompt of the ledger as it was in the dataset: text, or messages parsed from JSON."""
+    if prompt.startswith('[{"'):  # spares most text prompts the attempt
+        try:
+            messages = json.loads(prompt)
+        except ValueError:
+            return prompt
+        if is_conversational({"prompt": messages}):
+            return messages
+    return prompt

@@ -1,0 +1,136 @@
+# Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
+"""Computes the metrics of a run from the samples of its ledger."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import datasets
+import evaluate
+
+from .ledger import Sample
+
+
+def sampling_metrics(samples: Sequence[Sample], samplers: Sequence[str], num_candidates: int) -> dict[str, float]:
+    """
+    Computes the metrics of the samples of one iteration.
+
+    Args:
+        samples (`list[Sample]`):
+            Samples of the iteration.
+        samplers (`list[str]`):
+            Names of the samplers, in their order.
+        num_candidates (`int`):
+            Number of problems of the iteration.
+
+    Returns:
+        `dict[str, float]`: `train_data_used`, the share of the problems with a kept sample (the paper's "train data
+        used"). For each sampler, `<name>/solved` (share of the problems that it was the first to solve), `/yield`
+        (share of its samples that are kept), `/reward` (mean over the samples with a reward), `/completion_length`
+        (mean, in tokens) and `/clipped_ratio` (share cut by the length limit). A sampler that proposed nothing has
+        only `/solved`.
+    """
+    metrics: dict[str, float] = {}
+    solved: set[int] = set()
+    for name in samplers:
+        own = [sample for sample in samples if sample.sampler == name]
+        newly_solved = {sample.problem_id for sample in own if sample.kept} - solved
+        solved |= newly_solved
+        metrics[f"{name}/solved"] = len(newly_solved) / num_candidates
+        if not own:
+            continue
+        metrics[f"{name}/yield"] = sum(sample.kept for sample in own) / len(own)
+        metrics[f"{name}/completion_length"] = sum(len(sample.completion_ids) for sample in own) / len(own)
+        metrics[f"{name}/clipped_ratio"] = sum(sample.finish_reason == "length" for sample in own) / len(own)
+        rewards = [sample.reward for sample in own if sample.reward is not None]
+        if rewards:
+            metrics[f"{name}/reward"] = sum(rewards) / len(rewards)
+    metrics["train_data_used"] = len(solved) / num_candidates
+    return metrics
+
+
+def selection_metrics(num_selected: int, dropped: Counter[str]) -> dict[str, float]:
+    """Returns `samples/selected`, and `samples/dropped_<reason>` for each reason that occurred."""
+    return {
+        "samples/selected": num_selected,
+        **{f"samples/dropped_{reason}": count for reason, count in sorted(dropped.items())},
+    }
+
+
+def accuracy_names(history: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Returns the names of the accuracies in a history: `eval_accuracy`, or one per evaluation set."""
+    names = dict.fromkeys(name for row in history for name in row)
+    ends = [name for name in names if name.startswith("eval_") and name.endswith("_accuracy")]
+    # A group or another metric may have such a name as well, but has no `clipped_ratio` beside it.
+    return [name for name in ends if f"{name.removesuffix('accuracy')}clipped_ratio" in names]
+
+
+def format_metric(name: str, value: float) -> str:
+    """Formats a metric for a table of the iterations."""
+    if name in ("iteration", "samples/selected", "seconds"):
+        return f"{value:,.0f}"
+    return f"{value:.4f}" if name == "train_loss" else f"{value:.1%}"
+
+
+class GroupedAccuracy(evaluate.Metric):
+    """
+    Computes the share of right answers, overall and for each group.
+
+    Example:
+    ```python
+    >>> from star_trl.ledger.metrics import GroupedAccuracy
+
+    >>> metric = GroupedAccuracy(keep_in_memory=True)
+    >>> metric.compute(predictions=[1, 0, 1], references=["2 digits", "3 digits", "2 digits"])
+    {'accuracy': 0.6666666666666666, 'accuracy/2 digits': 1.0, 'accuracy/3 digits': 0.0}
+    ```
+    """
+
+    def _info(self) -> evaluate.MetricInfo:
+        return evaluate.MetricInfo(
+            description="Share of right answers, overall and by group.",
+            citation="",
+            inputs_description="predictions: 1 where the answer is right, else 0. references: the group of each.",
+            features=datasets.Features(
+                {"predictions": datasets.Value("int64"), "references": datasets.Value("string")}
+            ),
+        )
+
+    def _compute(self, predictions: list[int], references: list[str], **kwargs: Any) -> dict[str, float]:
+        groups = defaultdict(list)
+        for right, group in zip(predictions, references, strict=True):
+            groups[group].append(right)
+        by_group = {f"accuracy/{group}": sum(groups[group]) / len(groups[group]) for group in sorted(groups) if group}
+        return {"accuracy": sum(predictions) / len(predictions), **by_group}
+
+
+def accuracy_metrics(
+    samples: Sequence[Sample], dataset: datasets.Dataset, group_column: str | None
+) -> dict[str, float]:
+    """
+    Computes the metrics of an evaluation.
+
+    Args:
+        samples (`list[Sample]`):
+            One scored completion per problem.
+        dataset ([`~datasets.Dataset`]):
+            The problems, addressed by `problem_id`.
+        group_column (`str`, *optional*):
+            Column whose values are the groups.
+
+    Returns:
+        `dict[str, float]`: `accuracy`, `accuracy/<value>`, `rewards/<name>` (mean over the samples that it applies
+        to), `completion_length` (mean, in tokens) and `clipped_ratio`.
+    """
+    groups = dataset[group_column] if group_column is not None else [""] * len(dataset)
+    metrics = GroupedAccuracy(keep_in_memory=True).compute(
+        predictions=[int(sample.kept) for sample in samples],
+        references=[str(groups[sample.problem_id]) for sample in samples],
+    )
+    for name in samples[0].rewards:
+        rewards = [reward for sample in samples if (reward := sample.rewards[name]) is not None]
+        if rewards:
+            metrics[f"rewards/{name}"] = sum(rewards) / len(rewards)
+    metrics["completion_length"] = sum(len(sample.completion_ids) for sample in samples) / len(samples)
+    metrics["clipped_ratio"] = sum(sample.finish_reason == "length" for sample in samples) / len(samples)
+    return metrics

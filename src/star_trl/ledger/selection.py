@@ -1,0 +1,85 @@
+# Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
+"""Selects the samples to train on from those that were kept: D_n and D_n^rat of the STaR paper."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+
+from ..seeds import seed_of
+from .ledger import Sample
+
+
+class NothingSurvives(RuntimeError):
+    """Raised when no sample of the first iteration is kept, so that there is nothing to train on."""
+
+
+def select_samples(
+    samples: Sequence[Sample],
+    max_samples_per_problem: int | None = None,
+    preference: str = "first",
+    all_draws: bool = False,
+    seed: int = 0,
+) -> tuple[list[Sample], Counter[str]]:
+    """
+    Selects the samples to train on, in the order given.
+
+    Args:
+        samples (`list[Sample]`):
+            Samples of one or more iterations.
+        max_samples_per_problem (`int`, *optional*):
+            Maximum number of samples per problem.
+        preference (`str`, *optional*, defaults to `"first"`):
+            Which of them to select: the `"first"`, the `"shortest"`, the `"most_likely"` ones, or some at `"random"`.
+        all_draws (`bool`, *optional*, defaults to `False`):
+            Whether to keep all draws of a completion that was drawn several times, as an estimate of the gradient
+            requires.
+        seed (`int`, *optional*, defaults to `0`):
+            Seed of the `"random"` choice.
+
+    Returns:
+        `tuple[list[Sample], Counter[str]]`: The selected samples, and the number of dropped ones by reason. The reason
+        is the `drop_reason` of a sample that is not kept, `"duplicate"` (the same token ids for the same problem) or
+        `"cap"`.
+    """
+    selected: list[int] = []
+    dropped: Counter[str] = Counter()
+    seen = set()
+    per_problem: Counter[int] = Counter()
+    for index in sorted(range(len(samples)), key=lambda index: _rank(samples[index], preference, seed)):
+        sample = samples[index]
+        identity = (sample.problem_id, sample.hint_shown, tuple(sample.completion_ids))
+        if sample.drop_reason is not None:
+            dropped[sample.drop_reason] += 1
+        elif identity in seen and not all_draws:
+            dropped["duplicate"] += 1
+        elif max_samples_per_problem is not None and per_problem[sample.problem_id] >= max_samples_per_problem:
+            dropped["cap"] += 1
+        else:
+            seen.add(identity)
+            per_problem[sample.problem_id] += 1
+            selected.append(index)
+    return [samples[index] for index in sorted(selected)], dropped
+
+
+def with_failed(samples: Sequence[Sample]) -> list[Sample]:
+    """Makes the wrong and the truncated samples selectable as well, which advantages need."""
+    failed = ("wrong", "truncated")
+    return [replace(sample, drop_reason=None) if sample.drop_reason in failed else sample for sample in samples]
+
+
+def why_nothing_survives(samples: Sequence[Sample], dropped: Counter[str], iteration: int) -> str:
+    """Explains why no sample of an iteration is selected: the drop reasons, and the end of the first sample."""
+    found = ", ".join(f"{count} {reason}" for reason, count in sorted(dropped.items())) or "no sample at all"
+    example = f" The first one ends with {samples[0].completion[-200:]!r}." if samples else ""
+    return f"No sample of iteration {iteration} survives the filter: {found}.{example}"
+
+
+def _rank(sample: Sample, preference: str, seed: int) -> float:
+    """Returns the sort key of a sample. Lower ranks are selected first, and equal ranks keep their order."""
+    if preference == "shortest":
+        return len(sample.completion_ids)
+    if preference == "most_likely":
+        return -(sample.logprob or 0.0)
+    if preference == "random":
+        return seed_of(seed, sample.iteration, *sample.key)
+    return 0

@@ -1,0 +1,230 @@
+# Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
+"""Reads what the report shows from an output directory: the metrics of the iterations, and the samples in columns."""
+
+import json
+import math
+import os
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..ledger.ledger import Ledger, Sample, ledger_names
+from ..output_dir import STATE_NAME, load_history
+from ..seeds import seed_of
+from .stored_prompts import read_prompts
+
+
+TRAINING = "samples"  # the ledger of the training problems; the others are evaluations
+# Settings that the page needs to show prompts, training sequences and groups
+SETTINGS = ("few_shot_iterations", "few_shot_train", "sample_weighting", "loss_normalization", "eval_group_column")
+NOTHING_STORED: dict[str, Any] = {"group": None, "answer": None, "prompts": {}, "examples": {}}
+
+
+@dataclass
+class Run:
+    """
+    The data of a run that the report shows.
+
+    Args:
+        name (`str`):
+            Name of the output directory.
+        history (`list[dict[str, Any]]`):
+            Metrics of each complete iteration, as in its `metrics.json`.
+        planned_iterations (`int`, *optional*):
+            `num_iterations`, once the run has reached its first iteration.
+        settings (`dict[str, Any]`):
+            Settings of [`STaRConfig`] that the page needs.
+        inner_steps (`dict[int, int]`):
+            Optimizer steps of each iteration.
+        counts (`dict[str, dict[int, Counter]]`):
+            For `"reward"`, `"length"` and `"lines"`, and each iteration, the number of samples of the training
+            problems by `(value, kept)`.
+        columns (`dict[str, Any]`):
+            The samples to browse and their problems, in the form that the page reads.
+    """
+
+    name: str
+    history: list[dict[str, Any]]
+    planned_iterations: int | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
+    inner_steps: dict[int, int] = field(default_factory=dict)
+    counts: dict[str, dict[int, Counter]] = field(default_factory=lambda: defaultdict(lambda: defaultdict(Counter)))
+    columns: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def samplers(self) -> list[str]:
+        """Names of the samplers, in their order."""
+        keys = (key for row in self.history for key in row if key.endswith("/solved"))
+        return list(dict.fromkeys(key.removesuffix("/solved") for key in keys))
+
+    @property
+    def warnings(self) -> list[str]:
+        """Warnings to show above the numbers, without duplicates."""
+        return list(dict.fromkeys(warning for row in self.history for warning in row.get("fallback_warnings", [])))
+
+    @property
+    def group_column(self) -> str:
+        """Name of the column whose values are the groups."""
+        return self.settings.get("eval_group_column") or ""
+
+
+def gather(output_dir: str | os.PathLike, max_samples: int) -> Run:
+    """
+    Reads a run.
+
+    Args:
+        output_dir (`str` or `os.PathLike`):
+            Output directory.
+        max_samples (`int`):
+            Maximum number of samples to browse. If there are more, some problems are left out at random, so that the
+            others keep their whole history.
+
+    Raises:
+        `FileNotFoundError`: If there is no run.
+    """
+    path = Path(output_dir).resolve()
+    ledgers = sorted(ledger_names(path), key=lambda name: (name != TRAINING, name))
+    run = Run(path.name, load_history(path))
+    if not ledgers and not run.history:
+        raise FileNotFoundError(f"No run in {path}: it has no `iteration-*`. Give the `output_dir` of a run.")
+    if (path / STATE_NAME).exists():
+        found = _read_json(path / STATE_NAME)
+        run.settings = {name: found["settings"].get(name) for name in SETTINGS}
+        state = found["trainer_state"]
+        run.planned_iterations = state.get("num_train_epochs")
+        run.inner_steps = _inner_steps(state.get("log_history", []))
+    shown, total = _Shown(max_samples), 0
+    for number, name in enumerate(ledgers):
+        ledger = Ledger(path, name=name)
+        for iteration in ledger.iterations():
+            samples = ledger.read(iteration)
+            total += len(samples)
+            shown.add(_row(number, sample) for sample in samples)
+            if name == TRAINING:
+                _count(run, samples)
+    run.columns = {
+        "sets": ledgers,
+        "total": total,
+        "settings": run.settings,
+        **_columns(shown.rows, ledgers, read_prompts(path)),
+    }
+    return run
+
+
+def _row(ledger: int, sample: Sample) -> dict[str, Any]:
+    """Returns what is shown of a sample. The token ids are left out, so that all samples of a run fit in memory."""
+    return {
+        "key": (ledger, sample.problem_id),
+        "prompt": sample.prompt,
+        "iteration": sample.iteration,
+        "index": sample.sample_index,
+        "sampler": sample.sampler,
+        "drop_reason": sample.drop_reason,
+        "finish_reason": sample.finish_reason,
+        "reward": _number(sample.reward),
+        "rewards": {name: _number(value) for name, value in sample.rewards.items()},
+        "tokens": len(sample.completion_ids),
+        "completion": sample.completion,
+        "hint_shown": sample.hint_shown or None,
+        "logprob": _number(sample.logprob),
+        "untrained": len(sample.loss_mask) - sum(sample.loss_mask) or None,
+        "extra": json.dumps(sample.extra, ensure_ascii=False) if sample.extra else None,
+    }
+
+
+def _columns(rows: list[dict[str, Any]], ledgers: list[str], prompts: dict[str, Any]) -> dict[str, Any]:
+    # Samples of a problem are adjacent, so that its history is a slice, and similar texts compress well.
+    rows.sort(key=lambda row: (row["key"], row["iteration"]))
+    problems: list[dict[str, Any]] = []
+    number_of: dict[tuple[int, int], int] = {}
+    for row in rows:
+        ledger, problem_id = row["key"]
+        if number_of.setdefault(row["key"], len(problems)) == len(problems):
+            stored = prompts["problems"].get(ledgers[ledger], [])
+            more = stored[problem_id] if problem_id < len(stored) else NOTHING_STORED
+            problems.append({"set": ledger, "id": problem_id, "prompt": row["prompt"], **more})
+    codes = {name: _codes(row[name] for row in rows) for name in ("sampler", "drop_reason", "finish_reason")}
+    rewards = list(dict.fromkeys(name for row in rows for name in row["rewards"]))
+    return {
+        "names": {name: list(code) for name, code in codes.items()},
+        "rewards": rewards,
+        "columns": prompts["columns"],
+        "examples": prompts["examples"],
+        "problems": {name: [problem[name] for problem in problems] for name in (problems[0] if problems else [])},
+        "samples": {
+            "problem": [number_of[row["key"]] for row in rows],
+            **{name: [row[name] for row in rows] for name in ("iteration", "index", "reward", "tokens", "completion")},
+            **{name: [code[row[name]] for row in rows] for name, code in codes.items()},
+            "rewards": [[row["rewards"].get(name) for row in rows] for name in rewards],
+            # Fields that few samples have, by the sample's number
+            **{
+                name: {number: row[name] for number, row in enumerate(rows) if row[name] is not None}
+                for name in ("hint_shown", "logprob", "untrained", "extra")
+            },
+        },
+    }
+
+
+def _codes(values: Iterable[Any]) -> dict[Any, int]:
+    """Returns a number for each distinct value."""
+    return {value: number for number, value in enumerate(dict.fromkeys(values))}
+
+
+class _Shown:
+    """
+    Collects the rows of at most `max_samples` samples. If there are more, it keeps those of some problems only. The
+    ranks of the problems are random but always the same. A problem that is left out once is left out for good, so that
+    the others keep their whole history.
+    """
+
+    def __init__(self, max_samples: int):
+        self.max_samples = max_samples
+        self.rows: list[dict[str, Any]] = []
+        self._end = math.inf  # ranks from here on are left out
+
+    def add(self, rows: Iterable[dict[str, Any]]) -> None:
+        self.rows += [row for row in rows if seed_of(*row["key"]) < self._end]
+        if len(self.rows) > self.max_samples:
+            left = self.max_samples
+            for rank, size in sorted(Counter(seed_of(*row["key"]) for row in self.rows).items()):
+                left -= size
+                if left < 0:
+                    self._end = rank
+                    break
+            self.rows = [row for row in self.rows if seed_of(*row["key"]) < self._end]
+
+
+def _count(run: Run, samples: list[Sample]) -> None:
+    for sample in samples:
+        values = {
+            "reward": _number(sample.reward),
+            "length": len(sample.completion_ids),
+            "lines": sum(bool(line.strip()) for line in sample.completion.splitlines()),
+        }
+        for name, value in values.items():
+            if value is not None:
+                run.counts[name][sample.iteration][value, sample.kept] += 1
+
+
+def _inner_steps(log_history: list[dict[str, Any]]) -> dict[int, int]:
+    """
+    Returns the number of steps of each inner run. Each one logs its `train_runtime` at its last step, counted over the
+    whole run.
+    """
+    steps, before = {}, 0
+    for entry in log_history:
+        if "train_runtime" in entry:
+            steps[round(entry["epoch"])] = entry["step"] - before
+            before = entry["step"]
+    return steps
+
+
+def _number(value: float | None) -> float | None:
+    """Replaces infinity and NaN by None, since JSON has neither."""
+    return value if value is None or math.isfinite(value) else None
+
+
+def _read_json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))

@@ -1,0 +1,71 @@
+# Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
+"""`prompts.json`, which stores what the ledger leaves out: hinted prompts, groups, answers and few-shot examples."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from ..ledger.messages import as_text
+from ..output_dir import PROMPTS_NAME, write_json
+from ..task.prompting import PromptBuilder
+from ..task.task import Task
+
+
+def write_prompts(
+    output_dir: str | os.PathLike,
+    task: Task,
+    group_column: str | None = None,
+) -> None:
+    """
+    Stores what the report shows of each problem besides its samples.
+
+    Args:
+        output_dir (`str` or `os.PathLike`):
+            Output directory of the run.
+        task ([`~star_trl.task.task.Task`]):
+            The task, for the problems and the prompt builder.
+        group_column (`str`, *optional*):
+            Column whose values are the groups.
+    """
+    examples: dict[str, int] = {}  # the text of some few-shot examples -> its number
+    problems = {}
+    for name, dataset in {"samples": task.problems, **task.evaluation_sets}.items():
+        used = task.samplers if name == "samples" else task.samplers[:1]  # an evaluation is the first sampler's
+        shown = list(dict.fromkeys(["prompt", *(sampler.prompt_column for sampler in used)]))
+        problems[name] = [
+            {
+                "group": None if problem.get(group_column) is None else str(problem[group_column]),
+                "answer": None if problem.get("answer") is None else str(problem["answer"]),
+                "prompts": {column: as_text(problem[column]) for column in shown if column != "prompt"},
+                "examples": {
+                    column: examples.setdefault(text, len(examples))
+                    for column in shown
+                    if (text := _few_shot_text(problem, column, task.prompt_builder))
+                },
+            }
+            for problem in dataset
+        ]
+    write_json(
+        Path(output_dir) / PROMPTS_NAME,
+        {"columns": task.prompt_columns, "problems": problems, "examples": list(examples)},
+    )
+
+
+def read_prompts(output_dir: str | os.PathLike) -> dict[str, Any]:
+    """Reads what `write_prompts` stored. The result is empty for a run without it."""
+    path = Path(output_dir) / PROMPTS_NAME
+    if not path.exists():
+        return {"columns": {}, "problems": {}, "examples": []}
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _few_shot_text(problem: dict[str, Any], column: str, builder: PromptBuilder) -> str:
+    """Returns the few-shot examples before the problem, without a system message."""
+    own, whole = problem[column], builder.render(problem, column, few_shot=True)
+    own_length = len(own)
+    if isinstance(whole, str):
+        return whole[: len(whole) - own_length]
+    start = int(own[0]["role"] == "system")
+    turns = whole[start : start + len(whole) - own_length]
+    return as_text(turns) if turns else ""

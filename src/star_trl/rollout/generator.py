@@ -1,0 +1,122 @@
+# Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
+"""Connects samplers to engines: turns prompts into completions in the form that they are trained on."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from ..generation import (
+    Engine,
+    FinishReason,
+    GenerationOutput,
+    GenerationRequest,
+    SamplingParams,
+    StopStrings,
+)
+from ..samplers import Completion, Prompt
+from ..seeds import seed_of
+
+
+class Generator:
+    """
+    Generates completions; the `generate` that samplers call.
+
+    Args:
+        engine ([`~star_trl.generation.Engine`]):
+            Engine that generates.
+        model ([`~transformers.PreTrainedModel`]):
+            The current policy.
+        tokenizer ([`~transformers.PreTrainedTokenizerBase`]):
+            Its tokenizer.
+        params ([`~star_trl.generation.SamplingParams`]):
+            Sampling parameters of the sampler.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        params: SamplingParams,
+    ):
+        self.engine = engine
+        self.model = model
+        self.tokenizer = tokenizer
+        self.params = params
+
+    def __call__(self, prompts: Sequence[Prompt], **overrides: Any) -> Iterator[Completion]:
+        """
+        Generates one completion per prompt.
+
+        Args:
+            prompts (`list[Prompt]`):
+                Prompts to complete.
+            **overrides:
+                Fields of [`~star_trl.generation.SamplingParams`] to replace for this call. `max_new_tokens` is the
+                limit of a whole completion, including the part that has been generated before.
+
+        Returns:
+            `Iterator[Completion]`: The completions as they finish, in any order.
+        """
+        params = replace(self.params, **overrides)
+        stop_strings = StopStrings(self.tokenizer, params.stop_strings, params.pause_between)
+        # The output of a tool may end beyond the limit.
+        for prompt in prompts:
+            if prompt.begun is not None and len(prompt.begun.token_ids) >= params.max_new_tokens:
+                yield _cut(prompt.begun, params.max_new_tokens)
+        prompts = [prompt for prompt in prompts if _num_begun(prompt) < params.max_new_tokens]
+        requests = [_request(prompt, params) for prompt in prompts]
+        for output in self.engine.generate(self.model, requests, params):
+            token_ids, logprobs = self._finish(output, stop_strings)
+            yield _joined(prompts[output.index], token_ids, output.finish_reason, logprobs)
+
+    def _finish(self, output: GenerationOutput, stop_strings: StopStrings) -> tuple[list[int], list[float] | None]:
+        """Replaces the stop string by EOS, so that the model learns to end there by itself."""
+        if output.finish_reason != "stop":
+            return output.token_ids, output.logprobs
+        token_ids = stop_strings.trim(output.token_ids)
+        if token_ids and token_ids[-1] == self.tokenizer.eos_token_id:
+            token_ids = token_ids[:-1]
+        # The model did not draw that EOS.
+        logprobs = None if output.logprobs is None else [*output.logprobs[: len(token_ids)], 0.0]
+        return [*token_ids, self.tokenizer.eos_token_id], logprobs
+
+
+def _num_begun(prompt: Prompt) -> int:
+    return 0 if prompt.begun is None else len(prompt.begun.token_ids)
+
+
+def _request(prompt: Prompt, params: SamplingParams) -> GenerationRequest:
+    if prompt.begun is None:
+        return GenerationRequest(prompt_ids=prompt.input_ids, seed=prompt.seed)
+    return GenerationRequest(
+        prompt_ids=prompt.input_ids + prompt.begun.token_ids,
+        seed=seed_of(prompt.seed, _num_begun(prompt)),  # not the random stream of the earlier tokens
+        max_new_tokens=params.max_new_tokens - _num_begun(prompt),
+    )
+
+
+def _joined(
+    prompt: Prompt, token_ids: list[int], finish_reason: FinishReason, logprobs: list[float] | None
+) -> Completion:
+    """Appends the new tokens to the part of the completion that was generated before."""
+    begun = prompt.begun or Completion(prompt=prompt, token_ids=[], loss_mask=[], finish_reason="pause")
+    return replace(
+        begun,
+        token_ids=begun.token_ids + token_ids,
+        loss_mask=begun.loss_mask + [True] * len(token_ids),
+        finish_reason=finish_reason,
+        logprobs=None if logprobs is None else (begun.logprobs or []) + logprobs,
+    )
+
+
+def _cut(completion: Completion, length: int) -> Completion:
+    return replace(
+        completion,
+        token_ids=completion.token_ids[:length],
+        loss_mask=completion.loss_mask[:length],
+        finish_reason="length",
+        logprobs=None if completion.logprobs is None else completion.logprobs[:length],
+    )

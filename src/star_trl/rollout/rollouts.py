@@ -1,0 +1,160 @@
+# Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
+"""Turns problems into prompts and their completions into scored samples."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+
+from datasets import Dataset
+from transformers import GenerationConfig, TrainerState
+
+from ..distributed import own_part
+from ..generation.engine import SamplingParams
+from ..generation.policy import Policy, eos_token_ids
+from ..ledger.ledger import Ledger, Sample
+from ..samplers import Prompt, Sampler
+from ..seeds import seed_of
+from ..star_config import STaRConfig, as_dict
+from ..task.task import Task
+from .generator import Generator
+from .scoring import BATCH_SIZE, CompletionScorer
+
+
+# Takes the number of samples to come and a title. Its context gives a function that is called with new samples.
+Follow = Callable[[int, str], AbstractContextManager[Callable[[Sequence[Sample]], None]]]
+
+
+class Rollouts:
+    """
+    Samples completions of the current model with samplers, scores them and records them as they finish.
+
+    Args:
+        task ([`~star_trl.task.task.Task`]):
+            The task.
+        args ([`STaRConfig`]):
+            Configuration.
+        policy ([`~star_trl.generation.policy.Policy`]):
+            The current model and its engine.
+        state (`Callable[[], TrainerState]`):
+            Returns the trainer's current state, for the reward functions.
+        follow (`Follow`):
+            Called with new samples, to show the progress or to end the run early.
+        evaluation (`bool`, *optional*, defaults to `False`):
+            Whether the samples evaluate a model. The true answers then count, even where a sampler supplies others.
+
+    Attributes:
+        scoring ([`CompletionScorer`]):
+            Scores the completions, and holds the metrics that reward functions log with `log_metric`.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        args: STaRConfig,
+        policy: Policy,
+        state: Callable[[], TrainerState],
+        follow: Follow,
+        evaluation: bool = False,
+    ):
+        self.task = task
+        self.args = args
+        self.policy = policy
+        self.state = state
+        self.follow = follow
+        self.evaluation = evaluation
+        batch_size = min(BATCH_SIZE, args.generation_batch_size or BATCH_SIZE)
+        self.scoring = CompletionScorer(task.scorer, task.prompt_builder.tokenizer, batch_size, evaluation)
+
+    def prompts(self, sampler: Sampler, dataset: Dataset, problems: Sequence[int], iteration: int) -> list[Prompt]:
+        """
+        Builds this process's prompts of a sampler for some problems.
+
+        Args:
+            sampler ([`Sampler`]):
+                The sampler.
+            dataset ([`~datasets.Dataset`]):
+                All problems.
+            problems (`list[int]`):
+                Indices of the problems to sample.
+            iteration (`int`):
+                Outer iteration, counted from 1.
+
+        Returns:
+            `list[Prompt]`: `num_generations` adjacent prompts for each problem.
+        """
+        problems = own_part(problems, self.policy.accelerator)
+        rows = dataset.select(problems).to_list()
+        few_shot = self.args.samples_few_shot(iteration)
+        all_ids = self.task.prompt_builder.encode(rows, sampler.prompt_column, few_shot)
+        return [
+            Prompt(
+                problem=problem,
+                sample_index=index,
+                input_ids=input_ids,
+                seed=seed_of(self.args.seed, iteration, sampler.name, problem, index),
+                columns=row,
+            )
+            for problem, row, input_ids in zip(problems, rows, all_ids, strict=True)
+            for index in range(sampler.num_generations or self.args.num_generations)
+        ]
+
+    def sample(
+        self, sampler: Sampler, prompts: list[Prompt], iteration: int, ledger: Ledger | None = None
+    ) -> Iterator[Sample]:
+        """
+        Completes and scores prompts, and records the samples as they finish.
+
+        Args:
+            sampler ([`Sampler`]):
+                The sampler.
+            prompts (`list[Prompt]`):
+                This process's prompts.
+            iteration (`int`):
+                Outer iteration of the samples.
+            ledger ([`~star_trl.ledger.Ledger`], *optional*):
+                Ledger that records the samples. Prompts that have a sample in it are left out.
+
+        Returns:
+            `Iterator[Sample]`: The new samples, in any order.
+        """
+        recorded: set[tuple] = set()
+        if ledger is not None:
+            ledger.drop_torn_line(iteration)
+            recorded = {sample.key for sample in ledger.read(iteration)}
+        missing = [prompt for prompt in prompts if (sampler.name, prompt.problem, prompt.sample_index) not in recorded]
+        if sampler.compares_samples:
+            open_problems = {prompt.problem for prompt in missing}
+            missing = [prompt for prompt in prompts if prompt.problem in open_problems]
+        title = f"iteration {iteration}, {'evaluation' if self.evaluation else sampler.name}"
+        with self.generator(sampler) as generate, self.follow(len(missing), title) as follow:
+            for group in self.scoring(sampler.sample(missing, generate), sampler, iteration, self.state()):
+                if ledger is not None:
+                    ledger.append([sample for sample in group if sample.key not in recorded])
+                yield from group
+                follow(group)
+
+    @contextmanager
+    def generator(self, sampler: Sampler) -> Iterator[Generator]:
+        """
+        Yields the generator of a sampler. It is usable while the context is open.
+
+        Args:
+            sampler ([`Sampler`]):
+                The sampler, for its settings.
+        """
+        with self.policy() as model:
+            params = self._sampling_params(sampler, model.generation_config)
+            yield Generator(self.policy.engine, model, self.task.prompt_builder.tokenizer, params)
+
+    def _sampling_params(self, sampler: Sampler, config: GenerationConfig) -> SamplingParams:
+        """Returns a sampler's sampling parameters. Its own settings override those of the configuration."""
+        return SamplingParams(
+            max_new_tokens=self.args.max_completion_length,
+            eos_token_ids=eos_token_ids(config, self.task.prompt_builder.tokenizer),
+            temperature=sampler.setting("temperature", self.args),
+            top_p=sampler.setting("top_p", self.args),
+            top_k=sampler.setting("top_k", self.args),
+            min_p=self.args.min_p,
+            stop_strings=tuple(self.args.stop_strings or ()),
+            generation_kwargs=as_dict(self.args.generation_kwargs),
+            logprobs=self.args.needs_logprobs,
+        )

@@ -1,0 +1,180 @@
+# Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
+"""Turns completions into scored samples."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import Any
+
+from accelerate.utils import gather_object
+from transformers import PreTrainedTokenizerBase, TrainerState
+
+from ..ledger.ledger import Sample
+from ..ledger.messages import as_completion, as_text
+from ..rewards.scoring import Score, Scorer
+from ..samplers import Completion, Sampler
+
+
+# Completions are scored and recorded in groups of at most this size. It is large enough for reward functions that work
+# on batches, and small enough that a crash loses little.
+BATCH_SIZE = 64
+
+
+class CompletionScorer:
+    """
+    Turns completions into samples with rewards.
+
+    Args:
+        scorer ([`~star_trl.rewards.scoring.Scorer`]):
+            Calls the reward functions and decides what is kept.
+        tokenizer ([`~transformers.PreTrainedTokenizerBase`]):
+            Tokenizer of the model.
+        batch_size (`int`, *optional*, defaults to `64`):
+            Maximum number of completions that are scored together.
+        true_answers (`bool`, *optional*, defaults to `False`):
+            Whether the problems' answers count even where a sampler supplies its own, as in an evaluation.
+    """
+
+    def __init__(
+        self,
+        scorer: Scorer,
+        tokenizer: PreTrainedTokenizerBase,
+        batch_size: int = BATCH_SIZE,
+        true_answers: bool = False,
+    ):
+        self.scorer = scorer
+        self.tokenizer = tokenizer
+        self.batch_size = batch_size
+        self.true_answers = true_answers
+        # Values that reward functions logged with `log_metric`, by name.
+        self._logged: dict[str, list[float]] = defaultdict(list)
+
+    def __call__(
+        self, completions: Iterable[Completion], sampler: Sampler, iteration: int, trainer_state: TrainerState
+    ) -> Iterator[list[Sample]]:
+        """
+        Scores completions in groups as they arrive.
+
+        Args:
+            completions (`Iterable[Completion]`):
+                Completions of the sampler.
+            sampler ([`Sampler`]):
+                The sampler.
+            iteration (`int`):
+                Outer iteration.
+            trainer_state ([`~transformers.TrainerState`]):
+                Passed to the reward functions.
+
+        Returns:
+            `Iterator[list[Sample]]`: One list per group. If the sampler fails, the completions before the failure are
+            scored first, and then its exception is raised.
+        """
+        completions = iter(completions)
+        failure = None
+        while failure is None:
+            group: list[Completion] = []
+            try:
+                group.extend(islice(completions, self.batch_size))
+            except Exception as error:
+                failure = error
+            if not group:
+                break
+            yield self._score(group, sampler, iteration, trainer_state)
+        if failure is not None:
+            raise failure
+
+    def pop_metrics(self) -> dict[str, float]:
+        """
+        Returns the means, over all processes, of the values that reward functions logged with `log_metric` since the
+        last call. Every process must call it.
+        """
+        sums: dict[str, float] = defaultdict(float)
+        counts: dict[str, int] = defaultdict(int)
+        own = {name: (sum(values), len(values)) for name, values in self._logged.items()}
+        for part in gather_object([own]):
+            for name, (total, count) in part.items():
+                sums[name] += total
+                counts[name] += count
+        self.drop_metrics()
+        return {name: sums[name] / counts[name] for name in sums}
+
+    def drop_metrics(self) -> None:
+        """Discards this process's values that [`~CompletionScorer.pop_metrics`] would average."""
+        self._logged.clear()
+
+    def _score(
+        self, completions: list[Completion], sampler: Sampler, iteration: int, trainer_state: TrainerState
+    ) -> list[Sample]:
+        rows = [completion.prompt.columns for completion in completions]
+        texts = self.tokenizer.batch_decode(
+            [completion.token_ids for completion in completions], skip_special_tokens=True
+        )
+        columns = {name: [row[name] for row in rows] for name in rows[0] if name not in ("prompt", "completion")}
+        if sampler.supplies_answer and not self.true_answers:
+            columns["answer"] = [completion.answer for completion in completions]
+        if "answer" in columns:
+            columns.setdefault("solution", columns["answer"])
+        extras: dict[str, list] = {}
+        scores = self.scorer(
+            prompts=[row["prompt"] for row in rows],
+            completions=[as_completion(text, row["prompt"]) for text, row in zip(texts, rows, strict=True)],
+            completion_ids=[completion.token_ids for completion in completions],
+            trainer_state=trainer_state,
+            log_extra=lambda column, values: extras.update({column: list(values)}),
+            log_metric=lambda name, value: self._logged[name].append(_as_float(name, value)),
+            **columns,
+        )
+        return [
+            _sample(
+                completions[row],
+                text,
+                scores[row],
+                sampler,
+                iteration,
+                {**completions[row].extra, **{column: values[row] for column, values in extras.items()}},
+            )
+            for row, text in enumerate(texts)
+        ]
+
+
+def _as_float(name: str, value: Any) -> float:
+    """Returns the value of a metric as a float. `metrics.json` could not hold a scalar of NumPy or torch."""
+    try:
+        return float(value)
+    except (TypeError, ValueError, RuntimeError) as error:  # torch raises the last one
+        raise TypeError(
+            f"`log_metric` takes one number, but a reward function gave it {value!r:.80} "
+            f"(`{type(value).__name__}`) for the metric `{name}`. Give the mean over the completions, for example."
+        ) from error
+
+
+def _sample(
+    completion: Completion, text: str, score: Score, sampler: Sampler, iteration: int, extra: dict[str, Any]
+) -> Sample:
+    if completion.finish_reason in ("length", "pause"):
+        drop_reason: str | None = "truncated"
+    elif score.error is not None:
+        drop_reason = "error"
+    elif not score.verified:
+        drop_reason = "unverified"
+    else:
+        drop_reason = None if score.passed else "wrong"
+    prompt = completion.prompt.columns["prompt"]
+    return Sample(
+        iteration=iteration,
+        problem_id=completion.prompt.problem,
+        sampler=sampler.name,
+        sample_index=completion.prompt.sample_index,
+        prompt=as_text(prompt),
+        hint_shown=completion.hint_shown,
+        completion=text,
+        completion_ids=completion.token_ids,
+        loss_mask=completion.loss_mask,
+        finish_reason=completion.finish_reason,
+        rewards=score.rewards,
+        reward=score.reward,
+        kept=drop_reason is None,
+        drop_reason=drop_reason,
+        logprob=None if completion.logprobs is None else sum(completion.logprobs),
+        extra=extra if score.error is None else {**extra, "error": score.error},
+    )

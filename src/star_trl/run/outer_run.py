@@ -1,0 +1,404 @@
+# Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
+"""The outer run, which looks like one run of `Trainer`: one begin and end, checkpoints, the best model, resuming."""
+
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, cast
+
+from accelerate.logging import get_logger
+from accelerate.utils import broadcast_object_list
+from transformers import PreTrainedModel, TrainerState
+from transformers.trainer_utils import SaveStrategy, TrainOutput
+from trl import SFTTrainer
+
+from ..distributed import wait_for_all
+from ..fine_tuning.original_weights import OriginalWeights
+from ..generation.policy import Policy
+from ..ledger.ledger import Ledger, Sample
+from ..output_dir import METRICS_NAME, clear_run, write_json
+from ..star_config import STaRConfig
+from ..task.task import Task
+from .checkpoints import ResumeCheckpoints
+from .settings import digest, run_settings
+from .state import RunState
+
+
+logger = get_logger(__name__)
+
+
+class Observer:
+    """
+    Follows a run from the main process, and shows, writes or sends its results. It only reads the run, which does not
+    depend on it. Every method does nothing by default.
+    """
+
+    @property
+    def reads_checkpoints(self) -> bool:
+        """Whether it is still reading a checkpoint. No checkpoint is deleted meanwhile."""
+        return False
+
+    def begin(self, run: "OuterRun") -> None:
+        """Called when the run begins or is resumed."""
+
+    def iteration_complete(self, run: "OuterRun", saved: int) -> None:
+        """
+        Called when an outer iteration is complete and on disk.
+
+        Args:
+            run ([`OuterRun`]):
+                The run. Its `history` ends with the metrics of the iteration.
+            saved (`int`):
+                The iteration whose model `save_strategy` saves now; `0` for none.
+        """
+
+    def end(self, run: "OuterRun") -> None:
+        """Called when the run has ended."""
+
+
+class OuterRun:
+    """
+    Begins, records and ends the outer iterations of a trainer. It is idle before a run begins and after it ends.
+
+    The first process does some work alone: it writes the state, calls the observers and deletes old files. This can
+    take long. The other processes therefore wait in `wait_for_all`, and not in the next collective, which would time
+    out.
+
+    Args:
+        trainer ([`~trl.SFTTrainer`]):
+            The trainer, whose state, callbacks and model it manages.
+        task ([`~star_trl.task.task.Task`]):
+            The task.
+        ledger ([`~star_trl.ledger.ledger.Ledger`]):
+            Ledger that records the samples of the training problems.
+        policy ([`~star_trl.generation.policy.Policy`]):
+            The current model and its engine.
+        original_weights (`Callable[[], OriginalWeights]`):
+            Returns the weights of the model that every iteration starts from.
+        observers (`list[Observer]`):
+            Observers of the run, called in this order.
+
+    Attributes:
+        args ([`STaRConfig`]):
+            Configuration.
+        state ([`RunState`]):
+            State of the run between outer iterations.
+        iteration (`int`):
+            The outer iteration that produced the trainer's model; `0` for the original model.
+        in_progress (`bool`):
+            Whether the run has begun and not yet ended.
+    """
+
+    def __init__(
+        self,
+        trainer: SFTTrainer,
+        task: Task,
+        ledger: Ledger,
+        policy: Policy,
+        original_weights: Callable[[], OriginalWeights],
+        observers: list[Observer],
+    ):
+        self.trainer = trainer
+        self.task = task
+        self.args = cast(STaRConfig, trainer.args)
+        self.ledger = ledger
+        self.policy = policy
+        self.observers = observers
+        self.iteration = 0
+        self.in_progress = False
+        self.state = RunState(base_weights="", settings={})
+        self._original_weights = original_weights
+        self._metrics: dict[str, Any] = {}
+        self._evaluates = False
+        self._start_time = time.time()
+
+    @property
+    def history(self) -> list[dict[str, Any]]:
+        """Metrics of each complete iteration."""
+        return self.state.history
+
+    def begin(self, resume_from_checkpoint: bool | str | None) -> int:
+        """
+        Begins the run, or resumes the one in the output directory.
+
+        Returns:
+            `int`: The first iteration to do; `0` is the evaluation of the original model.
+
+        Raises:
+            `FileExistsError`: If there is a run and neither resuming nor overwriting is requested.
+            `FileNotFoundError`: If there is no run to resume.
+            `ValueError`: If the run there was started with other settings or weights, or cannot be resumed, or if the
+                best metric is unknown.
+        """
+        trainer, args = self.trainer, self.args
+        self.state = RunState(
+            base_weights=self._original_weights().digest, settings=run_settings(self.task, args, trainer)
+        )
+        self.in_progress = True
+        self._check_best_metric()
+        trainer.state = TrainerState(
+            is_local_process_zero=trainer.is_local_process_zero(),
+            is_world_process_zero=trainer.is_world_process_zero(),
+            max_steps=self._planned_steps(),
+            num_train_epochs=args.num_iterations,
+            train_batch_size=args.train_batch_size,
+            epoch=0,
+        )
+        trainer.control.should_training_stop = False
+        # A script may look for a run while the first process begins one, so the first process decides for all.
+        (resume_from_checkpoint,) = broadcast_object_list([resume_from_checkpoint])
+        if resume_from_checkpoint:
+            self._resume(resume_from_checkpoint)
+        else:
+            if trainer.is_world_process_zero():
+                clear_run(self.ledger.output_dir, args.overwrite_output_dir)
+                self.state.save(self.ledger.output_dir)
+            wait_for_all()
+            self._load(0)  # a trainer that was trained before starts over, too
+        self._tell("begin")
+        wait_for_all()
+        trainer.control = trainer.callback_handler.on_train_begin(args, trainer.state, trainer.control)
+        if self._at_plateau() or self._nothing_survived():
+            return args.num_iterations + 1
+        return 0 if self.state.iteration is None else self.state.iteration + 1
+
+    def begin_iteration(self, iteration: int) -> None:
+        """Begins an outer iteration, which callbacks see as an epoch. Iteration 0 evaluates the original model."""
+        self._metrics = {"iteration": iteration, **self.state.metrics}
+        self._start_time = time.time()
+        trainer = self.trainer
+        trainer.state.epoch = max(iteration - 1, 0)
+        if iteration:
+            trainer.control = trainer.callback_handler.on_epoch_begin(self.args, trainer.state, trainer.control)
+
+    def record(self, metrics: dict[str, float]) -> None:
+        """Logs metrics of the iteration and keeps them for its `metrics.json`. An idle run ignores them."""
+        if self.in_progress and metrics:
+            self._metrics.update(metrics)
+            self.trainer.log(dict(metrics))
+
+    def save_model(self) -> None:
+        """Saves the fine-tuned model, so that it survives an interrupted evaluation."""
+        trainer, state = self.trainer, self.state
+        if not self.in_progress or self.args.save_strategy == SaveStrategy.NO:
+            return
+        directory = self.checkpoint_dir(self.iteration)
+        unfinished = directory.with_name("checkpoint.tmp")
+        if trainer.is_world_process_zero():
+            shutil.rmtree(unfinished, ignore_errors=True)
+        wait_for_all()
+        trainer.save_model(str(unfinished), _internal_call=True)  # does not push to the hub
+        wait_for_all()
+        state.checkpoint_iteration = self.iteration
+        state.metrics = self._metrics
+        state.trainer_state = asdict(trainer.state)
+        if trainer.is_world_process_zero():
+            shutil.rmtree(directory, ignore_errors=True)
+            unfinished.rename(directory)
+            state.save(self.ledger.output_dir)
+            shutil.rmtree(self._resume_dir(self.iteration), ignore_errors=True)
+        wait_for_all()
+
+    def end_iteration(self, eval_metrics: dict[str, float]) -> None:
+        """Records the iteration as complete, notes the best model, deletes old ones and stops at a plateau."""
+        trainer, state, iteration = self.trainer, self.state, self._metrics["iteration"]
+        trainer.state.epoch = iteration
+        metrics = {**self._metrics, **eval_metrics, "seconds": time.time() - self._start_time}
+        if self.policy.engine.fallback_warnings:
+            metrics["fallback_warnings"] = list(self.policy.engine.fallback_warnings)
+        new_best = self._note_best(metrics)
+        # The best model may be the previous one. Its checkpoint, the last one until now, still exists.
+        saved = new_best if self.args.save_strategy == SaveStrategy.BEST else iteration
+        if saved > (state.checkpoint_iteration or 0):
+            saved = 0  # it has no checkpoint
+        if saved:
+            trainer.control = trainer.callback_handler.on_save(self.args, trainer.state, trainer.control)
+        if iteration:
+            trainer.control = trainer.callback_handler.on_epoch_end(self.args, trainer.state, trainer.control)
+        state.iteration = iteration
+        state.metrics = {}
+        state.history.append(metrics)
+        state.trainer_state = asdict(trainer.state)
+        if trainer.is_world_process_zero():
+            write_json(self.ledger.iteration_dir(iteration) / METRICS_NAME, metrics)
+            state.save(self.ledger.output_dir)
+        self._tell("iteration_complete", saved)
+        self._prune()
+        wait_for_all()
+        if self._at_plateau():
+            logger.info(
+                f"No improvement since the model of iteration {state.best_iteration}: stopping after {iteration}."
+            )
+            trainer.control.should_training_stop = True
+
+    def end(self) -> TrainOutput:
+        """Loads the best model if `load_best_model_at_end` is set, and tells the callbacks that the run is over."""
+        trainer = self.trainer
+        if self.args.load_best_model_at_end and self.state.best_iteration is not None:
+            logger.info(f"Loading the model of iteration {self.state.best_iteration}, the best one.")
+            self._load(self.state.best_iteration)
+        trainer.control = trainer.callback_handler.on_train_end(self.args, trainer.state, trainer.control)
+        self.in_progress = False
+        self._tell("end")
+        self._prune()
+        wait_for_all()
+        last = self.history[-1]
+        return TrainOutput(trainer.state.global_step, last.get("train_loss", float("nan")), last)
+
+    def _tell(self, event: str, *arguments: Any) -> None:
+        """Calls a method of the observers in the main process."""
+        if self.trainer.is_world_process_zero():
+            for observer in self.observers:
+                getattr(observer, event)(self, *arguments)
+
+    def checkpoint_dir(self, iteration: int) -> Path:
+        """Returns the folder of an iteration's model."""
+        return self.ledger.iteration_dir(iteration) / "checkpoint"
+
+    def resume_checkpoints(self, selected: Sequence[Sample], iteration: int) -> ResumeCheckpoints | None:
+        """Returns the checkpoints of an iteration's fine-tuning, or None where nothing is saved."""
+        if not self.in_progress or self.args.save_strategy == SaveStrategy.NO:
+            return None
+        training_set = digest((sample.iteration, *sample.key) for sample in selected)
+        return ResumeCheckpoints(self._resume_dir(iteration), self.trainer, training_set)
+
+    @contextmanager
+    def recording_evaluations(self) -> Iterator[None]:
+        """Records the samples of an evaluation while the context is open, so that it can be resumed."""
+        self._evaluates = True
+        try:
+            yield
+        finally:
+            self._evaluates = False
+
+    def evaluation_ledger(self, name: str) -> Ledger | None:
+        """Returns the ledger of an evaluation, or None for an evaluation that is not part of the run."""
+        accelerator = self.trainer.accelerator
+        if not self._evaluates:
+            return None
+        return Ledger(self.ledger.output_dir, accelerator.process_index, accelerator.num_processes, name)
+
+    def _resume_dir(self, iteration: int) -> Path:
+        return self.ledger.iteration_dir(iteration) / "fine-tuning"
+
+    def _resume(self, resume_from_checkpoint: bool | str) -> None:
+        trainer, output_dir = self.trainer, str(self.args.output_dir)
+        if (
+            isinstance(resume_from_checkpoint, str)
+            and Path(resume_from_checkpoint).resolve() != Path(output_dir).resolve()
+        ):
+            raise ValueError(
+                f"`resume_from_checkpoint={resume_from_checkpoint!r}` is not the run's `output_dir` ({output_dir!r}). "
+                "Its ledger and its checkpoints belong together: set `output_dir` to that path, or give True."
+            )
+        found = RunState.load(output_dir)
+        found.check_same_run(self.state.base_weights, self.state.settings)
+        found.settings = self.state.settings  # with those that an older version did not record
+        self.state = found
+        current = found.checkpoint_iteration or 0
+        trained = [metrics["iteration"] for metrics in found.history if "train_loss" in metrics]
+        last = max(trained, default=0)
+        if current < last or (current and not self.checkpoint_dir(current).exists()):
+            raise ValueError(
+                f"Iteration {max(last, current)} is complete, but its checkpoint is not in {output_dir}, so the "
+                "run cannot go on from it. Checkpoints must not be deleted by hand, and resuming needs a "
+                "`save_strategy` other than 'no'."
+            )
+        self._load(current)
+        if found.trainer_state:
+            names = ("max_steps", "num_train_epochs", "is_local_process_zero", "is_world_process_zero")
+            own = {name: getattr(trainer.state, name) for name in names}
+            trainer.state = TrainerState(**{**found.trainer_state, **own})
+
+    def _at_plateau(self) -> bool:
+        best, last, patience = self.state.best_iteration, self.state.iteration, self.args.patience
+        if patience is None or best is None or last is None:
+            return False
+        return self._measured(last) - best >= patience
+
+    def _nothing_survived(self) -> bool:
+        """Returns whether the last iteration had nothing to train on, which ended the run."""
+        return bool(self.state.history) and self.state.history[-1].get("samples/selected") == 0
+
+    def _note_best(self, metrics: dict[str, Any]) -> int:
+        """
+        Notes whether these metrics are the best so far. Returns the iteration of the model that they measure if so,
+        and 0 otherwise or for the original model.
+        """
+        trainer, state, name = self.trainer, self.state, self._best_metric_name()
+        value = metrics.get(name)
+        if value is None:
+            if self._needs_best() and metrics["iteration"] == 0 and self.task.evaluation_sets:
+                found = sorted(name for name in metrics if name.startswith("eval_"))
+                raise ValueError(
+                    f"`metric_for_best_model={self.args.metric_for_best_model!r}` is no metric of the evaluation. "
+                    f"Set it to one of {found}."
+                )
+            return 0
+        greater_is_better = not self.task.evaluation_sets or self.args.greater_is_better
+        best = state.best_metric
+        if best is not None and not (value > best if greater_is_better else value < best):
+            return 0
+        measured = self._measured(metrics["iteration"])
+        # A metric is logged before the next model is trained, at the step of the one that it measures.
+        logged = (int(entry["step"]) for entry in reversed(trainer.state.log_history) if name in entry)
+        state.best_iteration, state.best_metric = measured, value
+        trainer.state.best_metric = value
+        trainer.state.best_global_step = next(logged, trainer.state.global_step)
+        trainer.state.best_model_checkpoint = str(self.checkpoint_dir(measured)) if measured else None
+        return measured
+
+    def _measured(self, iteration: int) -> int:
+        """
+        Returns the iteration whose model the metric of an iteration measures. Without an evaluation set, this is the
+        model that sampled, so the last model of a run is never measured.
+        """
+        return iteration if self.task.evaluation_sets else iteration - 1
+
+    def _prune(self) -> None:
+        """Deletes old checkpoints, but never the best one or the last one, which resuming needs."""
+        if not self.trainer.is_world_process_zero() or any(observer.reads_checkpoints for observer in self.observers):
+            return
+        existing = [number for number in self.ledger.iterations() if self.checkpoint_dir(number).exists()]
+        limit = self.args.save_total_limit or len(existing)
+        if self.args.save_strategy == SaveStrategy.BEST:
+            limit = 1
+        needed = {self.state.checkpoint_iteration, self.state.best_iteration}
+        removable = [number for number in existing if number not in needed]
+        for number in removable[: max(len(existing) - limit, 0)]:
+            shutil.rmtree(self.checkpoint_dir(number))
+
+    def _load(self, iteration: int) -> None:
+        """Loads the weights of a saved iteration into the model, or the original weights for 0."""
+        if iteration:
+            # Private in `Trainer`, but it alone knows how each kind of model (adapter, sharded file) is loaded.
+            self.trainer._load_from_checkpoint(str(self.checkpoint_dir(iteration)))
+        else:
+            self._original_weights().restore(cast(PreTrainedModel, self.trainer.model))
+        self.iteration = iteration
+
+    def _needs_best(self) -> bool:
+        args = self.args
+        return bool(args.load_best_model_at_end or args.patience or args.save_strategy == SaveStrategy.BEST)
+
+    def _best_metric_name(self) -> str:
+        if not self.task.evaluation_sets:
+            return f"{self.task.samplers[0].name}/solved"
+        return f"eval_{(self.args.metric_for_best_model or 'accuracy').removeprefix('eval_')}"
+
+    def _check_best_metric(self) -> None:
+        """Raises `ValueError` if the best iteration is needed, but its metric is not one of the evaluation sets'."""
+        names = [f"{name}_" for name in self.task.evaluation_sets]
+        if self._needs_best() and names and not self._best_metric_name().startswith(tuple(names)):
+            raise ValueError(
+                f"`metric_for_best_model={self.args.metric_for_best_model!r}` is no metric of the evaluation sets "
+                f"{sorted(self.task.evaluation_sets)}. Set it to one of theirs, such as '{names[0]}accuracy'."
+            )
+
+    def _planned_steps(self) -> int:
+        args = self.args
+        steps = [args.inner_steps(iteration) for iteration in range(1, args.num_iterations + 1)]
+        return sum(max(args.max_steps, 0) if number is None else number for number in steps)

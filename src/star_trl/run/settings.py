@@ -1,0 +1,106 @@
+# Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
+"""The settings that a run's weights and samples depend on, besides the weights that it starts from."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any, cast
+
+from accelerate.utils import is_peft_model
+from datasets import Dataset
+from transformers import PreTrainedModel
+from trl import SFTTrainer
+
+from ..fine_tuning.original_weights import frozen_weights_digest
+from ..generation.policy import eos_token_ids
+from ..ledger.messages import as_text
+from ..samplers import Sampler
+from ..star_config import STaRConfig
+from ..task.checks import named_datasets
+from ..task.prompting import PromptBuilder
+from ..task.task import Task
+
+
+# Fields of an adapter's configuration that only describe its origin
+ORIGIN = ("base_model_name_or_path", "revision", "auto_mapping", "inference_mode", "peft_version")
+
+
+def run_settings(task: Task, args: STaRConfig, trainer: SFTTrainer) -> dict[str, Any]:
+    """
+    Returns the settings that must be the same when a run is resumed, as `star_state.json` stores them.
+
+    Args:
+        task ([`~star_trl.task.task.Task`]):
+            The task.
+        args ([`STaRConfig`]):
+            Configuration.
+        trainer ([`~trl.SFTTrainer`]):
+            The trainer, for the model and the optimizer.
+
+    Returns:
+        `dict[str, Any]`: Settings by name. Long values are replaced by digests.
+    """
+    samplers, builder, model = task.samplers, task.prompt_builder, cast(PreTrainedModel, trainer.model)
+    evaluation = named_datasets(trainer.eval_dataset)
+    eos = eos_token_ids(model.generation_config, builder.tokenizer)
+    settings = {
+        **args.compared_settings,
+        "sequences per optimizer step": (
+            args.train_batch_size * args.gradient_accumulation_steps * trainer.accelerator.num_processes
+        ),
+        "optimizer_cls_and_kwargs": trainer.optimizer_cls_and_kwargs,
+        "samplers": [sampler.arguments() for sampler in samplers],
+        "reward_funcs": task.scorer.names,
+        # Covers the chat template and the tokenizer
+        "prompt of the first problem": [
+            digest(builder.encode([task.problems[0]], sampler.prompt_column, few_shot=True)) for sampler in samplers
+        ],
+        # Covers the few-shot examples of every problem, which a function may choose
+        "prompts": _prompts_digest(builder, task.problems, samplers),
+        "prompts of the evaluation": {
+            name: _prompts_digest(builder, dataset, samplers[:1]) for name, dataset in evaluation.items()
+        },
+        "train_dataset": digest(task.problems),
+        "eval_dataset": {name: digest(dataset) for name, dataset in evaluation.items()},
+        "eos tokens": builder.tokenizer.convert_ids_to_tokens(sorted(eos)),
+        "frozen weights": frozen_weights_digest(model),
+        **_adapter_settings(model),
+        **_quantization_settings(model),
+    }
+    return json.loads(json.dumps(settings, default=_plain))  # as they are read back from the file
+
+
+def digest(rows: Iterable[Any]) -> str:
+    """Returns a hash of rows that JSON can hold."""
+    found = hashlib.blake2b(digest_size=8)
+    for row in rows:
+        found.update(json.dumps(row, default=str, sort_keys=True).encode())
+    return found.hexdigest()
+
+
+def _prompts_digest(builder: PromptBuilder, dataset: Dataset, samplers: Sequence[Sampler]) -> str:
+    columns = dict.fromkeys(sampler.prompt_column for sampler in samplers)
+    return digest([as_text(builder.render(row, column, few_shot=True)) for column in columns] for row in dataset)
+
+
+def _adapter_settings(model: PreTrainedModel) -> dict[str, Any]:
+    configs: dict[str, Any] = model.peft_config if is_peft_model(model) else {}
+    return {
+        f"{name} of the adapter {adapter}": value
+        for adapter, config in configs.items()
+        for name, value in config.to_dict().items()
+        if name not in ORIGIN
+    }
+
+
+def _quantization_settings(model: PreTrainedModel) -> dict[str, Any]:
+    config = getattr(model.config, "quantization_config", None)
+    if config is None:
+        return {}
+    values = config if isinstance(config, dict) else config.to_dict()
+    return {f"{name} of the quantization": value for name, value in values.items() if not name.startswith("_")}
+
+
+def _plain(value: Any) -> Any:
+    """Converts a value for JSON. Sets are sorted, since their order differs between processes."""
+    return sorted(value) if isinstance(value, set) else str(value)

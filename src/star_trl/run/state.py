@@ -1,0 +1,103 @@
+# Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
+"""`star_state.json`, which stores what is complete and what the run was started from."""
+
+import json
+import os
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from accelerate.logging import get_logger
+
+from ..output_dir import STATE_NAME, write_json
+
+
+logger = get_logger(__name__)
+
+
+@dataclass(kw_only=True)
+class RunState:
+    """
+    State of a run between outer iterations.
+
+    Args:
+        base_weights (`str`):
+            Digest of the weights that every iteration starts from.
+        settings (`dict[str, Any]`):
+            Settings that weights and samples depend on. A run is resumed only with the same ones.
+        iteration (`int`, *optional*):
+            Last complete outer iteration; `0` once the base model is evaluated, `None` before.
+        checkpoint_iteration (`int`, *optional*):
+            Iteration whose checkpoint holds the current model; `None` while that is the original one. It is one more
+            than `iteration` while a model is fine-tuned and saved, but not evaluated yet.
+        metrics (`dict[str, Any]`, *optional*):
+            Metrics so far of an iteration whose model is saved, but not evaluated yet.
+        best_iteration (`int`, *optional*):
+            Iteration whose model has the best metric so far; `0` is the original model.
+        best_metric (`float`, *optional*):
+            Best metric so far.
+        history (`list[dict[str, Any]]`, *optional*):
+            Metrics of each complete iteration, as in its `metrics.json`.
+        trainer_state (`dict[str, Any]`, *optional*):
+            The outer [`~transformers.TrainerState`].
+    """
+
+    base_weights: str
+    settings: dict[str, Any]
+    iteration: int | None = None
+    checkpoint_iteration: int | None = None
+    metrics: dict[str, Any] = field(default_factory=dict)
+    best_iteration: int | None = None
+    best_metric: float | None = None
+    history: list[dict[str, Any]] = field(default_factory=list)
+    trainer_state: dict[str, Any] = field(default_factory=dict)
+
+    def save(self, output_dir: str | os.PathLike) -> None:
+        """Replaces the file atomically, so that a crash leaves either the old or the new one."""
+        write_json(Path(output_dir) / STATE_NAME, asdict(self))
+
+    @classmethod
+    def load(cls, output_dir: str | os.PathLike) -> "RunState":
+        """
+        Loads the state of a run.
+
+        Raises:
+            `FileNotFoundError`: If there is no run in `output_dir`.
+        """
+        path = Path(output_dir) / STATE_NAME
+        if not path.exists():
+            raise FileNotFoundError(
+                f"No run to resume in {path.parent.resolve()}: it has no {STATE_NAME}. Start with "
+                "`train(resume_from_checkpoint=False)`, or give the `output_dir` of a run."
+            )
+        return cls(**json.loads(path.read_text(encoding="utf-8")))
+
+    def check_same_run(self, base_weights: str, settings: dict[str, Any]) -> None:
+        """
+        Raises `ValueError` with the differences if the samples on disk belong to another run. A setting that only one
+        of the two has is not compared, since it comes or goes with a version of this library or of its dependencies.
+
+        Args:
+            base_weights (`str`):
+                Digest of the weights that the trainer was given.
+            settings (`dict[str, Any]`):
+                Settings of the trainer.
+        """
+        differences = [
+            f"`{name}` was {self.settings[name]!r} and is {settings[name]!r}"
+            for name in sorted(self.settings.keys() & settings.keys())
+            if self.settings[name] != settings[name]
+        ]
+        if self.base_weights != base_weights:
+            differences.append("the original model has other weights")
+        if differences:
+            raise ValueError(
+                f"The run on disk cannot be resumed with these settings: {'; '.join(differences)}. Use the same "
+                "settings, another `output_dir`, or `overwrite_output_dir=True` to start over."
+            )
+        unknown = sorted(self.settings.keys() ^ settings.keys())
+        if unknown:
+            logger.warning(
+                "The run on disk was begun with other versions of the libraries, and what it was begun with is not "
+                f"known of these settings, which are therefore not compared: {', '.join(unknown)}."
+            )

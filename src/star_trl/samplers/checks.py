@@ -1,0 +1,71 @@
+# Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
+"""Checks of the samplers before a run starts."""
+
+from ..star_config import STaRConfig
+from . import RationaleSampler, RationalizationSampler, Sampler
+
+
+def check_samplers(samplers: list[Sampler] | None, args: STaRConfig, has_hints: bool) -> tuple[list[Sampler], bool]:
+    """
+    Returns the samplers to use.
+
+    Args:
+        samplers (`list[Sampler]`, *optional*):
+            Samplers given by the user.
+        args ([`STaRConfig`]):
+            Configuration.
+        has_hints (`bool`):
+            Whether the problems have a `hinted_prompt`.
+
+    Returns:
+        `tuple[list[Sampler], bool]`: The samplers, and whether rationalization was left out because there are no
+        hints.
+
+    Raises:
+        `ValueError`: If there are none, two have the same name, several completions are to be drawn greedily, or the
+        weighting of samples needs another way of drawing them.
+    """
+    without_hints = samplers is None and not has_hints
+    if samplers is None:
+        samplers = [RationaleSampler(), *([RationalizationSampler()] if has_hints else [])]
+    names = [sampler.name for sampler in samplers]
+    if not samplers or len(set(names)) < len(names):
+        raise ValueError(f"`samplers` must be a list of samplers with different names, got {names}.")
+    for sampler in samplers:
+        num_generations = sampler.num_generations or args.num_generations
+        check_draws(sampler, args)
+        if args.sample_weighting == "advantage" and num_generations < 2:
+            raise ValueError(
+                "`sample_weighting='advantage'` compares a problem's samples, but the sampler "
+                f"`{sampler.name}` draws one. Set `num_generations` to 2 or more, and a `temperature`."
+            )
+        if args.sample_weighting == "importance" and not draws_from_model(sampler, args):
+            temperature, top_p, top_k = (sampler.setting(name, args) for name in ("temperature", "top_p", "top_k"))
+            raise ValueError(
+                "`sample_weighting='importance'` divides by the probability with which a completion was drawn, which "
+                f"is the model's own only at temperature 1 without truncation. The sampler `{sampler.name}` draws "
+                f"with temperature={temperature} (0 is greedy), top_p={top_p}, top_k={top_k}, min_p={args.min_p}, "
+                f"generation_kwargs={args.generation_kwargs}. Set `temperature=1.0` and leave the others out."
+            )
+    return samplers, without_hints
+
+
+def draws_from_model(sampler: Sampler, args: STaRConfig) -> bool:
+    """Whether a sampler draws with the model's own probabilities: at temperature 1 without truncation."""
+    return (
+        sampler.setting("temperature", args) == 1
+        and sampler.setting("top_p", args) == 1
+        and not sampler.setting("top_k", args)
+        and args.min_p is None
+        and not args.generation_kwargs
+    )
+
+
+def check_draws(sampler: Sampler, args: STaRConfig) -> None:
+    """Raises `ValueError` where a sampler is to draw several completions greedily."""
+    num_generations = sampler.num_generations or args.num_generations
+    if num_generations > 1 and sampler.setting("temperature", args) == 0:
+        raise ValueError(
+            f"The sampler `{sampler.name}` draws {num_generations} completions per problem at temperature 0, where "
+            "all of them are the same. Set a `temperature`, or `num_generations=1`."
+        )

@@ -1,0 +1,127 @@
+# Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
+"""Turns problems and few-shot examples into the token ids that the model is conditioned on."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from datasets import Dataset
+from transformers import PreTrainedTokenizerBase
+
+from ..ledger.messages import Messages
+
+
+# Few-shot examples are dicts with `prompt`, `completion` and, for samplers that read it, `hinted_prompt`. A function
+# may choose them for each problem. It takes the problem's row and must return the same examples every time.
+FewShotExamples = Sequence[dict[str, Any]] | Callable[[dict[str, Any]], Sequence[dict[str, Any]]]
+
+
+class PromptBuilder:
+    """
+    Builds prompts, for text and for chat models.
+
+    Text prompts are joined to the few-shot examples by a blank line. With message lists, each example becomes a user
+    and an assistant turn, and the chat template makes the text.
+
+    Args:
+        tokenizer ([`~transformers.PreTrainedTokenizerBase`]):
+            Tokenizer of the model.
+        few_shot_examples (`list[dict]`, [`~datasets.Dataset`] or `Callable[[dict], list[dict]]`, *optional*):
+            Examples, or a function from a problem to its examples.
+        chat_template_kwargs (`dict[str, Any]`, *optional*):
+            Keyword arguments for `apply_chat_template`.
+    """
+
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        few_shot_examples: FewShotExamples | None = None,
+        chat_template_kwargs: dict[str, Any] | None = None,
+    ):
+        self.tokenizer = tokenizer
+        self.chat_template_kwargs = chat_template_kwargs or {}
+        if few_shot_examples is not None and not callable(few_shot_examples):
+            few_shot_examples = list(few_shot_examples)  # iterating over a `Dataset` for every problem is slow
+        self._few_shot_examples = few_shot_examples
+
+    def examples(self, problem: dict[str, Any]) -> Sequence[dict[str, Any]]:
+        """Returns the few-shot examples of a problem."""
+        if callable(self._few_shot_examples):
+            return self._few_shot_examples(problem)
+        return self._few_shot_examples or []
+
+    def without_examples(self, dataset: Dataset) -> list[int]:
+        """Returns the indices of the problems that are not among their own few-shot examples."""
+        return [
+            index
+            for index, problem in enumerate(dataset)
+            if all(example["prompt"] != problem["prompt"] for example in self.examples(problem))
+        ]
+
+    def check(self, problem: dict[str, Any], columns: Iterable[str]) -> None:
+        """
+        Raises `ValueError` if the few-shot examples of a problem cannot be used with one of the prompt columns.
+        """
+        for example in self.examples(problem):
+            for column in ("prompt", "completion", *columns):
+                if example.get(column) is None:
+                    raise ValueError(
+                        f"A few-shot example has no `{column}`; it has {sorted(example)}. Every example needs a "
+                        "`prompt` and a `completion`, and a `hinted_prompt` where a sampler shows hints."
+                    )
+            for column in columns:
+                if isinstance(example[column], str) != isinstance(problem[column], str):
+                    raise ValueError(
+                        f"The few-shot examples and the problems differ in kind: `{column}` is a "
+                        f"{type(example[column]).__name__} in the example and a {type(problem[column]).__name__} in "
+                        "the problem. Use text in both, or lists of messages in both."
+                    )
+        if not isinstance(problem["prompt"], str) and self.tokenizer.chat_template is None:
+            raise ValueError(
+                "The prompts are lists of messages, but the tokenizer has no chat template. Set "
+                "`chat_template_path` in `STaRConfig`, use a chat model, or make the prompts text."
+            )
+
+    def encode(self, problems: Sequence[dict[str, Any]], column: str, few_shot: bool) -> list[list[int]]:
+        """
+        Tokenizes the prompts of some problems.
+
+        Args:
+            problems (`list[dict]`):
+                Rows of the dataset.
+            column (`str`):
+                Column that holds the prompt: `"prompt"` or `"hinted_prompt"`.
+            few_shot (`bool`):
+                Whether the few-shot examples precede the prompt.
+
+        Returns:
+            `list[list[int]]`: One list of ids per problem, unpadded.
+        """
+        if not problems:
+            return []
+        prompts: list[Any] = [self.render(problem, column, few_shot) for problem in problems]
+        if isinstance(prompts[0], str):
+            all_ids = self.tokenizer(text=prompts)["input_ids"]
+            # A few tokenizers end every text with EOS, which the model could not continue.
+            return [ids[:-1] if ids and ids[-1] == self.tokenizer.eos_token_id else ids for ids in all_ids]
+        encoded: Any = self.tokenizer.apply_chat_template(
+            prompts, add_generation_prompt=True, tokenize=True, return_dict=True, **self.chat_template_kwargs
+        )
+        return encoded["input_ids"]
+
+    def render(self, problem: dict[str, Any], column: str, few_shot: bool) -> str | Messages:
+        """Returns the prompt of one problem as text, or as messages before the chat template."""
+        prompt = problem[column]
+        examples = self.examples(problem) if few_shot else []
+        if isinstance(prompt, str):
+            return "\n\n".join([*(example[column] + example["completion"] for example in examples), prompt])
+        # A system message belongs at the start only, and the problem's takes precedence over the examples'.
+        system = [message for message in prompt[:1] if message["role"] == "system"]
+        turns = [turn for example in examples for turn in self._turns(example, column)]
+        return [*system, *turns, *prompt[len(system) :]]
+
+    @staticmethod
+    def _turns(example: dict[str, Any], column: str) -> Messages:
+        completion = example["completion"]
+        if isinstance(completion, str):
+            completion = [{"role": "assistant", "content": completion}]
+        return [message for message in example[column] if message["role"] != "system"] + completion

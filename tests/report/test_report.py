@@ -1,0 +1,415 @@
+# Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
+"""The report of a run: one file, which shows what is on disk and runs nothing that a model wrote."""
+
+import json
+import random
+import re
+import time
+
+import pytest
+
+from star_trl import RationaleSampler, RationalizationSampler, load_ledger
+from star_trl.ledger import Ledger
+from star_trl.report import live, write_report
+from star_trl.report.histogram import Histogram
+from star_trl.report.read_run import gather
+from star_trl.report.stored_prompts import read_prompts, write_prompts
+from star_trl.report.svg import short_number
+from star_trl.task.prompting import PromptBuilder
+from star_trl.task.task import Task
+from support.browser import BROWSER, Browser
+from support.samples import make_sample
+from support.sums import EXAMPLES, PROBLEMS, solve_easy_and_hinted
+
+
+def make_task(problems, samplers, builder, **evaluation_sets):
+    return Task(
+        problems=problems,
+        evaluation_sets=evaluation_sets,
+        samplers=samplers,
+        scorer=None,
+        prompt_builder=builder,
+        candidates=list(range(len(problems))),
+    )
+
+
+NASTY = [
+    "<script>window.pwned = 1; document.title = 'pwned'</script>",
+    "</script><script>window.pwned = 1</script>",
+    '"><img src=x onerror="window.pwned = 1">',
+    "' onmouseover='window.pwned = 1",
+    "line\u2028separator\u2029 <!-- &lt;b&gt; &amp; ]]> ${window.pwned = 1}",
+    "[{not messages",
+]
+DROPPED = {"kept": False, "drop_reason": "wrong", "reward": 0.0}
+
+
+def write_metrics(output_dir, iteration: int, **metrics) -> None:
+    path = Ledger(output_dir).iteration_dir(iteration) / "metrics.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"iteration": iteration, "seconds": 1.0, "eval_clipped_ratio": 0.0, **metrics}))
+
+
+@pytest.fixture
+def run_dir(tmp_path, tokenizer, problems):
+    """Twelve problems over three iterations, half of them rationalized, and an evaluation set of two."""
+    output_dir = tmp_path / "run"
+    rng = random.Random(0)
+    for iteration in range(4):
+        write_metrics(output_dir, iteration, eval_accuracy=iteration / 4, **{"eval_accuracy/easy": iteration / 3})
+        held_out = [make_sample(iteration=iteration, problem_id=index, completion="held out") for index in range(2)]
+        Ledger(output_dir, name="eval").append(held_out)
+        samples = []
+        for problem in range(12 if iteration else 0):
+            for sampler in ("rationale", "rationalization")[: 1 + problem % 2]:
+                kept = rng.random() < 0.5
+                outcome = {} if kept else DROPPED
+                completion = f" It is {problem} (C++?) in {iteration}.\nfrom the {sampler}"
+                prompt = PROBLEMS[problem % 4]["prompt"]
+                names = {"iteration": iteration, "problem_id": problem, "sampler": sampler}
+                samples.append(make_sample(**names, completion=completion, prompt=prompt, **outcome))
+        Ledger(output_dir).append(samples)
+    rows = problems.select([index % 4 for index in range(12)])
+    samplers = [RationaleSampler(), RationalizationSampler()]
+    write_prompts(output_dir, make_task(rows, samplers, PromptBuilder(tokenizer, EXAMPLES), eval=problems), "kind")
+    return output_dir
+
+
+@pytest.fixture(scope="module")
+def browser():
+    if BROWSER is None:
+        pytest.skip("No Chromium is installed (`apt-get install chromium`)")
+    browser = Browser(BROWSER)
+    yield browser
+    browser.close()
+
+
+def test_the_trainer_writes_it_after_every_iteration(make_trainer, problems, tmp_path, monkeypatch):
+    written = []
+    monkeypatch.setattr(live, "write_report", lambda path: written.append(write_report(path).read_text()))
+    trainer = make_trainer(solve_easy_and_hinted, eval_dataset=problems, eval_group_column="kind")
+    trainer.train()
+    assert [re.search(r"STaR run, (.*?)\.", page)[1] for page in written] == [f"iteration {n} of 2" for n in range(3)]
+    run = gather(tmp_path / "out", max_samples=1000)
+    assert run.inner_steps == {1: 3, 2: 3}
+    assert run.columns["total"] == len(load_ledger(tmp_path / "out")) + len(load_ledger(tmp_path / "out", "eval"))
+    assert run.columns["problems"]["group"] == [row["kind"] for row in PROBLEMS] * 2
+    assert run.columns["problems"]["prompts"][3] == {"hinted_prompt": PROBLEMS[3]["hinted_prompt"]}
+    title = "Accuracy on the evaluation set"
+    assert re.search(rf"<h3>{title}.*?kind easy.*?kind hard.*?base model", written[-1], re.DOTALL)
+
+
+def test_it_says_where_evaluation_and_sampling_had_other_prompts(make_trainer, problems, monkeypatch):
+    written = []
+    monkeypatch.setattr(live, "write_report", lambda path: written.append(write_report(path).read_text()))
+    make_trainer(solve_easy_and_hinted, eval_dataset=problems, few_shot_iterations=1).train()
+    note = "evaluated with them, and sampled without them in iteration 2."
+    assert [note in page for page in written] == [False, False, True]
+    assert "Iterations after 1 sample without the few-shot examples." in written[-1]
+
+
+def test_it_can_be_turned_off(make_trainer, tmp_path):
+    make_trainer(solve_easy_and_hinted, num_iterations=1, html_report=False).train()
+    assert not [*(tmp_path / "out").glob("report.*"), *(tmp_path / "out").glob("prompts.json")]
+
+
+def test_a_failure_to_write_it_does_not_end_a_run(make_trainer, tmp_path, monkeypatch, caplog):
+    def fail(*args):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(live, "write_report", fail)
+    monkeypatch.setattr(live, "write_prompts", fail)
+    make_trainer(solve_easy_and_hinted).train()
+    assert (tmp_path / "out" / "iteration-002" / "metrics.json").exists()
+    assert "The report was not written" in caplog.text and "No space left" in caplog.text
+
+
+def test_a_slower_way_of_the_engine_is_in_the_metrics_and_once_in_the_report(make_trainer, tmp_path):
+    trainer = make_trainer(solve_easy_and_hinted)
+    trainer.engine.fallback_warnings = ["Slow, for a reason <of> its own."]
+    trainer.train()
+    for path in sorted((tmp_path / "out").glob("iteration-*/metrics.json")):
+        assert json.loads(path.read_text())["fallback_warnings"] == trainer.engine.fallback_warnings
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert page.count("Warning: Slow, for a reason &lt;of&gt; its own.") == 1
+
+
+def test_overwriting_a_run_deletes_its_report(make_trainer, tmp_path):
+    make_trainer(solve_easy_and_hinted, num_iterations=1).train()
+    assert (tmp_path / "out" / "report.html").exists()
+    changes = {"num_iterations": 1, "overwrite_output_dir": True, "html_report": False}
+    make_trainer(solve_easy_and_hinted, **changes).train()
+    assert not (tmp_path / "out" / "report.html").exists()
+
+
+def test_a_directory_without_a_run(tmp_path):
+    with pytest.raises(FileNotFoundError, match="No run in"):
+        write_report(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_it_needs_nothing_from_outside(run_dir):
+    page = write_report(run_dir).read_text()
+    assert not re.findall(r"https?:|@import|url\(|\bsrc=", page)
+    assert set(re.findall(r'href="(.*?)"', page)) == {"data:,", "#figures-title", "#samples"}
+
+
+def test_of_too_many_samples_whole_problems_are_shown(run_dir):
+    everything = gather(run_dir, max_samples=1000)
+    run = gather(run_dir, max_samples=20)
+    numbers = run.columns["samples"]["problem"]
+    assert 10 < len(numbers) <= 20 and run.columns["total"] == everything.columns["total"] == 62
+    assert run.counts == everything.counts  # the figures are of all
+    for number, (ledger, problem) in enumerate(
+        zip(*(run.columns["problems"][name] for name in ("set", "id")), strict=True)
+    ):
+        assert numbers.count(number) == (4 if ledger else 3 * (1 + problem % 2))
+
+
+def test_numbers_that_json_does_not_know(tmp_path):
+    values = [float("nan"), float("inf"), None, 0.25]
+    rows = [make_sample(problem_id=index, reward=value, rewards={"r": value}) for index, value in enumerate(values)]
+    Ledger(tmp_path).append(rows)
+    write_metrics(tmp_path, 1, train_data_used=float("nan"), eval_accuracy=float("nan"))
+    run = gather(write_report(tmp_path).parent, max_samples=10)
+    assert run.columns["samples"]["reward"] == [None, None, None, 0.25]
+    assert run.counts["reward"][1] == {(0.25, True): 1}
+
+
+def test_the_few_shot_examples_are_stored_once(tmp_path, tokenizer, problems):
+    def as_messages(row):
+        return {name: [{"role": "user", "content": row[name]}] for name in ("prompt", "hinted_prompt")}
+
+    samplers = [RationalizationSampler()]
+    write_prompts(tmp_path, make_task(problems, samplers, PromptBuilder(tokenizer, EXAMPLES)))
+    stored = read_prompts(tmp_path)
+    assert stored["examples"] == [
+        f"{EXAMPLES[0][name]} One more than 1.\n2\n\n" for name in ("prompt", "hinted_prompt")
+    ]
+    assert [row["examples"] for row in stored["problems"]["samples"]] == [{"prompt": 0, "hinted_prompt": 1}] * 4
+
+    chat = [{**as_messages(EXAMPLES[0]), "completion": "2"}]
+    dataset = [{**as_messages(row), "answer": "?"} for row in PROBLEMS]
+    dataset[0]["prompt"].insert(0, {"role": "system", "content": "Be brief."})
+    write_prompts(tmp_path, make_task(dataset, samplers, PromptBuilder(tokenizer, chat)))
+    stored = read_prompts(tmp_path)
+    turns = [*chat[0]["prompt"], {"role": "assistant", "content": "2"}]
+    assert json.loads(stored["examples"][0]) == turns and len(stored["examples"]) == 2
+    hinted = stored["problems"]["samples"][0]["prompts"]["hinted_prompt"]
+    assert json.loads(hinted) == dataset[0]["hinted_prompt"]
+
+
+@pytest.mark.parametrize(
+    "value, label", [(0, "0"), (0.5, "0.5"), (2400, "2,400"), (20_000, "20k"), (1_250_000, "1.25M")]
+)
+def test_labels_of_an_axis_fit(value, label):
+    assert short_number(value) == label
+
+
+def test_a_histogram():
+    histogram = Histogram({1: {(0, True): 1, (2, False): 3}, 2: {(1, True): 2}})
+    assert histogram.num_bins == 3
+    assert histogram.shares(1) == [(0.25, 0), (0, 0), (0, 0.75)]
+    assert histogram.summary(1) == (4, 1, 1.5, 0, 2, 2)
+    wide = Histogram({1: {(value / 10, True): 1 for value in range(241)}})
+    assert wide.num_bins == 24 and wide.label(1) == "1 to 2"
+    assert sum(kept for kept, _ in wide.shares(1)) == pytest.approx(1)
+
+
+def select(browser, **filters) -> str:
+    """Sets filters, as a hand would, and returns what the page says of the result."""
+    browser.run("document.querySelector('[type=reset]').click()")
+    for name, value in filters.items():
+        event = "input" if name == "search" else "change"
+        fire = f"dispatchEvent(new Event('{event}', {{bubbles: true}}))"
+        browser.run(f"$('{name}').value = {json.dumps(value)}; $('{name}').{fire}")
+    browser.run("new Promise((done) => setTimeout(done, 250))")
+    return browser.run("$('status').textContent")
+
+
+def texts(browser, selector: str) -> list[str]:
+    return browser.run(f"[...document.querySelectorAll({json.dumps(selector)})].map((node) => node.textContent)")
+
+
+@pytest.mark.parametrize("width", [360, 1600])
+def test_what_a_model_wrote_is_shown_and_not_run(browser, tmp_path, width):
+    output_dir = tmp_path / "<img src=x onerror=alert(1)>"
+    names = {"sampler": NASTY[2], "rewards": {NASTY[0]: 1.0, NASTY[3]: 0.0}, "extra": {"note": NASTY[0]}}
+    rows = [make_sample(problem_id=i, prompt=text, completion=text, **names) for i, text in enumerate(NASTY)]
+    Ledger(output_dir).append(rows)
+    metrics = {
+        "eval_accuracy": 1.0,
+        f"eval_accuracy/{NASTY[2]}": 1.0,
+        f"{NASTY[1]}/solved": 1.0,
+        "train_data_used": 1.0,
+    }
+    write_metrics(output_dir, 1, **metrics)
+    stored = [
+        {"group": text, "answer": text, "prompts": {"prompt": text}, "examples": {"prompt": 0}} for text in NASTY
+    ]
+    content = {"columns": {NASTY[2]: "prompt"}, "problems": {"samples": stored}, "examples": [NASTY[1]]}
+    (output_dir / "prompts.json").write_text(json.dumps(content))
+
+    browser.open(write_report(output_dir), width=width)
+    for position, text in enumerate(NASTY):
+        browser.run(f"move({position}, true)")
+        assert texts(browser, "pre.completion") == [text]
+        assert text in texts(browser, ".columns pre")[-1]
+        browser.run("document.querySelectorAll('*').forEach((node) => node.dispatchEvent(new Event('mouseover')))")
+    assert browser.run("window.pwned") is None
+    assert browser.run("document.title").startswith("<img src=x")
+    assert browser.run("document.images.length + document.querySelectorAll('[onerror], [onmouseover]').length") == 0
+    assert browser.run("document.scripts.length") == 1  # the data are taken out once they are read
+    requests = [
+        event["params"]["request"]["url"] for event in browser.events if event["method"] == "Network.requestWillBeSent"
+    ]
+    assert {url.split(":")[0] for url in requests} <= {"file", "data"}
+    assert not [event for event in browser.events if event["method"] == "Runtime.exceptionThrown"]
+
+
+def test_filters_and_search(browser, run_dir):
+    browser.open(write_report(run_dir))
+    rows = [{**row, "set": "samples"} for row in load_ledger(run_dir)]
+    rows += [{**row, "set": "eval"} for row in load_ledger(run_dir, "eval")]
+    kinds = [problem["kind"] for problem in PROBLEMS]
+
+    def check(wanted, **filters):
+        found = [row for row in rows if wanted(row)]
+        number = len({(row["set"], row["problem_id"]) for row in found})
+        assert select(browser, **filters) == f"{len(found)} of {len(rows)} samples, of {number} problems"
+        assert browser.run("$('spacer').style.height") == f"{58 * len(found)}px"
+
+    check(lambda row: True)
+    check(lambda row: row["set"] == "eval", set="1")
+    check(lambda row: row["iteration"] == 0, iteration="0")
+    check(lambda row: row["iteration"] == 2 and row["sampler"] == "rationalization", iteration="2", sampler="1")
+    check(lambda row: row["kept"], result="kept")
+    check(lambda row: row["drop_reason"] == "wrong", result=":wrong")
+    check(lambda row: kinds[row["problem_id"] % 4] == "hard", group="hard")
+    check(lambda row: "(C++?) in 3." in row["completion"], search="(c++?) IN 3.")
+    check(lambda row: "7+1" in row["prompt"], search="7+1")
+    check(lambda row: False, search="nowhere")
+    assert texts(browser, "#detail") == ["No sample passes the filters."]
+    select(browser, search="in 3")
+    assert texts(browser, "pre.completion mark.hit") == ["in 3"]
+
+
+def test_what_the_model_saw_against_what_it_is_trained_on(browser, run_dir):
+    browser.open(write_report(run_dir))
+    select(browser, set="0", sampler="1", result="kept", search="A:")
+    problem = PROBLEMS[int(re.search(r"Problem (\d+)", texts(browser, "#detail h3")[0])[1]) % 4]
+    saw, trained = texts(browser, ".columns .text > pre")
+    assert (saw, trained) == (problem["hinted_prompt"], problem["prompt"])
+    assert texts(browser, ".columns mark.hint") == [f" ({problem['answer']})"]
+    select(browser, set="0", result="dropped")
+    assert texts(browser, ".columns .note") == ["Nothing: wrong."]
+    select(browser, set="1")
+    assert texts(browser, ".columns .note") == ["Nothing: an evaluation problem."]
+    (run_dir / "prompts.json").unlink()  # a run of before
+    browser.open(write_report(run_dir))
+    assert texts(browser, ".columns h4")[0] == "The prompt, without a hint"
+
+
+def test_messages_are_shown_as_turns(browser, tmp_path):
+    messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "1+2?"}]
+    Ledger(tmp_path).append([make_sample(prompt=json.dumps(messages))])
+    browser.open(write_report(tmp_path))
+    assert texts(browser, ".columns pre") == ["system: Be brief.\n\nuser: 1+2?"] * 2
+
+
+def test_a_problem_over_the_iterations_side_by_side(browser, run_dir):
+    browser.open(write_report(run_dir))
+    select(browser, set="0", iteration="2", sampler="1")
+    assert texts(browser, ".history h5") == [f"Iteration {number}" for number in (1, 2, 3)]
+    tops = browser.run("[...document.querySelectorAll('.history section')].map((node) => node.offsetTop)")
+    lefts = browser.run("[...document.querySelectorAll('.history section')].map((node) => node.offsetLeft)")
+    assert len(set(tops)) == 1 and len(set(lefts)) == 3 and lefts == sorted(lefts)
+    assert texts(browser, ".history .line.new")[:1] == [" It is 1 (C++?) in 2.\n"]
+    browser.run("document.querySelector('.history section:last-child .pick').click()")
+    assert "iteration 3, rationale" in texts(browser, "#detail h3")[0]
+    select(browser, set="1")
+    assert texts(browser, ".history h5") == ["Base model", "Iteration 1", "Iteration 2", "Iteration 3"]
+
+
+def test_with_the_keyboard_alone(browser, run_dir):
+    browser.open(write_report(run_dir))
+    browser.press("/")
+    assert browser.run("document.activeElement.id") == "search"
+    order = []
+    while "list" not in order and len(order) < 20:
+        browser.press("Tab")
+        order.append(browser.run("document.activeElement.id || document.activeElement.type"))
+    assert order == ["set", "iteration", "sampler", "result", "group", "reset", "list"]
+    assert browser.run("getComputedStyle($('list')).outlineStyle") != "none"
+    browser.press("ArrowDown")
+    browser.press("ArrowDown")
+    assert browser.run("$($('list').getAttribute('aria-activedescendant')).ariaPosInSet") == "3"
+    assert "iteration 3" in texts(browser, "#detail h3")[0]
+    browser.press("End")
+    assert browser.run("$($('list').getAttribute('aria-activedescendant')).ariaPosInSet") == "62"
+
+    browser.open(write_report(run_dir), width=360)
+    browser.run("$('list').focus()")
+    assert browser.run("getComputedStyle($('detail')).display") == "none"
+    browser.press("Enter")
+    assert browser.run("getComputedStyle($('detail')).display") == "block"
+    assert browser.run("[document.activeElement.id, $('filters').inert]") == ["detail", True]
+    browser.press("Escape")
+    assert browser.run("[document.activeElement.id, $('filters').inert]") == ["list", False]
+
+
+@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize("width", [360, 1600])
+def test_nothing_sticks_out(browser, run_dir, width, dark):
+    word = "x" * 500
+    Ledger(run_dir).append([make_sample(iteration=3, problem_id=0, sample_index=1, prompt=word, completion=word)])
+    browser.open(write_report(run_dir), width=width, dark=dark)
+    browser.run("document.querySelectorAll('details').forEach((node) => { node.open = true; })")
+    for step in ("0", "move(3, true)"):
+        browser.run(step)
+        assert browser.run("document.documentElement.scrollWidth") <= width
+    assert browser.run("$('detail').scrollWidth <= $('detail').clientWidth")
+    brightness = browser.run("getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number)")
+    assert (max(brightness) < 60) == dark
+
+
+def test_in_print(browser, run_dir):
+    browser.open(write_report(run_dir), dark=True)
+    browser.call("Emulation.setEmulatedMedia", media="print")
+    display = "getComputedStyle(document.querySelector('{}')).display"
+    hidden = ["#list", "#filters", "nav", "summary"]
+    assert [browser.run(display.format(name)) for name in hidden] == ["none"] * len(hidden)
+    assert browser.run(display.format("figure svg")) == "block"
+    assert browser.run("getComputedStyle(document.querySelector('figure')).breakInside") == "avoid"
+    assert browser.run("getComputedStyle(document.body).color") == "rgb(29, 32, 37)"  # dark on white
+    assert browser.run("getComputedStyle($('detail')).overflowY") == "visible"
+
+
+@pytest.mark.slow
+def test_a_hundred_thousand_samples(browser, tmp_path):
+    rng = random.Random(0)
+    words = [f"{first}{second}" for first in "bcdfg" for second in ("at", "en", "ig", "op", "un")]
+    for iteration in range(1, 6):
+        samples = []
+        for problem in range(20_000):
+            completion = "\n".join(" ".join(rng.choices(words, k=15)) for _ in range(4))
+            outcome = {} if problem % 2 else DROPPED
+            names = {"iteration": iteration, "problem_id": problem, "prompt": f"Q: {problem}?\nA:"}
+            samples.append(make_sample(**names, completion=completion, completion_ids=list(range(80)), **outcome))
+        Ledger(tmp_path).append(samples)
+        write_metrics(tmp_path, iteration)
+    start = time.process_time()  # on a busy machine the wall clock tells of others
+    path = write_report(tmp_path)
+    assert time.process_time() - start < 60
+    assert path.stat().st_size < 20e6
+    browser.open(path)
+    assert select(browser, iteration="3", result="kept") == "10,000 of 100,000 samples, of 10,000 problems"
+    assert select(browser, search="Q: 19999?") == "5 of 100,000 samples, of 1 problems"
+    assert (
+        browser.run("(() => { const start = performance.now(); filter(); return performance.now() - start; })()")
+        < 2000
+    )
+    select(browser)
+    browser.run("$('list').scrollTop = 3e6")
+    browser.run("new Promise((done) => setTimeout(done, 250))")
+    assert 0 < len(texts(browser, ".row")) < 100

@@ -1,0 +1,389 @@
+# Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
+"""Tools that a model calls while it reasons, and hints to call them that do not reach its training."""
+
+import re
+import threading
+from dataclasses import replace
+
+import pytest
+from transformers import LlamaConfig
+
+from star_trl import (
+    Completion,
+    HintInferSampler,
+    MajorityVoteSampler,
+    Prompt,
+    RationaleSampler,
+    RationalizationSampler,
+    Tool,
+    ToolSampler,
+    load_ledger,
+)
+from star_trl.generation import ContinuousBatchingEngine, GenerateEngine, PrefixSharingEngine
+from star_trl.rollout.generator import Generator
+from star_trl.samplers import WithTool
+from support.generation_models import (
+    TINY,
+    byte_level_tokenizer,
+    make_model,
+    make_requests,
+    params,
+    sentencepiece_tokenizer,
+)
+from support.scripted_engine import ScriptedEngine
+from support.sums import last_question
+from support.tiny_models import CHAT_TEMPLATE
+
+
+WORDS = {"cat": "gato", "dog": "perro"}
+
+
+def look_up(**changes) -> Tool:
+    return Tool(**{"run": WORDS.get, "begin": "<up>", "end": "</up>", "result": "<is>{}</is>", **changes})
+
+
+def prompt_of(tokenizer, text="Q", problem=0, seed=7):
+    ids = tokenizer(text)["input_ids"]
+    return Prompt(problem=problem, sample_index=0, input_ids=ids, seed=seed, columns={})
+
+
+def generator(tokenizer, script, max_new_tokens=100, stop_strings=()):
+    """A `Generate` that writes `script[text so far]`, and its engine."""
+    engine = ScriptedEngine(tokenizer, lambda text: script.get(text, ""))
+    parameters = params(max_new_tokens=max_new_tokens, stop_strings=stop_strings, eos_token_ids=frozenset())
+    return Generator(engine, None, tokenizer, parameters), engine
+
+
+def complete(tokenizer, script, tool, **limits):
+    generate, _ = generator(tokenizer, script, **limits)
+    (completion,) = WithTool(generate, tool)([prompt_of(tokenizer)])
+    return completion
+
+
+def text_of(tokenizer, completion, trained=False):
+    ids = [i for i, kept in zip(completion.token_ids, completion.loss_mask, strict=True) if kept or not trained]
+    return tokenizer.decode(ids, skip_special_tokens=True)
+
+
+# Calls
+
+
+def test_the_result_is_put_in_and_not_trained_on(tokenizer):
+    script = {"Q": "a <up>cat</up>...", "Qa <up>cat</up><is>gato</is>": " So gato."}
+    completion = complete(tokenizer, script, look_up())
+    assert text_of(tokenizer, completion) == "a <up>cat</up><is>gato</is> So gato."
+    assert text_of(tokenizer, completion, trained=True) == "a <up>cat</up> So gato."
+    assert completion.finish_reason == "eos" and completion.prompt == prompt_of(tokenizer)
+
+
+def test_what_is_no_call_is_left_to_the_model(tokenizer):
+    completion = complete(tokenizer, {"Q": "<up>cow</up>", "Q<up>cow</up>": "vaca"}, look_up())
+    assert text_of(tokenizer, completion, trained=True) == "<up>cow</up>vaca"
+
+
+def test_the_last_beginning_counts(tokenizer):
+    """A model that speaks of the mark before it uses it."""
+    script = {"Q": "With <up> I look up: <up>dog</up>"}
+    assert text_of(tokenizer, complete(tokenizer, script, look_up())).endswith("<up>dog</up><is>perro</is>")
+
+
+@pytest.mark.parametrize(
+    ("max_calls", "calls", "reason"), [(0, 0, "pause"), (1, 1, "pause"), (2, 2, "eos"), (None, 2, "eos")]
+)
+def test_a_completion_that_calls_too_often_is_given_up(tokenizer, max_calls, calls, reason):
+    one, two = "<up>cat</up><is>gato</is>", "<up>dog</up><is>perro</is>"
+    script = {"Q": "<up>cat</up>", f"Q{one}": "<up>dog</up>", f"Q{one}{two}": "."}
+    completion = complete(tokenizer, script, look_up(max_calls=max_calls))
+    assert text_of(tokenizer, completion).count("<is>") == calls and completion.finish_reason == reason
+
+
+def test_a_long_result_is_shortened_in_the_middle(tokenizer):
+    tool = look_up(run=lambda call: "0123456789", max_result_characters=5)
+    assert text_of(tokenizer, complete(tokenizer, {"Q": "<up></up>"}, tool)) == "<up></up><is>012 ... 89</is>"
+
+
+@pytest.mark.parametrize("limit", [1, 9, 13, 20, 24, 27, 30])
+def test_the_length_limit_holds_for_the_whole(tokenizer, limit):
+    script = {"Q": "<up>cat</up>", "Q<up>cat</up><is>gato</is>": "12345"}
+    completion = complete(tokenizer, script, look_up(), max_new_tokens=limit)
+    assert text_of(tokenizer, completion) == "<up>cat</up><is>gato</is>12345"[:limit]
+    assert len(completion.token_ids) == len(completion.loss_mask) == limit and completion.finish_reason == "length"
+
+
+def test_a_tool_cannot_end_the_completion(tokenizer):
+    completion = complete(tokenizer, {"Q": "<up></up>"}, look_up(run=lambda call: "<eos><user>"))
+    assert completion.token_ids.count(tokenizer.eos_token_id) == 1
+    assert text_of(tokenizer, completion) == "<up></up><is><eos><user></is>"
+
+
+@pytest.mark.parametrize("tokenizer", [byte_level_tokenizer(), sentencepiece_tokenizer()], ids=["bytes", "pieces"])
+def test_a_line_break_behind_the_call_is_put_in_once(tokenizer):
+    """Whether or not the token that ended the call has it."""
+    tool = Tool(run=str.strip, begin="```", end="\n```", result="\n> {}\n")
+    generate = Generator(None, None, tokenizer, params())
+    for text in ("a ``` 5\n```", "a ``` 5\n```\n"):
+        ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+        completion = Completion(prompt=None, token_ids=ids, loss_mask=[True] * len(ids), finish_reason="pause")
+        computed = WithTool(generate, tool).compute(completion)
+        assert tokenizer.decode(computed.token_ids) == "a ``` 5\n```\n> 5\n"
+        assert computed.token_ids[: len(ids)] == ids and computed.loss_mask.count(True) == len(ids)
+
+
+def test_calls_run_at_a_time_and_their_order_changes_nothing(tokenizer):
+    """Each call waits for all others: they would wait for ever if they ran one after another."""
+    barrier = threading.Barrier(4)
+
+    def slow(call):
+        barrier.wait(20)
+        return call * 2
+
+    engine = ScriptedEngine(tokenizer, lambda text: f"<up>{text}</up>" if len(text) == 1 else "")
+    generate = Generator(engine, None, tokenizer, params(max_new_tokens=100, eos_token_ids=frozenset()))
+    prompts = [prompt_of(tokenizer, text, problem=index) for index, text in enumerate("abcd")]
+    done = {
+        c.prompt.problem: text_of(tokenizer, c) for c in WithTool(generate, look_up(run=slow, num_threads=4))(prompts)
+    }
+    assert done == {index: f"<up>{text}</up><is>{text}{text}</is>" for index, text in enumerate("abcd")}
+
+
+def test_engines_call_alike_whatever_the_batch_size():
+    tokenizer = byte_level_tokenizer()
+    model = make_model(LlamaConfig(**{**TINY, "vocab_size": len(tokenizer)}))
+    prompts = [
+        Prompt(problem=i, sample_index=0, input_ids=request.prompt_ids, seed=request.seed, columns={})
+        for i, request in enumerate(make_requests([3, 30, 7, 9] * 3, range(10, 40)))
+    ]
+    # A model with random weights soon comes upon two such letters.
+    tool = Tool(run=lambda call: str(len(call)), begin="e", end="a", max_calls=3)
+
+    def run(engine, temperature):
+        generate = Generator(engine, model, tokenizer, params(max_new_tokens=40, temperature=temperature))
+        done = {completion.prompt.problem: completion for completion in WithTool(generate, tool)(prompts)}
+        return [(done[i].token_ids, done[i].loss_mask, done[i].finish_reason) for i in range(len(prompts))]
+
+    for temperature in (0.0, 1.0):
+        expected = run(GenerateEngine(tokenizer, 1), temperature)
+        assert temperature == 0 or any(False in mask for _, mask, _ in expected)
+        assert run(PrefixSharingEngine(tokenizer, 5), temperature) == expected
+        if temperature == 0:
+            assert run(ContinuousBatchingEngine(tokenizer), temperature) == expected
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"begin": ""}, "between two texts"),
+        ({"result": "no place"}, "needs one {}"),
+        ({"result": "{} {}"}, "needs one {}"),
+        ({"max_calls": -1}, "`max_calls` must be at least 0"),
+        ({"max_result_characters": 0}, "`max_result_characters` must be at least 1"),
+        ({"num_threads": 0}, "`num_threads` must be at least 1"),
+    ],
+)
+def test_tools_that_make_no_sense(changes, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        look_up(**changes)
+
+
+def test_two_tools_of_one_sampler_are_refused(make_trainer):
+    trainer = make_trainer(
+        lambda prompt: "", samplers=[ToolSampler(ToolSampler(RationaleSampler(), look_up()), look_up())]
+    )
+    with pytest.raises(ValueError, match="Make one tool of two"):
+        trainer.sample(1)
+
+
+# In the trainer
+
+
+ADDER = Tool(run=lambda call: str(sum(map(int, call.split("+")))), begin="[", end="]", result="{};")
+
+
+def adds(prompt: str) -> str:
+    """Adds with the tool what it can read: the sums below 7, and the hints."""
+    question, _, written = last_question(re.sub(r"<\w+>", "", prompt)).partition("?")
+    if written.endswith(";"):
+        return "\n" + written.rpartition("]")[2].removesuffix(";")
+    hint = re.search(r"\((.*)\)", written)
+    return f" [{hint[1]}+0]" if hint else f" [{question}]" if "7" not in question and "9" not in question else "\n0"
+
+
+def as_chat(row: dict) -> dict:
+    return {
+        **row,
+        **{name: [{"role": "user", "content": row[name]}] for name in ("prompt", "hinted_prompt") if name in row},
+    }
+
+
+@pytest.mark.parametrize("chat", [False, True], ids=["text", "chat"])
+def test_a_run_with_a_tool_few_shot_and_rationalized(make_trainer, problems, chat):
+    from support.sums import EXAMPLES
+
+    examples = EXAMPLES
+    if chat:
+        problems, examples = problems.map(as_chat), [as_chat(example) for example in EXAMPLES]
+    trainer = make_trainer(
+        adds,
+        samplers=[ToolSampler(sampler, ADDER) for sampler in (RationaleSampler(), RationalizationSampler())],
+        train_dataset=problems,
+        eval_dataset=problems,
+        few_shot_examples=examples,
+        num_iterations=1,
+    )
+    trainer.train()
+    samples = {(sample.sampler, sample.problem_id): sample for sample in trainer.ledger.read(1)}
+    assert samples["rationale", 0].completion == " [1+2]3;\n3" and samples["rationale", 0].kept
+    assert samples["rationale", 0].loss_mask == [True] * 6 + [False] * 2 + [True] * 3
+    assert samples["rationalization", 3].completion == " [8+0]8;\n8" and samples["rationalization", 3].kept
+    assert trainer.evaluate()["eval_accuracy"] == 0.75
+    assert CHAT_TEMPLATE and all(("<user>" in prompt) == chat for prompt in trainer.engine.prompts)
+
+
+def test_a_run_that_a_tool_ended_goes_on_as_if_it_had_not(make_trainer, tmp_path):
+    def run(name, fails):
+        def add(call):
+            if fails and call == "4+5":
+                raise RuntimeError("the tool broke")
+            return ADDER.run(call)
+
+        settings = {"samplers": [ToolSampler(RationaleSampler(), replace(ADDER, run=add))], "num_iterations": 1}
+        return make_trainer(adds, output_dir=str(tmp_path / name), generation_batch_size=1, **settings)
+
+    run("whole", fails=False).train()
+    with pytest.raises(RuntimeError, match="the tool broke"):
+        run("broken", fails=True).train()
+    run("broken", fails=False).train(resume_from_checkpoint=True)
+    whole, resumed = (load_ledger(tmp_path / name).to_list() for name in ("whole", "broken"))
+    assert resumed == whole and len(whole) == 4
+
+
+# Hints
+
+
+HINT = "Wait, a tool helps. "
+
+
+def hint_infer(tokenizer, script, prompts=1, hint=HINT, **changes):
+    limits = {name: changes.pop(name) for name in ("max_new_tokens", "stop_strings") if name in changes}
+    generate, engine = generator(tokenizer, script, **limits)
+    sampler = HintInferSampler(ToolSampler(RationaleSampler(), look_up()), hint, **changes)
+    all_prompts = [prompt_of(tokenizer, problem=index, seed=index) for index in range(prompts)]
+    return list(sampler.sample(all_prompts, generate)), engine
+
+
+def test_the_model_sees_the_hint_and_is_not_trained_on_it(tokenizer):
+    script = {
+        "Q": "It is 7. Wait, no.",
+        f"QIt is 7. {HINT}": "<up>cat</up>",
+        f"QIt is 7. {HINT}<up>cat</up><is>gato</is>": "gato",
+    }
+    (completion,), engine = hint_infer(tokenizer, script)
+    assert engine.prompts == list(script)
+    assert text_of(tokenizer, completion) == "It is 7. <up>cat</up><is>gato</is>gato"
+    assert text_of(tokenizer, completion, trained=True) == "It is 7. <up>cat</up>gato"
+    assert completion.extra == {"hint": HINT, "hint_position": 9, "hint_tokens": len(HINT)}
+    assert completion.prompt == prompt_of(tokenizer, seed=0)
+
+
+def test_a_hint_that_is_kept_is_trained_on(tokenizer):
+    script = {"Q": "7. Wait, no.", f"Q7. {HINT}": "gato"}
+    (completion,), _ = hint_infer(tokenizer, script, keep_hint=True)
+    assert text_of(tokenizer, completion, trained=True) == f"7. {HINT}gato" and completion.extra["hint_position"] == 3
+
+
+def test_without_such_a_word_the_hint_comes_at_the_end(tokenizer):
+    (completion,), engine = hint_infer(tokenizer, {"Q": "It is 7.", f"QIt is 7.{HINT}": "gato"})
+    assert text_of(tokenizer, completion) == "It is 7.gato" and completion.token_ids[-1] == tokenizer.eos_token_id
+    (completion,), engine = hint_infer(tokenizer, {"Q": "It\n\nmore", f"QIt{HINT}": "gato"}, stop_strings=("\n\n",))
+    assert text_of(tokenizer, completion) == "Itgato"
+
+
+def test_a_completion_that_called_its_tool_has_no_hint(tokenizer):
+    (completion,), engine = hint_infer(tokenizer, {"Q": "<up>cat</up>", "Q<up>cat</up><is>gato</is>": "Wait"})
+    assert text_of(tokenizer, completion).endswith("Wait") and completion.extra == {} and len(engine.prompts) == 2
+
+
+def test_a_completion_that_was_cut_has_a_hint_only_behind_a_word(tokenizer):
+    (completion,), engine = hint_infer(tokenizer, {"Q": "x" * 50}, max_new_tokens=30)
+    assert completion.finish_reason == "length" and len(engine.prompts) == 1
+    (completion,), _ = hint_infer(tokenizer, {"Q": "Wait " + "x" * 50, f"Q{HINT}": "7"}, max_new_tokens=30)
+    assert completion.finish_reason == "eos" and text_of(tokenizer, completion) == "7"
+
+
+@pytest.mark.parametrize("limit", range(14, 40, 5))
+def test_a_hint_counts_for_the_length_limit(tokenizer, limit):
+    (completion,), _ = hint_infer(
+        tokenizer, {"Q": "It is 7. Wait", f"QIt is 7. {HINT}": "0123456789"}, max_new_tokens=limit
+    )
+    assert text_of(tokenizer, completion) == f"It is 7. {'0123456789'[: max(0, limit - 9 - len(HINT))]}"
+    assert completion.finish_reason == "length" and len(completion.loss_mask) == len(completion.token_ids)
+
+
+def test_the_place_is_drawn_by_the_sample_among_all(tokenizer):
+    completions, _ = hint_infer(tokenizer, {"Q": "a Wait b Wait c Alternatively d"}, prompts=30)
+    places = {completion.prompt.problem: completion.extra["hint_position"] for completion in completions}
+    assert {*places.values()} == {2, 9, 16}
+    again, _ = hint_infer(tokenizer, {"Q": "a Wait b Wait c Alternatively d"}, prompts=30)
+    assert {completion.prompt.problem: completion.extra["hint_position"] for completion in again} == places
+
+
+def test_log_probabilities_are_those_of_the_tokens_that_are_left():
+    tokenizer = byte_level_tokenizer()
+    model = make_model(LlamaConfig(**{**TINY, "vocab_size": len(tokenizer)}))
+    parameters = params(max_new_tokens=30, temperature=1.0, logprobs=True)
+    generate = Generator(GenerateEngine(tokenizer, 4), model, tokenizer, parameters)
+    prompts = [prompt_of(tokenizer, "some words", problem=index, seed=index) for index in range(8)]
+    sampler = HintInferSampler(RationaleSampler(), HINT, after="[aeiou]")
+    completions = list(sampler.sample(prompts, generate))
+    assert len(completions) == 8 and any(completion.extra for completion in completions)
+    for completion in completions:
+        assert len(completion.logprobs) == len(completion.token_ids) == len(completion.loss_mask)
+        assert all(logprob < 0 for logprob in completion.logprobs)
+
+
+def test_hints_go_to_the_unsolved_problems_and_into_the_ledger_not_into_training(make_trainer):
+    def answer(prompt):
+        question, _, written = last_question(prompt).partition("\nA:")
+        if HINT.strip() in written:
+            return "\n8" if written.endswith(";") else "[7+1]"
+        return "\n3" if question.startswith("1+2") else " Wait.\n0"
+
+    samplers = [ToolSampler(RationaleSampler(), ADDER), HintInferSampler(ToolSampler(RationaleSampler(), ADDER), HINT)]
+    trainer = make_trainer(answer, samplers=samplers, max_completion_length=64, num_iterations=1)
+    trainer.train()
+    samples = [sample for sample in trainer.ledger.read(1) if sample.sampler == "hint_infer"]
+    assert [sample.problem_id for sample in samples] == [1, 2, 3] and [sample.kept for sample in samples] == [
+        *(False, False, True)
+    ]
+    assert samples[2].completion == " [7+1]8;\n8" and samples[2].extra["hint"] == HINT and not samples[2].hint_shown
+
+
+@pytest.mark.parametrize("outside", [False, True])
+def test_hint_and_tool_wrap_each_other_in_either_order(make_trainer, outside):
+    voter = MajorityVoteSampler(lambda text: text.strip().splitlines()[-1], num_generations=2)
+    sampler = (
+        ToolSampler(HintInferSampler(voter, HINT), ADDER)
+        if outside
+        else HintInferSampler(ToolSampler(voter, ADDER), HINT)
+    )
+
+    def answer(prompt):
+        written = last_question(prompt).partition("\nA:")[2]
+        return "\n8" if written.endswith(";") else "[7+1]" if HINT.strip() in written else " Wait"
+
+    trainer = make_trainer(answer, samplers=[sampler], max_completion_length=64)
+    trainer.sample(1)
+    samples = trainer.ledger.read(1)
+    assert len(samples) == 8 and {sample.completion for sample in samples} == {" [7+1]8;\n8"}
+
+
+def test_with_a_hint_it_is_off_policy_and_with_a_tool_not():
+    plain = ToolSampler(RationaleSampler(), ADDER)
+    assert plain.on_policy and not HintInferSampler(plain, HINT).on_policy
+    assert not ToolSampler(HintInferSampler(plain, HINT), ADDER).on_policy
+    assert not ToolSampler(RationalizationSampler(), ADDER).on_policy
+
+
+def test_an_empty_hint_is_refused():
+    with pytest.raises(ValueError, match="`hint` is empty"):
+        HintInferSampler(RationaleSampler(), "")
