@@ -87,13 +87,13 @@ def test_every_setting_makes_a_trainer(setting, tmp_path, monkeypatch):
     assert row["accuracy"] == {"1": 1.0} and row["samplers"] == {}
     state = reproduction.LoopState(
         iteration=2,
-        problems=made["trainer"].problems,
-        candidates=list(range(len(made["trainer"].problems))),
+        problems=made["trainer"].task.problems,
+        candidates=list(range(len(made["trainer"].task.problems))),
         solved=set(),
         rng=random.Random(0),
         ledger=made["trainer"].ledger,
     )
-    assert all(sampler.select(state) for sampler in made["trainer"].samplers)
+    assert all(sampler.select(state) for sampler in made["trainer"].task.samplers)
 
 
 def test_digits_are_added_and_the_number_of_problems_is_fixed(monkeypatch):

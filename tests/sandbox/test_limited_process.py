@@ -97,11 +97,11 @@ def without(tmp_path, monkeypatch):
     """Makes the launcher one of a system that refuses some of the guards."""
 
     def lack(*names):
-        path = tmp_path.parent / "launcher.py"
+        path = tmp_path.parent / "lacking.py"
         path.write_text(
             "import json, sys\n"
             f"sys.path.insert(0, {str(limited_process.LAUNCHER.parent)!r})\n"
-            "import limited_process_launcher as launcher\n"
+            "import launcher\n"
             "def refuse(*args): raise OSError('refused')\n"
             + "".join(f"launcher.{name} = refuse\n" for name in names)
             + "launcher.main(json.loads(sys.argv[1]))\n"
