@@ -106,7 +106,7 @@ def test_a_logged_metric_is_a_number(make_trainer, value):
 
 
 @pytest.mark.parametrize("timeout", [None, 60.0])
-def test_rewards_do_not_run_in_the_policys_precision(make_trainer, timeout):
+def test_rewards_do_not_run_in_the_precision_of_the_policy(make_trainer, timeout):
     """Which generates without gradients and, with `bf16`, under autocast: neither is a matter of the reward."""
     layer, seen = torch.nn.Linear(2, 1), []
 
