@@ -500,7 +500,7 @@ class STaRTrainer(WeightedSFTTrainer):
 
         Raises:
             `ValueError`: If `sampler` would draw several completions greedily, or reads a column that the problems
-            lack.
+                lack.
         """
         if sampler is None:
             sampler = GreedySampler(self.task.samplers[0])

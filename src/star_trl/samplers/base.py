@@ -31,8 +31,9 @@ class Prompt:
             Seed of the completion's own random stream.
         columns (`dict[str, Any]`):
             The problem's row.
-        A completion that paused, with what a tool added to it. Generation continues after it and yields the whole
-        completion.
+        begun ([`Completion`], *optional*):
+            A completion that paused, with what a tool added to it. Generation continues after it and yields the
+            whole completion.
     """
 
     problem: int

@@ -47,7 +47,7 @@ class ProcessRewardModel(ModelReward):
     Raises:
         `TypeError`: If the model is not a model of Transformers.
         `ValueError`: If the model does not have two labels or a trained head, if it is sharded, if the tokenizer or
-        its padding token is missing, or if the separator or the aggregate does not exist.
+            its padding token is missing, or if the separator or the aggregate does not exist.
 
     Example:
     ```python

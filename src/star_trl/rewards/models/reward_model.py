@@ -29,7 +29,7 @@ class RewardModel(ModelReward):
     Raises:
         `TypeError`: If the model is not a model of Transformers.
         `ValueError`: If the model does not have one label or a trained head, if it is sharded, or if the tokenizer or
-        its padding token is missing.
+            its padding token is missing.
 
     Example:
     ```python
