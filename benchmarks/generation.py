@@ -214,7 +214,9 @@ def hardware_limits() -> tuple[float, float]:
     return 2 * 1024**3 / products, 2 * source.numel() * 4 / copies
 
 
-def least_time(work: Workload, completions: list[list[int]], limits: tuple[float, float]) -> float:
+def least_time(
+    work: Workload, completions: list[list[int]], limits: tuple[float, float], prefix: int = PREFIX_LENGTH
+) -> float:
     """
     Returns the minimum seconds that the hardware needs. Counted are the operations and bytes of one pass over the
     prefix, one over all questions, and as many steps as the longest completion has, each with all unfinished rows.
@@ -224,7 +226,6 @@ def least_time(work: Workload, completions: list[list[int]], limits: tuple[float
     # The embedding is looked up, not multiplied
     body = sum(parameter.numel() for parameter in work.model.parameters()) - 2 * head
     width = config.num_attention_heads * config.head_dim * config.num_hidden_layers
-    prefix = PREFIX_LENGTH
     questions = [len(prompt) - prefix for prompt in work.prompts]
 
     def seconds(tokens: int, seen: float, sampled: int, held: float) -> float:

@@ -39,8 +39,8 @@ MAY_CHANGE = frozenset(
         "per_device_train_batch_size gradient_accumulation_steps use_cpu local_rank ddp_backend ddp_timeout "
         "ddp_find_unused_parameters ddp_bucket_cap_mb ddp_broadcast_buffers ddp_static_graph fsdp fsdp_config "
         "deepspeed parallelism_config",
-        # Settings that trade time for memory
-        "activation_checkpointing activation_checkpointing_kwargs gradient_checkpointing "
+        # Settings that change time and memory
+        "shared_prefix_train activation_checkpointing activation_checkpointing_kwargs gradient_checkpointing "
         "gradient_checkpointing_kwargs activation_offloading torch_empty_cache_steps",
         # The engine
         "generation_batch_size use_transformers_continuous_batching use_vllm vllm_mode vllm_model_impl "
@@ -111,6 +111,11 @@ class STaRConfig(SFTConfig):
         few_shot_train (`bool`, *optional*, defaults to `True`):
             Whether the few-shot examples precede the prompt in the training sequences, as in the paper's main
             results. Has no effect without `few_shot_examples`.
+        shared_prefix_train (`bool`, *optional*, defaults to `True`):
+            Whether tokens that several training sequences of a batch begin with, such as the few-shot examples, are
+            computed once instead of once per sequence. Loss and gradients are the same but for rounding; dropout is
+            drawn once for a shared token. It needs `attn_implementation` `"sdpa"` (the default of most models) or
+            `"eager"`. Models that it does not work for are trained on separate sequences, as with `False`.
 
         > Parameters that control generation
 
@@ -294,7 +299,11 @@ class STaRConfig(SFTConfig):
     )
     few_shot_train: bool = field(
         default=True,
-        metadata={"help": "Whether the few-shot examples stand before the prompt in the training sequences."},
+        metadata={"help": "Whether the few-shot examples precede the prompt in the training sequences."},
+    )
+    shared_prefix_train: bool = field(
+        default=True,
+        metadata={"help": "Whether tokens that sequences of a training batch begin with are computed once."},
     )
 
     # Parameters that control generation

@@ -4,6 +4,7 @@ import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -24,6 +25,7 @@ from transformers.trainer_utils import TrainOutput, speed_metrics
 from .fine_tuning.gradient_view import GradientView
 from .fine_tuning.logprobs import PolicyLogprobs
 from .fine_tuning.original_weights import OriginalWeights
+from .fine_tuning.prefix_tree import why_no_trees
 from .fine_tuning.sample_weights import sample_weights
 from .fine_tuning.sequences import training_sequences
 from .fine_tuning.weighted_sft import WeightedSFTTrainer
@@ -402,7 +404,8 @@ class STaRTrainer(WeightedSFTTrainer):
         weights = self._weights(selected, iteration)
         checkpoints = self.outer_run.resume_checkpoints(selected, iteration)
         args = inner_arguments(self.args, iteration, checkpoints)
-        prepared = self.prepare_sequences(training_sequences(selected, self.task, self.args, weights), args)
+        sequences = training_sequences(selected, self.task, self.args, weights)
+        prepared = self.prepare_sequences(sequences, args, self._takes_trees)
         original_weights = self.keep_original_weights()
         if self.args.reset_model:
             original_weights.restore(self.model)
@@ -567,6 +570,14 @@ class STaRTrainer(WeightedSFTTrainer):
             view = GradientView(self.task, self.args, self.policy, original, samples, iteration)
             self.outer_run.record(view.metrics(selected, weights or [1.0] * len(selected)))
         return weights
+
+    @cached_property
+    def _takes_trees(self) -> bool:
+        with self.policy() as model:
+            reason = why_no_trees(model)
+        if reason is not None and self.args.shared_prefix_train and self.task.prompt_builder.has_examples:
+            logger.warning(f"Fine-tuning computes the few-shot examples again for every training sequence: {reason}.")
+        return reason is None
 
     def _pool(self, iteration: int) -> list[Sample]:
         """Returns all samples of the iterations that are trained on, the latest iteration first."""

@@ -5,10 +5,11 @@ import pytest
 import torch
 from accelerate import skip_first_batches
 from accelerate.data_loader import prepare_data_loader
+from datasets import Dataset
 from torch.utils.data import DataLoader, RandomSampler
 from transformers.trainer_pt_utils import BatchRebalanceSampler, LengthGroupedSampler
 
-from star_trl.fine_tuning.row_order import begin_at_epoch, seeded
+from star_trl.fine_tuning.row_order import StepSortedSampler, begin_at_epoch, seeded
 
 
 ROWS = list(range(40))
@@ -53,3 +54,16 @@ def test_a_resumed_epoch_has_its_own_order(strategy, num_processes):
 @pytest.mark.parametrize("strategy", ["random", "group_by_length", "batch_rebalance"])
 def test_another_seed_is_another_order(strategy):
     assert batches(make_loader(strategy, 1, seed=0)) != batches(make_loader(strategy, 1, seed=1))
+
+
+def test_rows_that_begin_alike_meet_within_their_step():
+    """Four rows to a step: each step has the rows that it had, in the order of their tokens."""
+    dataset = Dataset.from_dict({"input_ids": [[row % 3, row] for row in ROWS]})
+    plain = seeded(RandomSampler(ROWS), 0)
+    grouped = StepSortedSampler(seeded(RandomSampler(ROWS), 0), dataset, 4)
+    for epoch in (0, 1):
+        plain.set_epoch(epoch)
+        grouped.set_epoch(epoch)
+        steps = [list(rows) for rows in zip(*[iter(grouped)] * 4, strict=True)]
+        assert [sorted(rows) for rows in steps] == [sorted(rows) for rows in zip(*[iter(plain)] * 4, strict=True)]
+        assert all(rows == sorted(rows, key=lambda row: (row % 3, row)) for rows in steps)

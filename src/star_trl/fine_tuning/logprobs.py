@@ -14,6 +14,7 @@ from ..generation.policy import Policy
 from ..ledger.ledger import Sample
 from ..star_config import STaRConfig
 from ..task.task import Task
+from .prefix_tree import PrefixTree, TreeModel, grow_tree, why_no_trees
 from .sequences import training_prompts
 
 
@@ -82,11 +83,16 @@ def sequence_logprobs(
     Returns:
         `list[float]`: One sum per sample.
     """
-    sums: list[float] = []
+    # Sorted, so that sequences that begin with the same tokens meet in a forward pass.
+    order = sorted(range(len(samples)), key=lambda index: (prompts[index], samples[index].completion_ids))
+    sums = [0.0] * len(samples)
     for start in range(0, len(samples), BATCH_SIZE):
-        part = samples[start : start + BATCH_SIZE]
+        indices = order[start : start + BATCH_SIZE]
+        part = [samples[index] for index in indices]
         masks = [_sampled_tokens(sample) for sample in part]
-        sums += summed_logprobs(model, prompts[start : start + BATCH_SIZE], part, masks, pad_token_id).tolist()
+        logprobs = summed_logprobs(model, [prompts[index] for index in indices], part, masks, pad_token_id)
+        for index, value in zip(indices, logprobs.tolist(), strict=True):
+            sums[index] = value
     return sums
 
 
@@ -99,24 +105,55 @@ def summed_logprobs(
 ) -> torch.Tensor:
     """
     Computes the log-probability of each completion given its prompt in one forward pass, summed over the tokens in its
-    mask. Returns a tensor of shape (samples,).
+    mask. Tokens that several sequences begin with are computed once, if the model allows it. Returns a tensor of shape
+    (samples,).
     """
-    rows = [torch.tensor(prompt + sample.completion_ids) for prompt, sample in zip(prompts, samples, strict=True)]
+    # The last token of a prompt predicts the completion's first one, and is not shared.
+    sequences = [prompt + sample.completion_ids for prompt, sample in zip(prompts, samples, strict=True)]
+    tree = grow_tree(sequences, [len(prompt) - 1 for prompt in prompts])
+    saves = len(tree) ** 2 <= sum(len(sequence) ** 2 for sequence in sequences)  # a tree's attention is a full square
+    if saves and why_no_trees(model) is None:
+        logprobs = _logprobs_on_tree(model, tree, samples)
+    else:
+        logprobs = _logprobs_of_rows(model, sequences, samples, pad_token_id)
+    summed = pad([torch.tensor(mask) for mask in masks], padding_value=False)
+    return (logprobs * summed.to(logprobs.device)).sum(-1)
+
+
+def _logprobs_on_tree(model: PreTrainedModel, tree: PrefixTree, samples: Sequence[Sample]) -> torch.Tensor:
+    """Returns the log-probabilities of the completions' tokens, padded on the right: (samples, longest completion)."""
+    lengths = [len(sample.completion_ids) for sample in samples]
+    parts = [path[-length - 1 : -1] for path, length in zip(tree.paths, lengths, strict=True)]
+    input_ids, positions, ends, kept = (
+        torch.tensor(values, device=model.device)
+        for values in ([tree.input_ids], [tree.positions], [tree.ends], [index for part in parts for index in part])
+    )
+    logits = TreeModel(model, model.config, model.dtype, ends)(
+        input_ids=input_ids, position_ids=positions, logits_to_keep=kept, use_cache=False
+    ).logits[0]
+    tokens = torch.tensor([token for sample in samples for token in sample.completion_ids], device=logits.device)
+    return pad(list(selective_log_softmax(logits.float(), tokens).split(lengths)), padding_value=0)
+
+
+def _logprobs_of_rows(
+    model: PreTrainedModel, sequences: Sequence[list[int]], samples: Sequence[Sample], pad_token_id: int
+) -> torch.Tensor:
+    """Returns the log-probabilities of the completions' tokens, padded on the right: (samples, longest completion)."""
     # Padding on the left aligns the ends of all completions with the end of the logits that are kept.
     padded: dict[str, Any] = {"padding_side": "left"}
+    rows = [torch.tensor(sequence) for sequence in sequences]
     input_ids = pad(rows, padding_value=pad_token_id, **padded).to(model.device)
     attention_mask = pad([torch.ones_like(row) for row in rows], padding_value=0, **padded).to(model.device)
-    summed = pad([torch.tensor(mask) for mask in masks], padding_value=False, **padded)
-    length = summed.shape[1]
+    lengths = [len(sample.completion_ids) for sample in samples]
     logits = model(
         input_ids=input_ids,
         attention_mask=attention_mask,
         position_ids=(attention_mask.cumsum(-1) - 1).clamp(min=0),
-        logits_to_keep=length + 1,
+        logits_to_keep=max(lengths) + 1,
         use_cache=False,
     ).logits
-    logprobs = selective_log_softmax(logits[:, :-1].float(), input_ids[:, -length:])
-    return (logprobs * summed.to(logprobs.device)).sum(-1)
+    logprobs = selective_log_softmax(logits[:, :-1].float(), input_ids[:, -max(lengths) :])
+    return pad([row[-length:] for row, length in zip(logprobs, lengths, strict=True)], padding_value=0)
 
 
 def _sampled_tokens(sample: Sample) -> list[bool]:

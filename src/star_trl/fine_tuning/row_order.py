@@ -1,10 +1,13 @@
 # Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
 """The order of the rows in fine-tuning. It depends on a seed and the epoch alone."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sized
+from itertools import islice
+from typing import cast
 
 import torch
 from accelerate.data_loader import DataLoaderShard
+from datasets import Dataset
 from torch.utils.data import RandomSampler, Sampler
 from transformers.trainer_pt_utils import BatchRebalanceSampler, LengthGroupedSampler
 
@@ -36,6 +39,41 @@ class EpochSampler(Sampler[int]):
     def set_epoch(self, epoch: int) -> None:
         """Called by the data loader at the beginning of an epoch."""
         self.epoch = epoch
+
+
+class StepSortedSampler(Sampler[int]):
+    """
+    Sorts the rows of each optimizer step by their tokens, so that rows that begin with the same tokens meet in a
+    batch. Each step sees the same rows as without it. There is one exception: with several processes, accelerate fills
+    the last step of an epoch with the first rows of the epoch, which are then other rows of the first step.
+
+    Args:
+        sampler ([`~torch.utils.data.Sampler`]):
+            Sampler that decides the steps.
+        dataset ([`~datasets.Dataset`]):
+            The rows, with `input_ids`.
+        rows_per_step (`int`):
+            Number of rows in an optimizer step, over all processes.
+    """
+
+    def __init__(self, sampler: Sampler[int], dataset: Dataset, rows_per_step: int):
+        self.sampler = sampler
+        self.dataset = dataset
+        self.rows_per_step = rows_per_step
+
+    def __len__(self) -> int:
+        return len(cast(Sized, self.sampler))
+
+    def __iter__(self) -> Iterator[int]:
+        order = iter(self.sampler)
+        while step := list(islice(order, self.rows_per_step)):
+            tokens = dict(zip(step, self.dataset[step]["input_ids"], strict=True))
+            yield from sorted(step, key=tokens.__getitem__)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by the data loader at the beginning of an epoch."""
+        if isinstance(self.sampler, EpochSampler):
+            self.sampler.set_epoch(epoch)
 
 
 def seeded(sampler: Sampler | None, seed: int) -> Sampler | None:

@@ -8,7 +8,7 @@ from datasets import Dataset
 from ..ledger.ledger import Sample
 from ..star_config import STaRConfig
 from ..task.task import Task
-from .weighted_sft import COLUMN
+from .collators import LOSS_WEIGHTS
 
 
 def training_sequences(
@@ -61,7 +61,7 @@ def training_sequences(
         )
     columns: dict[str, list] = {"input_ids": input_ids, "labels": labels}
     if weights is not None:
-        columns[COLUMN] = [[weight] * len(ids) for weight, ids in zip(weights, input_ids, strict=True)]
+        columns[LOSS_WEIGHTS] = [[weight] * len(ids) for weight, ids in zip(weights, input_ids, strict=True)]
     return Dataset.from_dict(columns)
 
 

@@ -1,28 +1,33 @@
 # Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
-"""SFTTrainer with a weight for every token: a dataset column that is collated and multiplied into the loss."""
+"""SFTTrainer with a weight for every token, which computes the tokens that sequences begin with once."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
 from datasets import Dataset
-from transformers import PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers.trainer_pt_utils import BatchRebalanceSampler
 from trl import SFTTrainer, pack_dataset
 from trl.trainer.utils import FusedCausalLMOutput
 
 from ..star_config import STaRConfig
-from .row_order import seeded
+from .collators import LOSS_WEIGHTS, TREE_ENDS, TreeCollator, WeightedCollator
+from .prefix_tree import TreeModel
+from .row_order import StepSortedSampler, seeded
 
 
-COLUMN = "loss_weights"
+# Cost of a token in a layer apart from attention, in units of the hidden size. Attention to one other token costs 1. A
+# layer has about 12 products with a square matrix, and attention takes 2 with a vector.
+LINEAR_COST = 6
 
 
 class WeightedSFTTrainer(SFTTrainer):
     """
     [`~trl.SFTTrainer`] whose datasets may have a column `loss_weights`: a factor for the log-probability of every
     token. With `loss_normalization="problems"`, the weighted terms of a whole epoch add up to the gradient, and the
-    loss is not divided by anything else.
+    loss is not divided by anything else. With `shared_prefix_train`, sequences of a batch that begin with the same
+    tokens are computed as a [`~star_trl.fine_tuning.prefix_tree.PrefixTree`].
 
     Attributes:
         epoch_steps (`float`):
@@ -30,13 +35,21 @@ class WeightedSFTTrainer(SFTTrainer):
     """
 
     args: STaRConfig
+    model: PreTrainedModel
+    data_collator: TreeCollator
 
     def __init__(self, *args: Any, **kwargs: Any):
         super().__init__(*args, **kwargs)
-        self.data_collator = WeightedCollator(self.data_collator)
+        collator: Any = self.data_collator
+        self.data_collator = TreeCollator(
+            WeightedCollator(collator),
+            pad_token_id=collator.pad_token_id,
+            linear_cost=LINEAR_COST * self.model.config.get_text_config().hidden_size,
+            pad_to_multiple_of=collator.pad_to_multiple_of,
+        )
         self.epoch_steps = 1.0
 
-    def prepare_sequences(self, sequences: Dataset, args: STaRConfig) -> Dataset:
+    def prepare_sequences(self, sequences: Dataset, args: STaRConfig, takes_trees: bool) -> Dataset:
         """
         Prepares training sequences like [`~trl.SFTTrainer`]. It truncates nothing, and packs if `packing` is set.
 
@@ -45,8 +58,11 @@ class WeightedSFTTrainer(SFTTrainer):
                 `input_ids`, `labels` and, where the loss is weighted, `loss_weights`.
             args ([`STaRConfig`]):
                 Configuration, with the seed for `shuffle_dataset`.
+            takes_trees (`bool`):
+                Whether the model computes the same on a tree as on separate sequences.
         """
-        weighted = COLUMN in sequences.column_names
+        self.data_collator.enabled = takes_trees and args.shared_prefix_train and self._loss_is_a_sum()
+        weighted = LOSS_WEIGHTS in sequences.column_names
         # `_prepare_dataset` is private. Its packing drops columns that it does not know, so weighted rows are packed
         # below.
         packing = args.packing and not weighted
@@ -59,8 +75,20 @@ class WeightedSFTTrainer(SFTTrainer):
         self.epoch_steps = max(len(prepared) / (rows_per_step * self.accelerator.num_processes), 1.0)
         return prepared
 
+    def _loss_is_a_sum(self) -> bool:
+        """
+        Whether the loss is a sum over the labels. Label smoothing and a function of the user's read the logits of
+        whole sequences, and the load of a router's experts is an average over all tokens.
+        """
+        parallel = self.accelerator.parallelism_config is not None  # splits sequences, and makes the masks itself
+        functions = self.compute_loss_func is not None or self.label_smoother is not None
+        return not (parallel or functions or self.aux_loss_enabled)
+
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-        weights = inputs.pop(COLUMN, None)
+        ends = inputs.pop(TREE_ENDS, None)
+        if ends is not None:
+            model = TreeModel(model, self.model.config, self.model.dtype, ends)
+        weights = inputs.pop(LOSS_WEIGHTS, None)
         if weights is not None:
             if self.args.loss_normalization == "problems":
                 # A step sees 1/epoch_steps of the rows, so its loss is scaled up.
@@ -71,39 +99,20 @@ class WeightedSFTTrainer(SFTTrainer):
     def _get_train_sampler(self, train_dataset=None):
         # Private in `Trainer`, which does not seed its samplers.
         seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
-        return seeded(super()._get_train_sampler(train_dataset), seed)
+        sampler = seeded(super()._get_train_sampler(train_dataset), seed)
+        batches_per_step = self.args.gradient_accumulation_steps * self.accelerator.num_processes
+        balanced = isinstance(sampler, BatchRebalanceSampler)  # its order fits the batches of the processes
+        if sampler is None or balanced or batches_per_step == 1 or not self.data_collator.enabled:
+            return sampler
+        rows_per_step = self.args.train_batch_size * batches_per_step
+        return StepSortedSampler(sampler, cast(Dataset, self.train_dataset), rows_per_step)
 
     def _set_signature_columns_if_needed(self) -> None:
         # Private in `Trainer`: the columns that `remove_unused_columns` keeps.
         super()._set_signature_columns_if_needed()
         columns = cast(list[str], self._signature_columns)
-        if COLUMN not in columns:
-            columns.append(COLUMN)
-
-
-@dataclass
-class WeightedCollator:
-    """
-    Collates the weights of the tokens, and leaves the other columns to another collator.
-
-    Args:
-        collate (`Callable[[list[dict[str, Any]]], dict[str, Any]]`):
-            [`~trl.SFTTrainer`]'s own data collator.
-    """
-
-    collate: Callable[[list[dict[str, Any]]], dict[str, Any]]
-
-    def __call__(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
-        weights = [torch.tensor(example[COLUMN]) for example in examples if COLUMN in example]
-        batch = self.collate([{name: example[name] for name in example if name != COLUMN} for example in examples])
-        if weights:
-            labels = batch["labels"]
-            if len(labels) < len(weights):  # padding-free: all examples are in one row
-                weights = [torch.cat(weights)]
-            batch[COLUMN] = torch.zeros(labels.shape)
-            for row, values in zip(batch[COLUMN], weights, strict=True):
-                row[: len(values)] = values
-        return batch
+        if LOSS_WEIGHTS not in columns:
+            columns.append(LOSS_WEIGHTS)
 
 
 class _WeightedModel:
@@ -115,5 +124,6 @@ class _WeightedModel:
 
     def __call__(self, **inputs: Any) -> FusedCausalLMOutput:
         outputs = self.model(**inputs)
-        outputs.log_probs = outputs.log_probs * self.weights[:, 1:]  # the first token is not predicted
+        # Unless the labels are shifted, there is no log-probability of the first token, which is not predicted.
+        outputs.log_probs = outputs.log_probs * self.weights[:, -outputs.log_probs.shape[1] :]
         return outputs

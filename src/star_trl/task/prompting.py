@@ -43,6 +43,11 @@ class PromptBuilder:
             few_shot_examples = list(few_shot_examples)  # iterating over a `Dataset` for every problem is slow
         self._few_shot_examples = few_shot_examples
 
+    @property
+    def has_examples(self) -> bool:
+        """Whether problems may have few-shot examples."""
+        return bool(self._few_shot_examples)
+
     def examples(self, problem: dict[str, Any]) -> Sequence[dict[str, Any]]:
         """Returns the few-shot examples of a problem."""
         if callable(self._few_shot_examples):

@@ -1,0 +1,331 @@
+# Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
+"""
+Compares one outer iteration of STaR (sampling, rationalization, fine-tuning, evaluation before and after) with what a
+user of TRL would write by hand: `generate` with left-padded batches of 16, and `SFTTrainer` on the same sequences.
+
+    python benchmarks/iteration.py                 # about twenty minutes on two cores
+    python benchmarks/iteration.py --runs 1        # a first look
+
+Both decode greedily with the same prompts and must keep the same samples. The contestants of a run follow each other
+directly, and the speedups are medians of the runs' ratios, so that other work on the machine affects both. The model
+has random weights, and a quarter of its completions counts as right. The last line is JSON.
+"""
+
+import argparse
+import json
+import multiprocessing
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from datasets import Dataset, disable_progress_bars
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import WhitespaceSplit
+from transformers import PreTrainedTokenizerFast
+from transformers.utils import logging
+from trl import SFTConfig, SFTTrainer
+
+from generation import (
+    MAX_NEW_TOKENS,
+    Workload,
+    by_generate,
+    hardware_limits,
+    least_time,
+    make_workload,
+    peak_resident_memory,
+    small_model,
+)
+from star_trl import STaRConfig, STaRTrainer
+from star_trl.ledger.ledger import Ledger
+
+
+NUM_PROBLEMS = 64
+NUM_HELD_OUT = 32
+PREFIX_LENGTH = 900
+NUM_EXAMPLES = 6
+HINT = "w7"
+TRAINING = {
+    "max_steps": 4,
+    "per_device_train_batch_size": 8,
+    "gradient_accumulation_steps": 1,
+    "learning_rate": 1e-5,
+    "max_length": None,
+    "gradient_checkpointing": False,
+    "bf16": False,
+    "use_cpu": True,
+    "report_to": "none",
+    "disable_tqdm": True,
+    "save_strategy": "no",
+    "logging_strategy": "no",
+}
+
+
+@dataclass
+class Task:
+    """A model, its tokenizer, few-shot examples that precede every prompt, problems and held-out problems."""
+
+    model: torch.nn.Module
+    tokenizer: PreTrainedTokenizerFast
+    examples: list[dict[str, str]]
+    problems: list[dict[str, str]]
+    held_out: list[dict[str, str]]
+    eos_token_ids: list[int]
+
+
+@dataclass
+class Outcome:
+    """What one contestant did: the seconds of each phase and the samples that it kept."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+    kept: set[tuple[int, str, tuple[int, ...]]] = field(default_factory=set)
+    completions: dict[str, list[list[int]]] = field(default_factory=dict)
+
+    @property
+    def total(self) -> float:
+        return sum(self.seconds.values())
+
+
+def make_task(prefix_length: int) -> Task:
+    """Makes problems of 30 to 80 words, one token each, behind few-shot examples of `prefix_length` tokens in all."""
+    model = small_model()
+    work = make_workload(model, NUM_PROBLEMS + NUM_HELD_OUT, prefix_length)
+    words = {f"w{index}": index for index in range(model.config.vocab_size)}
+    backend = Tokenizer(WordLevel(words, unk_token="w1"))
+    backend.pre_tokenizer = WhitespaceSplit()
+    end = f"w{work.eos_token_ids[0]}"
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, pad_token="w0", eos_token=end)
+    model.generation_config.eos_token_id = work.eos_token_ids
+
+    def text(ids: list[int]) -> str:
+        return " ".join(f"w{index}" for index in ids)
+
+    prefix, size = work.prompts[0][:prefix_length], prefix_length // (2 * NUM_EXAMPLES)
+    parts = [text(prefix[start : start + size]) for start in range(0, prefix_length, size)] if prefix_length else []
+    examples = [
+        {"prompt": prompt, "completion": f" {completion}", "hinted_prompt": prompt}
+        for prompt, completion in zip(parts[::2], parts[1::2], strict=True)
+    ]
+    questions = [text(prompt[prefix_length:]) for prompt in work.prompts]
+    rows = [{"prompt": question, "hinted_prompt": f"{question} {HINT}"} for question in questions]
+    return Task(model, tokenizer, examples, rows[:NUM_PROBLEMS], rows[NUM_PROBLEMS:], work.eos_token_ids)
+
+
+def is_right(completion_ids: list[int]) -> bool:
+    return completion_ids[0] % 4 == 0
+
+
+def reward(completion_ids: list[list[int]], **columns) -> list[float]:
+    return [float(is_right(ids)) for ids in completion_ids]
+
+
+def by_hand(task: Task) -> Outcome:
+    """Runs the loop with `generate` and `SFTTrainer`."""
+    outcome = Outcome()
+    prefix = "\n\n".join(example["prompt"] + example["completion"] for example in task.examples)
+
+    def generate(problems: list[dict[str, str]], column: str) -> list[tuple[list[int], list[int]]]:
+        texts = ["\n\n".join(filter(None, [prefix, problem[column]])) for problem in problems]
+        prompts = task.tokenizer(texts)["input_ids"]
+        work = Workload(task.model, task.tokenizer, prompts, task.eos_token_ids)
+        with torch.no_grad():
+            return list(zip(prompts, by_generate(work), strict=True))
+
+    def clock(name: str, start: float) -> float:
+        outcome.seconds[name] = outcome.seconds.get(name, 0.0) + time.perf_counter() - start
+        return time.perf_counter()
+
+    start = time.perf_counter()
+    generate(task.held_out, "prompt")
+    start = clock("evaluation", start)
+    sequences = []
+
+    def sample(indices: list[int], column: str, sampler: str) -> list[int]:
+        failed = []
+        written = generate([task.problems[index] for index in indices], column)
+        plain = task.tokenizer(
+            ["\n\n".join(filter(None, [prefix, task.problems[index]["prompt"]])) for index in indices]
+        )["input_ids"]
+        for index, prompt, (_, completion) in zip(indices, plain, written, strict=True):
+            if ended(completion, task) and is_right(completion):
+                outcome.kept.add((index, sampler, tuple(completion)))
+                sequences.append((prompt, completion))
+            else:
+                failed.append(index)
+        return failed
+
+    failed = sample(list(range(NUM_PROBLEMS)), "prompt", "rationale")
+    sample(failed, "hinted_prompt", "rationalization")
+    start = clock("sampling", start)
+    rows = [
+        {"input_ids": prompt + completion, "completion_mask": [0] * len(prompt) + [1] * len(completion)}
+        for prompt, completion in sequences
+    ]
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = SFTTrainer(
+            model=task.model,
+            args=SFTConfig(output_dir=folder, **TRAINING),
+            train_dataset=Dataset.from_list(rows),
+            processing_class=task.tokenizer,
+        )
+        trainer.train()
+    start = clock("fine-tuning", start)
+    generate(task.held_out, "prompt")
+    clock("evaluation", start)
+    return outcome
+
+
+def ended(completion: list[int], task: Task) -> bool:
+    return completion[-1] in task.eos_token_ids
+
+
+def by_star_trl(task: Task) -> Outcome:
+    """Runs `STaRTrainer`. Its seconds are those of the whole `train()`, by its own account of the phases."""
+    outcome = Outcome()
+    with tempfile.TemporaryDirectory() as folder:
+        settings = {key: value for key, value in TRAINING.items() if key not in ("max_steps", "save_strategy")}
+        trainer = STaRTrainer(
+            model=task.model,
+            args=STaRConfig(
+                output_dir=folder,
+                num_iterations=1,
+                initial_steps=TRAINING["max_steps"],
+                max_completion_length=MAX_NEW_TOKENS,
+                html_report=False,
+                save_strategy="no",
+                **settings,
+            ),
+            reward_funcs=reward,
+            few_shot_examples=task.examples or None,
+            train_dataset=Dataset.from_list(task.problems),
+            eval_dataset=Dataset.from_list(task.held_out),
+            processing_class=task.tokenizer,
+        )
+        task.model.generation_config.eos_token_id = task.eos_token_ids  # trainers leave the tokenizer's alone
+        start = time.perf_counter()
+        trainer.train()
+        total = time.perf_counter() - start
+        logs = {key: value for entry in trainer.state.log_history for key, value in entry.items()}
+        evaluations = [entry["eval_runtime"] for entry in trainer.state.log_history if "eval_runtime" in entry]
+        outcome.seconds = {
+            "evaluation": sum(evaluations),
+            "sampling": logs["seconds/sample"],
+            "fine-tuning": logs["seconds/fine_tune"],
+        }
+        outcome.seconds["other"] = total - outcome.total
+        samples = Ledger(folder).read(1)
+        outcome.kept = {
+            (sample.problem_id, sample.sampler, tuple(sample.completion_ids)) for sample in samples if sample.kept
+        }
+        for sampler in ("rationale", "rationalization"):
+            outcome.completions[sampler] = [each.completion_ids for each in samples if each.sampler == sampler]
+    return outcome
+
+
+CONTESTANTS: dict[str, Callable[[Task], Outcome]] = {"by hand": by_hand, "star-trl": by_star_trl}
+
+
+def fresh(task: Task, weights: dict[str, torch.Tensor]) -> Task:
+    """Gives the model its first weights again."""
+    task.model.load_state_dict(weights)
+    task.model.eval()
+    return task
+
+
+def added_memory(contestant: str, prefix_length: int) -> float:
+    task = make_task(prefix_length)
+    before = peak_resident_memory()
+    CONTESTANTS[contestant](task)
+    return peak_resident_memory() - before
+
+
+def least_sampling(task: Task, outcome: Outcome, prefix_length: int, limits: tuple[float, float]) -> float:
+    """Returns the minimum seconds for the samples of both samplers."""
+    seconds = 0.0
+    for completions in outcome.completions.values():
+        lengths = [len(problem["prompt"].split()) for problem in task.problems][: len(completions)]
+        prompts = [[0] * (prefix_length + length) for length in lengths]
+        work = Workload(task.model, task.tokenizer, prompts, task.eos_token_ids)
+        seconds += least_time(work, completions, limits, prefix_length)
+    return seconds
+
+
+def least_fine_tuning(task: Task, outcome: Outcome, prefix_length: int, limits: tuple[float, float]) -> float:
+    """
+    Returns the minimum seconds for the steps, whose rows share the prefix. A backward pass has twice the operations of
+    a forward pass. The head is counted where there is a label.
+    """
+    config = task.model.config
+    head = config.vocab_size * config.hidden_size
+    body = sum(parameter.numel() for parameter in task.model.parameters()) - 2 * head
+    width = config.num_attention_heads * config.head_dim * config.num_hidden_layers
+    rows = [(len(task.problems[index]["prompt"].split()), len(ids)) for index, _, ids in outcome.kept]
+    prompt, completion = (statistics.mean(values) for values in zip(*rows, strict=True))
+    per_step = TRAINING["per_device_train_batch_size"]
+    own = prompt + completion
+    tokens = prefix_length + per_step * own
+    seen = prefix_length**2 / 2 + per_step * own * (prefix_length + own / 2)
+    operations = 2 * tokens * body + 2 * per_step * completion * head + 4 * seen * width
+    return 3 * TRAINING["max_steps"] * operations / limits[0]
+
+
+def compare(prefix_length: int, runs: int) -> dict:
+    task = make_task(prefix_length)
+    weights = {name: tensor.clone() for name, tensor in task.model.state_dict().items()}
+    outcomes: dict[str, list[Outcome]] = {name: [] for name in CONTESTANTS}
+    shares: dict[str, list[float]] = {"sampling": [], "fine-tuning": []}
+    for run in range(runs):
+        for name, contestant in CONTESTANTS.items():
+            outcomes[name].append(contestant(fresh(task, weights)))
+        limits = hardware_limits()
+        ours = outcomes["star-trl"][-1]
+        least = {
+            "sampling": least_sampling(task, ours, prefix_length, limits),
+            "fine-tuning": least_fine_tuning(task, ours, prefix_length, limits),
+        }
+        for phase, seconds in least.items():
+            shares[phase].append(seconds / ours.seconds[phase])
+        for name in CONTESTANTS:
+            phases = ", ".join(f"{phase} {value:.1f} s" for phase, value in outcomes[name][-1].seconds.items())
+            print(
+                f"prefix {prefix_length}, run {run + 1}, {name}: {outcomes[name][-1].total:.1f} s ({phases})",
+                flush=True,
+            )
+    pairs = list(zip(outcomes["by hand"], outcomes["star-trl"], strict=True))
+    results = {
+        "speedup": statistics.median(slow.total / fast.total for slow, fast in pairs),
+        **{
+            f"speedup {phase}": statistics.median(slow.seconds[phase] / fast.seconds[phase] for slow, fast in pairs)
+            for phase in ("sampling", "fine-tuning", "evaluation")
+        },
+        **{f"share of limit {phase}": statistics.median(values) for phase, values in shares.items()},
+        "kept": len(pairs[0][1].kept),
+        "same samples kept": all(slow.kept == fast.kept for slow, fast in pairs),
+    }
+    for name in CONTESTANTS:
+        with multiprocessing.get_context("spawn").Pool(1) as pool:
+            results[f"peak memory, {name} (MiB)"] = pool.apply(added_memory, (name, prefix_length))
+    return results
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=int, default=5, help="number of paired runs")
+    parser.add_argument("--prefix", type=int, nargs="+", default=[PREFIX_LENGTH, 0], help="lengths of the prefix")
+    parser.add_argument("--threads", type=int, default=2, help="CPU threads")
+    args = parser.parse_args()
+    logging.set_verbosity_error()
+    disable_progress_bars()
+    torch.set_num_threads(args.threads)
+    results = {}
+    for prefix_length in args.prefix:
+        for name, value in compare(prefix_length, args.runs).items():
+            results[f"{name}, prefix {prefix_length}"] = round(value, 3) if isinstance(value, float) else value
+    print(json.dumps(results))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,147 @@
+# Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
+"""Data collators of the fine-tuning: weights of the tokens, and sequences as prefix trees."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import accumulate, pairwise
+from typing import Any
+
+import torch
+
+from .prefix_tree import PrefixTree, grow_tree, num_shared
+
+
+Example = dict[str, Any]
+Collate = Callable[[list[Example]], dict[str, Any]]
+
+# Column with a factor for the log-probability of every token.
+LOSS_WEIGHTS = "loss_weights"
+# Key of a batch of trees: index after the last descendant of each token.
+TREE_ENDS = "tree_ends"
+
+
+@dataclass
+class WeightedCollator:
+    """
+    Collates the weights of the tokens, and leaves the other columns to another collator.
+
+    Args:
+        collate (`Callable[[list[dict[str, Any]]], dict[str, Any]]`):
+            [`~trl.SFTTrainer`]'s own data collator.
+    """
+
+    collate: Collate
+
+    def __call__(self, examples: list[Example]) -> dict[str, Any]:
+        weights = [torch.tensor(example[LOSS_WEIGHTS]) for example in examples if LOSS_WEIGHTS in example]
+        batch = self.collate(
+            [{name: example[name] for name in example if name != LOSS_WEIGHTS} for example in examples]
+        )
+        if weights:
+            labels = batch["labels"]
+            if len(labels) < len(weights):  # padding-free: all examples are in one row
+                weights = [torch.cat(weights)]
+            batch[LOSS_WEIGHTS] = torch.zeros(labels.shape)
+            for row, values in zip(batch[LOSS_WEIGHTS], weights, strict=True):
+                row[: len(values)] = values
+        return batch
+
+
+@dataclass
+class TreeCollator:
+    """
+    Collates sequences that begin with the same tokens as prefix trees, one in each row of the batch, where that takes
+    less computation. It leaves other examples to another collator.
+
+    Args:
+        collate (`Callable[[list[dict[str, Any]]], dict[str, Any]]`):
+            Collator for examples that share too little.
+        pad_token_id (`int`):
+            Padding token.
+        linear_cost (`int`):
+            Cost of a token in a layer without attention, where attention to one other token costs 1.
+        pad_to_multiple_of (`int`, *optional*):
+            The rows are padded to a multiple of this length.
+        enabled (`bool`, *optional*, defaults to `False`):
+            Whether trees may be made.
+    """
+
+    collate: Collate
+    pad_token_id: int
+    linear_cost: int
+    pad_to_multiple_of: int | None = None
+    enabled: bool = False
+
+    def __call__(self, examples: list[Example]) -> dict[str, Any]:
+        if self.enabled:
+            sequences = [part for example in examples for part in _sequences(example)]
+            groups = self._groups(sequences)
+            trees = [grow_tree([each["input_ids"] for each in group], _limits(group)) for group in groups]
+            longest = max(len(example["input_ids"]) for example in examples)
+            if self._cost(max(map(len, trees))) * len(trees) < self._cost(longest) * len(examples):
+                return self._batch(trees, groups)
+        return self.collate(examples)
+
+    def _cost(self, length: int) -> int:
+        return length * (self.linear_cost + length)
+
+    def _groups(self, sequences: list[Example]) -> list[list[Example]]:
+        """Groups sequences into trees. A sequence joins a tree if it costs less there than by itself."""
+        groups: list[list[Example]] = []
+        size = 0
+        for sequence in sorted(sequences, key=lambda each: each["input_ids"]):
+            length = len(sequence["input_ids"])
+            if groups:
+                before = groups[-1][-1]
+                limit = min(_limits([before, sequence]))
+                grown = size + length - num_shared(before["input_ids"], sequence["input_ids"], limit)
+                if self._cost(grown) - self._cost(size) < self._cost(length):
+                    groups[-1].append(sequence)
+                    size = grown
+                    continue
+            groups.append([sequence])
+            size = length
+        return groups
+
+    def _batch(self, trees: list[PrefixTree], groups: list[list[Example]]) -> dict[str, torch.Tensor]:
+        length = max(map(len, trees))
+        if self.pad_to_multiple_of:
+            length += -length % self.pad_to_multiple_of
+        missing = [length - len(tree) for tree in trees]
+        labels = torch.full((len(trees), length), -100)
+        weights = torch.zeros(labels.shape)
+        for row, (tree, group) in enumerate(zip(trees, groups, strict=True)):
+            for path, sequence in zip(tree.paths, group, strict=True):
+                # Shifted: a token holds the label of the one after it. Shared tokens have no label.
+                labels[row, path[:-1]] = torch.tensor(sequence["labels"][1:])
+                if LOSS_WEIGHTS in sequence:
+                    weights[row, path[:-1]] = torch.tensor(sequence[LOSS_WEIGHTS][1:])
+        pairs = list(zip(trees, missing, strict=True))
+        batch = {
+            "input_ids": torch.tensor([tree.input_ids + [self.pad_token_id] * more for tree, more in pairs]),
+            "position_ids": torch.tensor([tree.positions + [0] * more for tree, more in pairs]),
+            # SFTTrainer counts tokens by its sum: a token counts once for each sequence that it belongs to.
+            "attention_mask": torch.tensor([tree.counts + [0] * more for tree, more in pairs]),
+            # The padding sees itself, since a token that sees nothing has no softmax.
+            TREE_ENDS: torch.tensor([tree.ends + [*range(len(tree) + 1, length + 1)] for tree in trees]),
+            "shift_labels": labels,
+            "labels": labels,  # Trainer counts labels only where there are some by this name
+        }
+        if LOSS_WEIGHTS in groups[0][0]:
+            batch[LOSS_WEIGHTS] = weights
+        return batch
+
+
+def _sequences(example: Example) -> list[Example]:
+    """Returns the sequences of a packed example, or the example."""
+    ends = [0, *accumulate(example.get("seq_lengths") or [len(example["input_ids"])])]
+    columns = [name for name in ("input_ids", "labels", LOSS_WEIGHTS) if name in example]
+    return [{name: example[name][start:end] for name in columns} for start, end in pairwise(ends)]
+
+
+def _limits(sequences: list[Example]) -> list[int]:
+    """Returns the number of tokens before the one that predicts the first label, which every sequence needs alone."""
+    return [
+        next((index - 1 for index, label in enumerate(each["labels"]) if index and label != -100), len(each["labels"]))
+        for each in sequences
+    ]
