@@ -33,8 +33,9 @@ from .generation import Engine
 from .generation.make_engine import make_engine
 from .generation.model_state import has_prompt_learning
 from .generation.policy import Policy, check_sharding, place
+from .ledger.accuracy import accuracy_metrics
 from .ledger.ledger import Ledger, Sample
-from .ledger.metrics import accuracy_metrics, sampling_metrics, selection_metrics
+from .ledger.metrics import sampling_metrics, selection_metrics
 from .ledger.selection import NothingSurvives, select_samples, why_nothing_survives, with_failed
 from .monitoring.diagnosis import signs_in_samples, signs_of_chance
 from .monitoring.iteration_table import IterationTable

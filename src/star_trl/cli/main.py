@@ -8,13 +8,6 @@ import sys
 from argparse import ArgumentParser
 from pathlib import Path
 
-import torch
-from accelerate.commands.config.config_args import default_config_file
-from accelerate.commands.launch import launch_command, launch_command_parser
-from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
-from trl.cli.accelerate_config import resolve_accelerate_config_argument
-
-from .arguments import make_parser
 from .errors import UsageError, nearest, run
 
 
@@ -61,6 +54,13 @@ def main(argv: list[str] | None = None) -> int:
 
 def _launched(argv: list[str]) -> None:
     """Runs a command in this process, or in the processes that `accelerate launch` starts."""
+    # Imported here, since `--help` and `report` need none of it and it takes seconds.
+    from accelerate.commands.launch import launch_command, launch_command_parser
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from trl.cli.accelerate_config import resolve_accelerate_config_argument
+
+    from .arguments import make_parser
+
     command, rest = argv[0], argv[1:]
     # Finds user errors before any process is started.
     (_, own, *_), launch_args = make_parser(command).parse(rest)
@@ -88,6 +88,9 @@ def _one_process(launch_args: list[str]) -> bool:
     accelerate and at most one device, or if a launcher has started this process. A signal, such as a scheduler's
     SIGTERM, then reaches the trainer itself.
     """
+    import torch
+    from accelerate.commands.config.config_args import default_config_file
+
     if "LOCAL_RANK" in os.environ:
         return True
     return not launch_args and not Path(default_config_file).is_file() and torch.accelerator.device_count() <= 1

@@ -9,7 +9,6 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NoReturn, Union, get_args, get_origin, get_type_hints
 
 import yaml
-from accelerate.commands.launch import launch_command_parser
 from trl import TrlParser
 
 from .errors import UsageError, nearest
@@ -136,6 +135,8 @@ class StarParser(TrlParser):
         """Checks that `accelerate launch` knows the arguments that are not fields."""
         unknown, known, other = args, list(self.hints), ""
         if self.launched:
+            from accelerate.commands.launch import launch_command_parser  # takes seconds
+
             own = ["--config_file" if arg == "--accelerate_config" else arg for arg in args]
             # The script's name ends what `accelerate launch` reads as its own arguments.
             _, unknown = launch_command_parser().parse_known_args([*own, "script"])
@@ -157,6 +158,8 @@ MAY_BE_BOOL = {"resume_from_checkpoint"}
 
 def launch_options() -> list[str]:
     """Returns the options of `accelerate launch`, and `accelerate_config`, TRL's name for a file of such options."""
+    from accelerate.commands.launch import launch_command_parser
+
     return ["accelerate_config", *re.findall(r"--([a-z][a-z0-9_]+)", launch_command_parser().format_usage())]
 
 

@@ -4,15 +4,20 @@
 import json
 from typing import Any
 
-from trl import is_conversational
-
 
 Messages = list[dict[str, Any]]
 
 
+def is_conversational(prompt: Any) -> bool:
+    """Whether a prompt is a list of messages."""
+    import trl  # takes seconds, and the report of a run with text prompts does without it
+
+    return trl.is_conversational({"prompt": prompt})
+
+
 def as_completion(text: str, prompt: str | Messages) -> str | Messages:
     """Returns a completion in the form that reward functions take: text after a text prompt, else one message."""
-    if is_conversational({"prompt": prompt}):
+    if is_conversational(prompt):
         return [{"role": "assistant", "content": text}]
     return text
 
@@ -29,6 +34,6 @@ def _as_given(prompt: str) -> Any:
             messages = json.loads(prompt)
         except ValueError:
             return prompt
-        if is_conversational({"prompt": messages}):
+        if is_conversational(messages):
             return messages
     return prompt

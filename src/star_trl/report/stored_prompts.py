@@ -4,17 +4,20 @@
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..ledger.messages import as_text
 from ..output_dir import PROMPTS_NAME, write_json
-from ..task.prompting import PromptBuilder
-from ..task.task import Task
+
+
+if TYPE_CHECKING:  # `star-trl report` does without torch
+    from ..task.prompting import PromptBuilder
+    from ..task.task import Task
 
 
 def write_prompts(
     output_dir: str | os.PathLike,
-    task: Task,
+    task: "Task",
     group_column: str | None = None,
 ) -> None:
     """
@@ -60,7 +63,7 @@ def read_prompts(output_dir: str | os.PathLike) -> dict[str, Any]:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def _few_shot_text(problem: dict[str, Any], column: str, builder: PromptBuilder) -> str:
+def _few_shot_text(problem: dict[str, Any], column: str, builder: "PromptBuilder") -> str:
     """Returns the few-shot examples before the problem, without a system message."""
     own, whole = problem[column], builder.render(problem, column, few_shot=True)
     own_length = len(own)

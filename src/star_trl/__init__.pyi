@@ -1,0 +1,56 @@
+# Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
+"""The public names of the package. `__init__.py` imports each from here when it is first used."""
+
+from .ledger.export import preference_dataset, sft_dataset, verifier_dataset
+from .ledger.ledger import Sample, load_ledger
+from .ledger.selection import NothingSurvives
+from .output_dir import has_run, load_history
+from .report import write_report
+from .samplers import (
+    Completion,
+    DifficultySampler,
+    HintInferSampler,
+    LoopState,
+    MajorityVoteSampler,
+    Prompt,
+    RationaleSampler,
+    RationalizationSampler,
+    Sampler,
+    Tool,
+    ToolSampler,
+    mixture,
+)
+from .samplers.calculator import CalculatorSampler
+from .star_config import STaRConfig
+from .star_trainer import STaRTrainer
+from .tools.python_tool import python_tool
+
+__version__: str
+
+__all__ = [
+    "CalculatorSampler",
+    "Completion",
+    "DifficultySampler",
+    "HintInferSampler",
+    "LoopState",
+    "MajorityVoteSampler",
+    "NothingSurvives",
+    "Prompt",
+    "RationaleSampler",
+    "RationalizationSampler",
+    "STaRConfig",
+    "STaRTrainer",
+    "Sample",
+    "Sampler",
+    "Tool",
+    "ToolSampler",
+    "has_run",
+    "load_history",
+    "load_ledger",
+    "mixture",
+    "preference_dataset",
+    "python_tool",
+    "sft_dataset",
+    "verifier_dataset",
+    "write_report",
+]
