@@ -9,6 +9,7 @@ from datasets import Dataset
 
 from star_trl import RationaleSampler, RationalizationSampler, load_ledger
 from star_trl.ledger import FEATURES, Ledger
+from star_trl.ledger import ledger as ledger_module
 from support.samples import make_sample
 from support.sums import last_question, solve_easy_and_hinted
 
@@ -31,6 +32,25 @@ def test_shards_of_several_processes_are_one_ledger(tmp_path):
         "samples-00000-of-00002.jsonl",
         "samples-00001-of-00002.jsonl",
     }
+
+
+def test_reading_again_parses_the_new_lines_only(tmp_path, monkeypatch):
+    """Also those of other processes. A shard that is gone or shorter is forgotten."""
+    parsed = []
+    parse = ledger_module._parse
+    monkeypatch.setattr(ledger_module, "_parse", lambda *args: parsed.append(args) or parse(*args))
+    ledger, other = Ledger(tmp_path, 0, 2), Ledger(tmp_path, 1, 2)
+    ledger.append([make_sample(problem_id=0)])
+    assert len(ledger.read(1)) == len(parsed) == 1
+    other.append([make_sample(problem_id=1)])
+    ledger.append([make_sample(problem_id=2)])
+    assert [sample.problem_id for sample in ledger.read(1)] == [0, 1, 2]
+    assert len(parsed) == 3
+    first, second = sorted(tmp_path.rglob("*.jsonl"))
+    second.unlink()
+    assert [sample.problem_id for sample in ledger.read(1)] == [0, 2]
+    first.write_bytes(first.read_bytes().splitlines(keepends=True)[0])
+    assert [sample.problem_id for sample in ledger.read(1)] == [0]
 
 
 def test_a_torn_line_is_left_out_and_cut_off(tmp_path):

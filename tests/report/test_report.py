@@ -12,7 +12,8 @@ from star_trl import RationaleSampler, RationalizationSampler, load_ledger
 from star_trl.ledger import Ledger
 from star_trl.report import live, write_report
 from star_trl.report.histogram import Histogram
-from star_trl.report.read_run import gather
+from star_trl.report.page import write_page
+from star_trl.report.read_run import RunReader
 from star_trl.report.stored_prompts import read_prompts, write_prompts
 from star_trl.report.svg import short_number
 from star_trl.task.prompting import PromptBuilder
@@ -86,11 +87,11 @@ def browser():
 
 def test_the_trainer_writes_it_after_every_iteration(make_trainer, problems, tmp_path, monkeypatch):
     written = []
-    monkeypatch.setattr(live, "write_report", lambda path: written.append(write_report(path).read_text()))
+    monkeypatch.setattr(live, "write_page", lambda reader: written.append(write_page(reader).read_text()))
     trainer = make_trainer(solve_easy_and_hinted, eval_dataset=problems, eval_group_column="kind")
     trainer.train()
     assert [re.search(r"STaR run, (.*?)\.", page)[1] for page in written] == [f"iteration {n} of 2" for n in range(3)]
-    run = gather(tmp_path / "out", max_samples=1000)
+    run = RunReader(tmp_path / "out", max_samples=1000).read()
     assert run.inner_steps == {1: 3, 2: 3}
     assert run.columns["total"] == len(load_ledger(tmp_path / "out")) + len(load_ledger(tmp_path / "out", "eval"))
     assert run.columns["problems"]["group"] == [row["kind"] for row in PROBLEMS] * 2
@@ -101,7 +102,7 @@ def test_the_trainer_writes_it_after_every_iteration(make_trainer, problems, tmp
 
 def test_it_says_where_evaluation_and_sampling_had_other_prompts(make_trainer, problems, monkeypatch):
     written = []
-    monkeypatch.setattr(live, "write_report", lambda path: written.append(write_report(path).read_text()))
+    monkeypatch.setattr(live, "write_page", lambda reader: written.append(write_page(reader).read_text()))
     make_trainer(solve_easy_and_hinted, eval_dataset=problems, few_shot_iterations=1).train()
     note = "evaluated with them, and sampled without them in iteration 2."
     assert [note in page for page in written] == [False, False, True]
@@ -117,7 +118,7 @@ def test_a_failure_to_write_it_does_not_end_a_run(make_trainer, tmp_path, monkey
     def fail(*args):
         raise OSError("No space left on device")
 
-    monkeypatch.setattr(live, "write_report", fail)
+    monkeypatch.setattr(live, "write_page", fail)
     monkeypatch.setattr(live, "write_prompts", fail)
     make_trainer(solve_easy_and_hinted).train()
     assert (tmp_path / "out" / "iteration-002" / "metrics.json").exists()
@@ -155,8 +156,8 @@ def test_it_needs_nothing_from_outside(run_dir):
 
 
 def test_of_too_many_samples_whole_problems_are_shown(run_dir):
-    everything = gather(run_dir, max_samples=1000)
-    run = gather(run_dir, max_samples=20)
+    everything = RunReader(run_dir, max_samples=1000).read()
+    run = RunReader(run_dir, max_samples=20).read()
     numbers = run.columns["samples"]["problem"]
     assert 10 < len(numbers) <= 20 and run.columns["total"] == everything.columns["total"] == 62
     assert run.counts == everything.counts  # the figures are of all
@@ -166,12 +167,26 @@ def test_of_too_many_samples_whole_problems_are_shown(run_dir):
         assert numbers.count(number) == (4 if ledger else 3 * (1 + problem % 2))
 
 
+def test_what_was_read_before_an_iteration_is_not_read_again(tmp_path, monkeypatch):
+    reader = RunReader(tmp_path, max_samples=3)
+    read = []
+    monkeypatch.setattr(
+        Ledger, "read", lambda self, number, read_=Ledger.read: read.append(number) or read_(self, number)
+    )
+    for iteration in (1, 2, 3):
+        Ledger(tmp_path).append([make_sample(iteration=iteration, problem_id=problem) for problem in (0, 1)])
+        write_metrics(tmp_path, iteration)
+        run = reader.read()
+    assert read == [1, 2, 3]
+    assert run == RunReader(tmp_path, max_samples=3).read()
+
+
 def test_numbers_that_json_does_not_know(tmp_path):
     values = [float("nan"), float("inf"), None, 0.25]
     rows = [make_sample(problem_id=index, reward=value, rewards={"r": value}) for index, value in enumerate(values)]
     Ledger(tmp_path).append(rows)
     write_metrics(tmp_path, 1, train_data_used=float("nan"), eval_accuracy=float("nan"))
-    run = gather(write_report(tmp_path).parent, max_samples=10)
+    run = RunReader(write_report(tmp_path).parent, max_samples=10).read()
     assert run.columns["samples"]["reward"] == [None, None, None, 0.25]
     assert run.counts["reward"][1] == {(0.25, True): 1}
 

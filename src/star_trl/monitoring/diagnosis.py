@@ -99,7 +99,7 @@ def signs_in_samples(
             )
     kept = [sample.problem_id for sample in samples if sample.kept]
     if "answer" in problems.column_names and len(kept) >= MIN_KEPT:
-        answers = problems["answer"]
+        answers = list(problems["answer"])
         true_answers = Counter(str(answers[index]) for index in candidates)
         answer, count = Counter(str(answers[index]) for index in kept).most_common(1)[0]
         share, true_share = count / len(kept), true_answers[answer] / len(candidates)

@@ -7,7 +7,8 @@ from typing import Any
 from accelerate.logging import get_logger
 
 from ..run.outer_run import Observer, OuterRun
-from .page import write_report
+from .page import MAX_SAMPLES, write_page
+from .read_run import RunReader
 from .stored_prompts import write_prompts
 
 
@@ -15,14 +16,15 @@ logger = get_logger(__name__)
 
 
 class LiveReport(Observer):
-    """Writes the report of a run in progress."""
+    """Writes the report of a run in progress. Each iteration is read once."""
 
     def begin(self, run: OuterRun) -> None:
         """Stores the parts of the problems that the report needs."""
+        self.reader = RunReader(run.ledger.output_dir, MAX_SAMPLES)
         self._attempt(write_prompts, run.ledger.output_dir, run.task, run.args.eval_group_column)
 
     def iteration_complete(self, run: OuterRun, saved: int) -> None:
-        self._attempt(write_report, run.ledger.output_dir)
+        self._attempt(write_page, self.reader)
 
     @staticmethod
     def _attempt(write: Callable, *args: Any) -> None:

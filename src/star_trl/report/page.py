@@ -14,10 +14,13 @@ from string import Template
 
 from ..output_dir import REPORT_NAME
 from .figures import figures, summary
-from .read_run import Run, gather
+from .read_run import Run, RunReader
 
 
-def write_report(output_dir: str | os.PathLike, max_samples: int = 100_000) -> Path:
+MAX_SAMPLES = 100_000
+
+
+def write_report(output_dir: str | os.PathLike, max_samples: int = MAX_SAMPLES) -> Path:
     """
     Writes `report.html`, which shows the figures and the samples of a run. It is a single file that needs no network.
 
@@ -36,8 +39,13 @@ def write_report(output_dir: str | os.PathLike, max_samples: int = 100_000) -> P
     Raises:
         `FileNotFoundError`: If there is no run in `output_dir`.
     """
-    path = Path(output_dir) / REPORT_NAME
-    page = _page(gather(output_dir, max_samples))
+    return write_page(RunReader(output_dir, max_samples))
+
+
+def write_page(reader: RunReader) -> Path:
+    """Writes the report of what a reader finds on disk. Returns the path of the file."""
+    path = reader.path / REPORT_NAME
+    page = _page(reader.read())
     unfinished = path.with_suffix(".tmp")
     try:
         unfinished.write_text(page, encoding="utf-8", errors="replace")

@@ -21,6 +21,9 @@ TRAINING = "samples"  # the ledger of the training problems; the others are eval
 SETTINGS = ("few_shot_iterations", "few_shot_train", "sample_weighting", "loss_normalization", "eval_group_column")
 NOTHING_STORED: dict[str, Any] = {"group": None, "answer": None, "prompts": {}, "examples": {}}
 
+# Number of samples by `(value, kept)`, for each quantity and iteration
+Counts = dict[str, dict[int, Counter]]
+
 
 @dataclass
 class Run:
@@ -50,7 +53,7 @@ class Run:
     planned_iterations: int | None = None
     settings: dict[str, Any] = field(default_factory=dict)
     inner_steps: dict[int, int] = field(default_factory=dict)
-    counts: dict[str, dict[int, Counter]] = field(default_factory=lambda: defaultdict(lambda: defaultdict(Counter)))
+    counts: Counts = field(default_factory=dict)
     columns: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -70,9 +73,9 @@ class Run:
         return self.settings.get("eval_group_column") or ""
 
 
-def gather(output_dir: str | os.PathLike, max_samples: int) -> Run:
+class RunReader:
     """
-    Reads a run.
+    Reads a run. Reading it again, after more iterations, reads the samples of the new ones only.
 
     Args:
         output_dir (`str` or `os.PathLike`):
@@ -80,40 +83,55 @@ def gather(output_dir: str | os.PathLike, max_samples: int) -> Run:
         max_samples (`int`):
             Maximum number of samples to browse. If there are more, some problems are left out at random, so that the
             others keep their whole history.
-
-    Raises:
-        `FileNotFoundError`: If there is no run.
     """
-    path = Path(output_dir).resolve()
-    ledgers = sorted(ledger_names(path), key=lambda name: (name != TRAINING, name))
-    run = Run(path.name, load_history(path))
-    if not ledgers and not run.history:
-        raise FileNotFoundError(f"No run in {path}: it has no `iteration-*`. Give the `output_dir` of a run.")
-    if (path / STATE_NAME).exists():
-        found = _read_json(path / STATE_NAME)
-        run.settings = {name: found["settings"].get(name) for name in SETTINGS}
-        state = found["trainer_state"]
-        run.planned_iterations = state.get("num_train_epochs")
-        run.inner_steps = _inner_steps(state.get("log_history", []))
-    shown, total = _Shown(max_samples), 0
-    for number, name in enumerate(ledgers):
-        ledger = Ledger(path, name=name)
-        for iteration in ledger.iterations():
-            samples = ledger.read(iteration)
-            total += len(samples)
-            shown.add(_row(number, sample) for sample in samples)
-            if name == TRAINING:
-                _count(run, samples)
-    run.columns = {
-        "sets": ledgers,
-        "total": total,
-        "settings": run.settings,
-        **_columns(shown.rows, ledgers, read_prompts(path)),
-    }
-    return run
+
+    def __init__(self, output_dir: str | os.PathLike, max_samples: int):
+        self.path = Path(output_dir).resolve()
+        self._shown = _Shown(max_samples)
+        self._total = 0
+        self._counts: Counts = defaultdict(lambda: defaultdict(Counter))
+        self._done: set[tuple[str, int]] = set()
+
+    def read(self) -> Run:
+        """
+        Reads what is on disk. Iterations that were read before are taken to be complete.
+
+        Raises:
+            `FileNotFoundError`: If there is no run.
+        """
+        path = self.path
+        ledgers = sorted(ledger_names(path), key=lambda name: (name != TRAINING, name))
+        run = Run(path.name, load_history(path), counts=self._counts)
+        if not ledgers and not run.history:
+            raise FileNotFoundError(f"No run in {path}: it has no `iteration-*`. Give the `output_dir` of a run.")
+        if (path / STATE_NAME).exists():
+            found = _read_json(path / STATE_NAME)
+            run.settings = {name: found["settings"].get(name) for name in SETTINGS}
+            state = found["trainer_state"]
+            run.planned_iterations = state.get("num_train_epochs")
+            run.inner_steps = _inner_steps(state.get("log_history", []))
+        for name in ledgers:
+            ledger = Ledger(path, name=name)
+            for iteration in ledger.iterations():
+                if (name, iteration) not in self._done:
+                    self._add(name, ledger.read(iteration))
+                    self._done.add((name, iteration))
+        run.columns = {
+            "sets": ledgers,
+            "total": self._total,
+            "settings": run.settings,
+            **_columns(self._shown.rows, ledgers, read_prompts(path)),
+        }
+        return run
+
+    def _add(self, ledger: str, samples: list[Sample]) -> None:
+        self._total += len(samples)
+        self._shown.add(_row(ledger, sample) for sample in samples)
+        if ledger == TRAINING:
+            _count(self._counts, samples)
 
 
-def _row(ledger: int, sample: Sample) -> dict[str, Any]:
+def _row(ledger: str, sample: Sample) -> dict[str, Any]:
     """Returns what is shown of a sample. The token ids are left out, so that all samples of a run fit in memory."""
     return {
         "key": (ledger, sample.problem_id),
@@ -136,15 +154,16 @@ def _row(ledger: int, sample: Sample) -> dict[str, Any]:
 
 def _columns(rows: list[dict[str, Any]], ledgers: list[str], prompts: dict[str, Any]) -> dict[str, Any]:
     # Samples of a problem are adjacent, so that its history is a slice, and similar texts compress well.
-    rows.sort(key=lambda row: (row["key"], row["iteration"]))
+    numbers = {name: number for number, name in enumerate(ledgers)}
+    rows.sort(key=lambda row: (numbers[row["key"][0]], row["key"][1], row["iteration"]))
     problems: list[dict[str, Any]] = []
-    number_of: dict[tuple[int, int], int] = {}
+    number_of: dict[tuple[str, int], int] = {}
     for row in rows:
         ledger, problem_id = row["key"]
         if number_of.setdefault(row["key"], len(problems)) == len(problems):
-            stored = prompts["problems"].get(ledgers[ledger], [])
+            stored = prompts["problems"].get(ledger, [])
             more = stored[problem_id] if problem_id < len(stored) else NOTHING_STORED
-            problems.append({"set": ledger, "id": problem_id, "prompt": row["prompt"], **more})
+            problems.append({"set": numbers[ledger], "id": problem_id, "prompt": row["prompt"], **more})
     codes = {name: _codes(row[name] for row in rows) for name in ("sampler", "drop_reason", "finish_reason")}
     rewards = list(dict.fromkeys(name for row in rows for name in row["rewards"]))
     return {
@@ -196,7 +215,7 @@ class _Shown:
             self.rows = [row for row in self.rows if seed_of(*row["key"]) < self._end]
 
 
-def _count(run: Run, samples: list[Sample]) -> None:
+def _count(counts: Counts, samples: list[Sample]) -> None:
     for sample in samples:
         values = {
             "reward": _number(sample.reward),
@@ -205,7 +224,7 @@ def _count(run: Run, samples: list[Sample]) -> None:
         }
         for name, value in values.items():
             if value is not None:
-                run.counts[name][sample.iteration][value, sample.kept] += 1
+                counts[name][sample.iteration][value, sample.kept] += 1
 
 
 def _inner_steps(log_history: list[dict[str, Any]]) -> dict[int, int]:

@@ -14,6 +14,9 @@ from ..ledger.messages import Messages
 # may choose them for each problem. It takes the problem's row and must return the same examples every time.
 FewShotExamples = Sequence[dict[str, Any]] | Callable[[dict[str, Any]], Sequence[dict[str, Any]]]
 
+# Number of prompts that are tokenized together. A tokenizer needs some 100 bytes for each of their tokens.
+BATCH_SIZE = 1000
+
 
 class PromptBuilder:
     """
@@ -101,9 +104,15 @@ class PromptBuilder:
         Returns:
             `list[list[int]]`: One list of ids per problem, unpadded.
         """
-        if not problems:
-            return []
-        prompts: list[Any] = [self.render(problem, column, few_shot) for problem in problems]
+        encoded: list[list[int]] = []
+        seen: dict[int, int] = {}
+        for start in range(0, len(problems), BATCH_SIZE):
+            prompts = [self.render(problem, column, few_shot) for problem in problems[start : start + BATCH_SIZE]]
+            # The same token is the same object in all prompts, which then take 8 bytes a token in place of 36.
+            encoded += ([seen.setdefault(token, token) for token in ids] for ids in self._tokenize(prompts))
+        return encoded
+
+    def _tokenize(self, prompts: list[Any]) -> list[list[int]]:
         if isinstance(prompts[0], str):
             all_ids = self.tokenizer(text=prompts)["input_ids"]
             # A few tokenizers end every text with EOS, which the model could not continue.
