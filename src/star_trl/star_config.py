@@ -258,11 +258,13 @@ class STaRConfig(SFTConfig):
     )
     sample_iterations: int = field(
         default=1,
-        metadata={"help": "Number of latest outer iterations whose samples are trained on."},
+        metadata={"help": "Number of most recent outer iterations whose samples are trained on."},
     )
     patience: int | None = field(
         default=None,
-        metadata={"help": "Stop when the metric has not improved for this many outer iterations."},
+        metadata={
+            "help": "Number of outer iterations without an improvement of the metric after which the run stops."
+        },
     )
     overwrite_output_dir: bool = field(
         default=False,
@@ -291,11 +293,13 @@ class STaRConfig(SFTConfig):
     )
     step_increment: int | None = field(
         default=None,
-        metadata={"help": "Number of steps added with each outer iteration instead; needs `step_growth=1`."},
+        metadata={
+            "help": "Number of steps added with each outer iteration, instead of a factor. Needs `step_growth=1`."
+        },
     )
     max_inner_steps: int | None = field(
         default=None,
-        metadata={"help": "Most steps in one outer iteration."},
+        metadata={"help": "Maximum number of steps in one outer iteration."},
     )
     few_shot_train: bool = field(
         default=True,
@@ -309,7 +313,9 @@ class STaRConfig(SFTConfig):
     # Parameters that control generation
     max_completion_length: int = field(
         default=512,
-        metadata={"help": "Most tokens of a completion. One that is cut there is recorded and never kept."},
+        metadata={
+            "help": "Maximum number of tokens in a completion. One that is cut there is recorded and never kept."
+        },
     )
     num_generations: int = field(
         default=1,
@@ -329,7 +335,7 @@ class STaRConfig(SFTConfig):
     )
     min_p: float | None = field(
         default=None,
-        metadata={"help": "Least probability to keep, relative to the most likely token's."},
+        metadata={"help": "Minimum probability of the tokens to keep, relative to that of the most likely token."},
     )
     generation_kwargs: dict[str, Any] | str | None = field(
         default=None,
@@ -363,7 +369,7 @@ class STaRConfig(SFTConfig):
     )
     vllm_mode: str = field(
         default="colocate",
-        metadata={"help": "Where vLLM runs: on the training GPUs or on a server.", "choices": ["colocate", "server"]},
+        metadata={"help": "Mode of vLLM: on the training GPUs or on a server.", "choices": ["colocate", "server"]},
     )
     vllm_model_impl: str = field(
         default="vllm",
@@ -375,11 +381,11 @@ class STaRConfig(SFTConfig):
     )
     vllm_structured_outputs_regex: str | None = field(
         default=None,
-        metadata={"help": "Regular expression that completions follow."},
+        metadata={"help": "Regular expression that completions must match."},
     )
     vllm_server_base_url: str | None = field(
         default=None,
-        metadata={"help": "Address of the vLLM server; replaces host and port."},
+        metadata={"help": "Address of the vLLM server; it replaces host and port."},
     )
     vllm_server_host: str = field(
         default="0.0.0.0",
@@ -403,7 +409,7 @@ class STaRConfig(SFTConfig):
     )
     vllm_max_model_length: int | None = field(
         default=None,
-        metadata={"help": "Context of vLLM, prompt and completion; the model's by default."},
+        metadata={"help": "Context length of vLLM, for prompt and completion. The model's by default."},
     )
     vllm_tensor_parallel_size: int = field(
         default=1,
@@ -425,7 +431,7 @@ class STaRConfig(SFTConfig):
     )
     reward_timeout: float | None = field(
         default=None,
-        metadata={"help": "Seconds that one call of a reward function may take. No limit by default."},
+        metadata={"help": "Time limit in seconds for one call of a reward function. No limit by default."},
     )
     reward_retries: int = field(
         default=2,
@@ -433,13 +439,13 @@ class STaRConfig(SFTConfig):
     )
     max_samples_per_problem: int | None = field(
         default=None,
-        metadata={"help": "Most samples of one problem to train on. All by default."},
+        metadata={"help": "Maximum number of samples per problem to train on. All by default."},
     )
 
     sample_preference: str = field(
         default="first",
         metadata={
-            "help": "Which samples of a problem stay where there are more than `max_samples_per_problem`.",
+            "help": "Which samples of a problem to select if there are more than `max_samples_per_problem`.",
             "choices": ["first", "shortest", "most_likely", "random"],
         },
     )
@@ -455,13 +461,14 @@ class STaRConfig(SFTConfig):
     loss_normalization: str = field(
         default="tokens",
         metadata={
-            "help": "What the summed loss is divided by: tokens trained on, or problems sampled.",
+            "help": "What the summed loss is divided by: the number of tokens that are trained on, or the number of "
+            "problems that were sampled.",
             "choices": ["tokens", "problems"],
         },
     )
     importance_sampling_cap: float | None = field(
         default=3.0,
-        metadata={"help": "Most that an importance weight can be."},
+        metadata={"help": "Upper limit of the importance weights. None: no limit."},
     )
     importance_sampling_self_normalize: bool = field(
         default=False,
@@ -469,7 +476,10 @@ class STaRConfig(SFTConfig):
     )
     gradient_view_samples: int = field(
         default=0,
-        metadata={"help": "Number of samples of each sampler for the numbers of the policy-gradient view. 0: none."},
+        metadata={
+            "help": "Number of samples per sampler from which the metrics of the policy-gradient view are estimated. "
+            "0: none."
+        },
     )
 
     # Parameters that control logging
@@ -483,13 +493,13 @@ class STaRConfig(SFTConfig):
     )
     log_unique_prompts: bool = field(
         default=False,
-        metadata={"help": "Whether the logged table has each prompt once."},
+        metadata={"help": "Whether the logged table has each prompt once, with its first completion."},
     )
 
     # Parameters that control evaluation
     eval_group_column: str | None = field(
         default=None,
-        metadata={"help": "Column of the evaluation dataset; accuracy is reported for each of its values."},
+        metadata={"help": "Column of the evaluation dataset. Accuracy is reported for each of its values."},
     )
 
     def __post_init__(self):

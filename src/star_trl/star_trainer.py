@@ -361,7 +361,7 @@ class STaRTrainer(WeightedSFTTrainer):
         Raises:
             [`~star_trl.ledger.selection.NothingSurvives`]: If no sample of the first iteration is kept.
         """
-        samples = self._pool(iteration)
+        samples = self.ledger.read_latest(iteration, self.args.sample_iterations)
         if self.args.sample_weighting == "advantage":
             samples = with_failed(samples)
         selected, dropped = select_samples(
@@ -564,7 +564,8 @@ class STaRTrainer(WeightedSFTTrainer):
         weights = None
         if self.args.weighted:
             logprobs = PolicyLogprobs(self.task, self.args, self.policy)
-            weights, metrics = sample_weights(selected, self._pool(iteration), self.args, logprobs)
+            samples = self.ledger.read_latest(iteration, self.args.sample_iterations)
+            weights, metrics = sample_weights(selected, samples, self.args, logprobs)
             self.outer_run.record(metrics)
         if self.args.gradient_view_samples:
             samples, original = self.ledger.read(iteration), self.keep_original_weights()
@@ -579,11 +580,6 @@ class STaRTrainer(WeightedSFTTrainer):
         if reason is not None and self.args.shared_prefix_train and self.task.prompt_builder.has_examples:
             logger.warning(f"Fine-tuning computes the few-shot examples again for every training sequence: {reason}.")
         return reason is None
-
-    def _pool(self, iteration: int) -> list[Sample]:
-        """Returns all samples of the iterations that are trained on, the latest iteration first."""
-        oldest = max(1, iteration - self.args.sample_iterations + 1)
-        return [sample for number in range(iteration, oldest - 1, -1) for sample in self.ledger.read(number)]
 
     @contextmanager
     def _follow(self, total: int, title: str) -> Iterator[Callable[[Sequence[Sample]], None]]:

@@ -6,6 +6,7 @@ import threading
 from dataclasses import replace
 
 import pytest
+import torch
 from transformers import LlamaConfig
 
 from star_trl import (
@@ -146,27 +147,105 @@ def test_calls_run_at_a_time_and_their_order_changes_nothing(tokenizer):
     assert done == {index: f"<up>{text}</up><is>{text}{text}</is>" for index, text in enumerate("abcd")}
 
 
-def test_engines_call_alike_whatever_the_batch_size():
+@pytest.fixture(scope="module")
+def bytes_and_model():
+    """A tokenizer, a model with random weights and prompts behind a common prefix."""
     tokenizer = byte_level_tokenizer()
     model = make_model(LlamaConfig(**{**TINY, "vocab_size": len(tokenizer)}))
     prompts = [
         Prompt(problem=i, sample_index=0, input_ids=request.prompt_ids, seed=request.seed, columns={})
         for i, request in enumerate(make_requests([3, 30, 7, 9] * 3, range(10, 40)))
     ]
-    # A model with random weights soon comes upon two such letters.
-    tool = Tool(run=lambda call: str(len(call)), begin="e", end="a", max_calls=3)
+    return tokenizer, model, prompts
 
-    def run(engine, temperature):
-        generate = Generator(engine, model, tokenizer, params(max_new_tokens=40, temperature=temperature))
-        done = {completion.prompt.problem: completion for completion in WithTool(generate, tool)(prompts)}
-        return [(done[i].token_ids, done[i].loss_mask, done[i].finish_reason) for i in range(len(prompts))]
 
+# A model with random weights soon comes upon two such letters.
+OFTEN_CALLED = {"begin": "e", "end": "a", "max_calls": 3}
+
+
+def run_with_tool(engine, bytes_and_model, temperature=0.0, answer=lambda call: str(len(call))):
+    tokenizer, model, prompts = bytes_and_model
+    tool = Tool(run=answer, **OFTEN_CALLED)
+    generate = Generator(engine, model, tokenizer, params(max_new_tokens=40, temperature=temperature, logprobs=True))
+    done = {completion.prompt.problem: completion for completion in WithTool(generate, tool)(prompts)}
+    return [done[i] for i in range(len(prompts))]
+
+
+def written(completions):
+    return [(each.token_ids, each.loss_mask, each.finish_reason) for each in completions]
+
+
+def test_engines_call_alike_whatever_the_batch_size(bytes_and_model):
+    tokenizer = bytes_and_model[0]
     for temperature in (0.0, 1.0):
-        expected = run(GenerateEngine(tokenizer, 1), temperature)
-        assert temperature == 0 or any(False in mask for _, mask, _ in expected)
-        assert run(PrefixSharingEngine(tokenizer, 5), temperature) == expected
+        expected = run_with_tool(GenerateEngine(tokenizer, 1), bytes_and_model, temperature)
+        assert temperature == 0 or any(False in each.loss_mask for each in expected)
+        for batch_size in (1, 5, 12):
+            found = run_with_tool(PrefixSharingEngine(tokenizer, batch_size), bytes_and_model, temperature)
+            assert written(found) == written(expected)
+            for one, other in zip(found, expected, strict=True):
+                assert one.logprobs == pytest.approx(other.logprobs, abs=1e-4)
         if temperature == 0:
-            assert run(ContinuousBatchingEngine(tokenizer), temperature) == expected
+            found = run_with_tool(ContinuousBatchingEngine(tokenizer), bytes_and_model, temperature)
+            assert written(found) == written(expected)
+
+
+def test_after_a_pause_only_the_result_is_fed(bytes_and_model):
+    """The prefix-sharing engine feeds every token of the prompts and completions once, the common prefix for all."""
+    tokenizer, model, prompts = bytes_and_model
+    engine = PrefixSharingEngine(tokenizer, len(prompts))
+    run_with_tool(engine, bytes_and_model, 1.0)  # tries the model out, which feeds some tokens
+    fed = []
+    hook = model.model.embed_tokens.register_forward_pre_hook(lambda module, args: fed.append(args[0].numel()))
+    try:
+        completions = run_with_tool(engine, bytes_and_model, 1.0)
+    finally:
+        hook.remove()
+    assert sum(False in each.loss_mask for each in completions) > 3
+    width = max(len(prompt.input_ids) for prompt in prompts) - 30 - 1
+    # The prefix once, the prompts padded to the longest, and all but the last token of each completion
+    assert sum(fed) <= 30 + width * len(prompts) + sum(len(each.token_ids) for each in completions)
+
+
+def test_nothing_waits_for_a_slow_tool(bytes_and_model):
+    """The first call returns when all other completions have come."""
+    tokenizer, model, prompts = bytes_and_model
+    others_done, first = threading.Event(), threading.Lock()
+
+    def answer(call):
+        if first.acquire(blocking=False):
+            assert others_done.wait(30)
+        return "7"
+
+    generate = Generator(
+        PrefixSharingEngine(tokenizer, 4), model, tokenizer, params(max_new_tokens=40, temperature=1.0)
+    )
+    finished = []
+    for completion in WithTool(generate, Tool(run=answer, num_threads=4, **OFTEN_CALLED))(prompts):
+        finished.append(completion)
+        if len(finished) == len(prompts) - 1:
+            others_done.set()
+    assert len(finished) == len(prompts) and False in finished[-1].loss_mask
+
+
+def test_a_batch_that_is_halved_goes_on_with_what_had_paused(bytes_and_model):
+    tokenizer, model, _ = bytes_and_model
+    expected = run_with_tool(PrefixSharingEngine(tokenizer, 12), bytes_and_model, 1.0)
+    steps = []
+
+    def limit(module, args):
+        steps.append(args[0].shape)
+        if len(steps) > 25 and args[0].shape[0] > 2:  # in the middle, when some have called the tool
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    engine = PrefixSharingEngine(tokenizer, 12)
+    run_with_tool(engine, bytes_and_model)  # tries the model out
+    hook = model.model.embed_tokens.register_forward_pre_hook(limit)
+    try:
+        found = run_with_tool(engine, bytes_and_model, 1.0)
+    finally:
+        hook.remove()
+    assert written(found) == written(expected)
 
 
 @pytest.mark.parametrize(

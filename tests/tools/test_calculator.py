@@ -320,7 +320,7 @@ def test_a_completion_that_a_sampler_does_not_go_on_with_is_not_kept(make_traine
 
 
 def test_completions_come_before_all_prompts_are_begun(tokenizer, monkeypatch):
-    monkeypatch.setattr("star_trl.samplers.tool.PROMPTS_AT_A_TIME", 2)
+    monkeypatch.setattr("star_trl.generation.engine.REQUESTS_AT_A_TIME", 2)
     engine = ScriptedEngine(tokenizer, lambda text: "<<1+1=" if text == "Q" else "2")
     generate = WithTool(Generator(engine, None, tokenizer, params(max_new_tokens=100)), CALCULATOR)
     prompts = [replace(prompt_of(tokenizer), problem=number) for number in range(5)]

@@ -54,7 +54,7 @@ class TaskArguments:
         default=None,
         metadata={
             "help": "Problems to train on: a dataset of the hub, a folder, a file (.json, .jsonl, .parquet, .csv), or "
-            "`file.py:function`, a function from a split to its rows."
+            "`file.py:function`, a function that maps a split to its rows."
         },
     )
     dataset_config: str | None = field(
@@ -67,19 +67,20 @@ class TaskArguments:
     )
     test_dataset_name: str | None = field(
         default=None,
-        metadata={"help": "Problems to evaluate on, where they are not a split of `dataset_name`."},
+        metadata={"help": "Problems to evaluate on, if they are not a split of `dataset_name`."},
     )
     column_mapping: dict[str, str] | str | None = field(
         default=None,
         metadata={
-            "help": "Columns to make: from `prompt`, `hinted_prompt`, `answer` and others to a column of the dataset, "
-            "or to a text with columns in braces, such as `Q: {question}\\nA:`."
+            "help": "Columns to make. It maps `prompt`, `hinted_prompt`, `answer` and others to a column of the "
+            "dataset, or to a text with columns in braces, such as `Q: {question}\\nA:`."
         },
     )
     formatting_function: str | None = field(
         default=None,
         metadata={
-            "help": "Function from a row to a problem, in place of `column_mapping`: a dotted path or `file.py:name`."
+            "help": "Function that maps a row to a problem, in place of `column_mapping`: a dotted path, or "
+            "`file.py:name`."
         },
     )
     few_shot_examples: str | None = field(
@@ -87,14 +88,14 @@ class TaskArguments:
         metadata={
             "help": "Examples with `prompt`, `completion` and `hinted_prompt`: a file (.json, .jsonl, .yaml, "
             ".parquet, .csv), a folder with prompts.txt and prompts_answer_key.txt, or the path of a list or of a "
-            "function from a problem to its examples."
+            "function that maps a problem to its examples."
         },
     )
-    num_few_shot: int | None = field(default=None, metadata={"help": "Number of them to use. All by default."})
-    chat: bool = field(default=False, metadata={"help": "Whether to make messages of text prompts."})
-    instruction: str | None = field(
-        default=None, metadata={"help": "What is put behind the question in these messages."}
+    num_few_shot: int | None = field(
+        default=None, metadata={"help": "Number of few-shot examples to use. All by default."}
     )
+    chat: bool = field(default=False, metadata={"help": "Whether to turn text prompts into messages."})
+    instruction: str | None = field(default=None, metadata={"help": "Text after the question in these messages."})
     reward_funcs: list[str] | None = field(
         default=None,
         metadata={

@@ -2,7 +2,8 @@
 """The interface between the trainer and an engine, which turns token ids and sampling parameters into completions."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from concurrent.futures import Future
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol
 
 from transformers import PreTrainedModel
@@ -101,6 +102,27 @@ class GenerationOutput:
     logprobs: list[float] | None = None
 
 
+class Resume(Protocol):
+    """Continues completions that pause. Its methods are called in the thread of the engine."""
+
+    def begin(self, output: GenerationOutput) -> "Future[Any] | None":
+        """
+        Begins to work out what follows a paused completion, in another thread. Returns None for a completion that ends
+        there.
+        """
+
+    def request(self, output: GenerationOutput, result: Any) -> GenerationRequest | None:
+        """
+        Returns what to generate next, for the result of the future: a request whose prompt goes on after the tokens
+        that were generated so far, or None for a completion that ends there.
+        """
+
+
+# Number of requests of which an engine that starts over after a pause takes care together. Most completions are whole
+# only after a few rounds, and whole ones are recorded, so that a crash loses little.
+REQUESTS_AT_A_TIME = 1024
+
+
 class Engine(Protocol):
     """
     Generates completions. Every call gets the model, unwrapped and in evaluation mode, so an engine cannot sample from
@@ -117,3 +139,47 @@ class Engine(Protocol):
     def generate(
         self, model: PreTrainedModel, requests: Sequence[GenerationRequest], params: SamplingParams
     ) -> Iterator[GenerationOutput]: ...
+
+    def generate_and_resume(
+        self,
+        model: PreTrainedModel,
+        requests: Sequence[GenerationRequest],
+        params: SamplingParams,
+        resume: Resume,
+    ) -> Iterator[GenerationOutput]:
+        """
+        Generates completions that go on after a pause. This implementation starts over with the whole text after every
+        pause, when all other completions have paused or ended as well. An engine that can hold a completion while
+        others go on overrides it.
+
+        Args:
+            model ([`~transformers.PreTrainedModel`]):
+                Model to sample from.
+            requests (`Sequence[GenerationRequest]`):
+                What to complete.
+            params ([`SamplingParams`]):
+                How to sample, with `pause_between`.
+            resume ([`Resume`]):
+                Continues the completions that pause.
+
+        Yields:
+            [`GenerationOutput`]: each completion when it is finished, with the tokens of its last request.
+        """
+        for start in range(0, len(requests), REQUESTS_AT_A_TIME):
+            pending = dict(enumerate(requests[start : start + REQUESTS_AT_A_TIME], start))
+            while pending:
+                indices, paused = list(pending), []
+                for part in self.generate(model, list(pending.values()), params):
+                    output = replace(part, index=indices[part.index])
+                    future = resume.begin(output) if output.finish_reason == "pause" else None
+                    if future is None:
+                        yield output
+                    else:
+                        paused.append((output, future))
+                pending = {}
+                for output, future in paused:
+                    request = resume.request(output, future.result())
+                    if request is None:
+                        yield output
+                    else:
+                        pending[output.index] = request

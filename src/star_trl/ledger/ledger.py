@@ -198,6 +198,13 @@ class Ledger:
             self._read_shard(path)
         return sorted(self._samples.values(), key=self._rank)
 
+    def read_latest(self, iteration: int, count: int) -> list[Sample]:
+        """Reads the samples of an iteration and of those before it, `count` iterations in all, the latest first."""
+        numbers = range(max(1, iteration - count + 1), iteration + 1)
+        # The latest is read last, so that it is the one in memory.
+        by_iteration = [self.read(number) for number in numbers]
+        return [sample for samples in reversed(by_iteration) for sample in samples]
+
     def _read_shard(self, path: Path) -> None:
         """Reads the lines of a shard that were not read before."""
         size, number = self._read_up_to.get(path, (0, 0))

@@ -2,8 +2,9 @@
 """Connects samplers to engines: turns prompts into completions in the form that they are trained on."""
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -15,7 +16,7 @@ from ..generation import (
     SamplingParams,
     StopStrings,
 )
-from ..samplers import Completion, Prompt
+from ..samplers import Completion, Pauses, Prompt
 from ..seeds import seed_of
 
 
@@ -46,13 +47,17 @@ class Generator:
         self.tokenizer = tokenizer
         self.params = params
 
-    def __call__(self, prompts: Sequence[Prompt], **overrides: Any) -> Iterator[Completion]:
+    def __call__(
+        self, prompts: Sequence[Prompt], pauses: Pauses | None = None, **overrides: Any
+    ) -> Iterator[Completion]:
         """
         Generates one completion per prompt.
 
         Args:
             prompts (`list[Prompt]`):
                 Prompts to complete.
+            pauses ([`~star_trl.samplers.Pauses`], *optional*):
+                Continues completions that pause at `pause_between`.
             **overrides:
                 Fields of [`~star_trl.generation.SamplingParams`] to replace for this call. `max_new_tokens` is the
                 limit of a whole completion, including the part that has been generated before.
@@ -68,9 +73,17 @@ class Generator:
                 yield _cut(prompt.begun, params.max_new_tokens)
         prompts = [prompt for prompt in prompts if _num_begun(prompt) < params.max_new_tokens]
         requests = [_request(prompt, params) for prompt in prompts]
-        for output in self.engine.generate(self.model, requests, params):
-            token_ids, logprobs = self._finish(output, stop_strings)
-            yield _joined(prompts[output.index], token_ids, output.finish_reason, logprobs)
+        if pauses is None:
+            outputs = self.engine.generate(self.model, requests, params)
+        else:
+            outputs = self.engine.generate_and_resume(self.model, requests, params, _Resume(prompts, params, pauses))
+        for output in outputs:
+            prompt = prompts[output.index]
+            if _num_begun(prompt) >= params.max_new_tokens:
+                yield _cut(cast(Completion, prompt.begun), params.max_new_tokens)
+            else:
+                token_ids, logprobs = self._finish(output, stop_strings)
+                yield _joined(prompt, token_ids, output.finish_reason, logprobs)
 
     def _finish(self, output: GenerationOutput, stop_strings: StopStrings) -> tuple[list[int], list[float] | None]:
         """Replaces the stop string by EOS, so that the model learns to end there by itself."""
@@ -82,6 +95,36 @@ class Generator:
         # The model did not draw that EOS.
         logprobs = None if output.logprobs is None else [*output.logprobs[: len(token_ids)], 0.0]
         return [*token_ids, self.tokenizer.eos_token_id], logprobs
+
+
+class _Resume:
+    """
+    Continues completions in an engine.
+
+    Args:
+        prompts (`list[Prompt]`):
+            The prompts. Each is replaced when its completion goes on.
+        params ([`~star_trl.generation.SamplingParams`]):
+            Sampling parameters.
+        pauses ([`~star_trl.samplers.Pauses`]):
+            Continues the completions.
+    """
+
+    def __init__(self, prompts: list[Prompt], params: SamplingParams, pauses: Pauses):
+        self.prompts = prompts
+        self.params = params
+        self.pauses = pauses
+
+    def begin(self, output: GenerationOutput) -> "Future[Any] | None":
+        return self.pauses.begin(self._completion(output))
+
+    def request(self, output: GenerationOutput, result: Any) -> GenerationRequest | None:
+        completion = self.pauses.end(self._completion(output), result)
+        prompt = self.prompts[output.index] = replace(self.prompts[output.index], begun=completion)
+        return _request(prompt, self.params) if _num_begun(prompt) < self.params.max_new_tokens else None
+
+    def _completion(self, output: GenerationOutput) -> Completion:
+        return _joined(self.prompts[output.index], output.token_ids, output.finish_reason, output.logprobs)
 
 
 def _num_begun(prompt: Prompt) -> int:

@@ -2,7 +2,7 @@
 """Proposal distributions: which problems to sample for, what to condition on, and how to sample."""
 
 from ..tools.tool import Tool
-from .base import Completion, Generate, LoopState, Prompt, Sampler, WrappedSampler
+from .base import Completion, Generate, LoopState, Pauses, Prompt, Sampler, WrappedSampler
 from .difficulty import DifficultySampler
 from .hint_infer import HintInferSampler
 from .majority_vote import MajorityVoteSampler
@@ -18,6 +18,7 @@ __all__ = [
     "HintInferSampler",
     "LoopState",
     "MajorityVoteSampler",
+    "Pauses",
     "Prompt",
     "RationaleSampler",
     "RationalizationSampler",

@@ -4,6 +4,7 @@
 import inspect
 import random
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -79,6 +80,19 @@ class Completion:
     extra: dict[str, Any] = field(default_factory=dict)
 
 
+class Pauses(Protocol):
+    """Continues completions that pause while others are still being generated. See [`Generate`]."""
+
+    def begin(self, completion: Completion) -> "Future[Any] | None":
+        """
+        Begins to work out what follows a completion, such as the result of a tool, in another thread. Returns None for
+        a completion that ends where it paused.
+        """
+
+    def end(self, completion: Completion, result: Any) -> Completion:
+        """Returns the completion with what follows, for the result of the future."""
+
+
 class Generate(Protocol):
     """
     Generates completions for a sampler, with the current model and the sampler's settings.
@@ -88,12 +102,15 @@ class Generate(Protocol):
 
     With `pause_between`, a completion comes back with the finish reason `"pause"` where a tool is to be called. To
     continue it, generate for `replace(completion.prompt, begun=completion)`. `max_new_tokens` then holds for the whole
-    completion.
+    completion. With `pauses` as well, completions are continued without coming back, and the engine goes on with the
+    others until the result is there.
     """
 
     tokenizer: PreTrainedTokenizerBase
 
-    def __call__(self, prompts: Sequence[Prompt], **overrides: Any) -> Iterator[Completion]: ...
+    def __call__(
+        self, prompts: Sequence[Prompt], pauses: Pauses | None = None, **overrides: Any
+    ) -> Iterator[Completion]: ...
 
 
 @dataclass(kw_only=True)

@@ -10,7 +10,11 @@ from dataclasses import replace
 from transformers import PreTrainedTokenizerBase
 
 from .base import Completion, Generate, LoopState, Prompt, Sampler, WrappedSampler
-from .tool import PROMPTS_AT_A_TIME, decode, encode_behind
+from .tool import decode, encode_behind
+
+
+# Number of prompts that are begun before the first of them go on with the hint.
+PROMPTS_AT_A_TIME = 1024
 
 
 class HintInferSampler(WrappedSampler):

@@ -11,11 +11,7 @@ from typing import Any, cast
 from transformers import PreTrainedTokenizerBase
 
 from ..tools.tool import Tool
-from .base import Completion, Generate, Prompt, Sampler, WrappedSampler
-
-
-# Most completions are whole only after a few rounds. Whole ones are recorded, so that a crash loses little.
-PROMPTS_AT_A_TIME = 1024
+from .base import Completion, Generate, Pauses, Prompt, Sampler, WrappedSampler
 
 
 class ToolSampler(WrappedSampler):
@@ -55,42 +51,23 @@ class WithTool:
         self.tool = tool
         self.tokenizer: PreTrainedTokenizerBase = generate.tokenizer
 
-    def __call__(self, prompts: Sequence[Prompt], **overrides: Any) -> Iterator[Completion]:
-        if "pause_between" in overrides:
+    def __call__(
+        self, prompts: Sequence[Prompt], pauses: Pauses | None = None, **overrides: Any
+    ) -> Iterator[Completion]:
+        if pauses is not None or "pause_between" in overrides:
             raise ValueError(
                 f"A completion pauses for one tool, here for the one between {self.tool.begin!r} and "
                 f"{self.tool.end!r}. Make one tool of two, which sees from the call what is meant."
             )
         overrides["pause_between"] = (self.tool.begin, self.tool.end)
         with ThreadPoolExecutor(self.tool.num_threads or os.cpu_count()) as pool:
-            for start in range(0, len(prompts), PROMPTS_AT_A_TIME):
-                yield from self._complete(prompts[start : start + PROMPTS_AT_A_TIME], pool, overrides)
-
-    def _complete(
-        self, prompts: Sequence[Prompt], pool: ThreadPoolExecutor, overrides: dict[str, Any]
-    ) -> Iterator[Completion]:
-        num_calls: Counter[tuple[int, int]] = Counter()
-        pending = list(prompts)
-        while pending:
-            paused: list[tuple[Completion, Future[str | None]]] = []
-            for completion in self.generate(pending, **overrides):
-                key = completion.prompt.problem, completion.prompt.sample_index
-                if completion.finish_reason != "pause" or num_calls[key] == self.tool.max_calls:
-                    yield completion
-                else:
-                    # The tool works while the others are still being generated.
-                    paused.append((completion, pool.submit(self._run, self._call(completion)[0])))
-            pending = []
-            for completion, future in paused:
-                result = future.result()
-                num_calls[completion.prompt.problem, completion.prompt.sample_index] += result is not None
-                pending.append(replace(completion.prompt, begun=self._with_result(completion, result)))
+            yield from self.generate(prompts, pauses=_Calls(self, pool), **overrides)
 
     def compute(self, completion: Completion) -> Completion:
         """Returns the completion with the result of its last call, if it is a call."""
-        return self._with_result(completion, self._run(self._call(completion)[0]))
+        return self.with_result(completion, self.run(self.call(completion)[0]))
 
-    def _call(self, completion: Completion) -> tuple[str | None, str]:
+    def call(self, completion: Completion) -> tuple[str | None, str]:
         """Returns the text between the last `begin` and `end`, and what the last token wrote after them."""
         text = decode(self.tokenizer, completion.token_ids)
         end = text.rfind(self.tool.end)
@@ -99,14 +76,14 @@ class WithTool:
             return None, ""
         return text[begin + len(self.tool.begin) : end], text[end + len(self.tool.end) :]
 
-    def _run(self, call: str | None) -> str | None:
+    def run(self, call: str | None) -> str | None:
         result = None if call is None else self.tool.run(call)
         return None if result is None else self.tool.result.replace("{}", self.tool.shortened(result))
 
-    def _with_result(self, completion: Completion, result: str | None) -> Completion:
+    def with_result(self, completion: Completion, result: str | None) -> Completion:
         if result is None:
             return completion
-        rest = self._call(completion)[1]
+        rest = self.call(completion)[1]
         kept, before = len(completion.token_ids), ""
         if rest.isspace() and result.startswith(rest):
             result = result[len(rest) :]  # such as a line break that the model has already written
@@ -124,6 +101,36 @@ class WithTool:
             loss_mask=completion.loss_mask[:kept] + [False] * len(put_in),
             logprobs=None if completion.logprobs is None else completion.logprobs[:kept] + [0.0] * len(put_in),
         )
+
+
+class _Calls:
+    """
+    The calls of the completions of one sampling.
+
+    Args:
+        completions ([`WithTool`]):
+            What reads and answers the calls.
+        pool (`ThreadPoolExecutor`):
+            Runs the tool.
+    """
+
+    def __init__(self, completions: WithTool, pool: ThreadPoolExecutor):
+        self.completions = completions
+        self.pool = pool
+        self.counts: Counter[tuple[int, int]] = Counter()
+
+    def begin(self, completion: Completion) -> "Future[str | None] | None":
+        if self.counts[_key(completion)] == self.completions.tool.max_calls:
+            return None
+        return self.pool.submit(self.completions.run, self.completions.call(completion)[0])
+
+    def end(self, completion: Completion, result: str | None) -> Completion:
+        self.counts[_key(completion)] += result is not None
+        return self.completions.with_result(completion, result)
+
+
+def _key(completion: Completion) -> tuple[int, int]:
+    return completion.prompt.problem, completion.prompt.sample_index
 
 
 def encode_behind(tokenizer: PreTrainedTokenizerBase, before: str, text: str) -> list[int]:

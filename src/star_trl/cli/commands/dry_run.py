@@ -94,9 +94,10 @@ def dry_run(task: TaskArguments, args: STaRConfig, model_args: ModelConfig, num_
             show_completions(console, trainer, samples)
             show_training_sequence(console, trainer, samples)
             seconds_per_step = measure_fine_tuning(trainer, samples)
+            shared = shared_tokens(trainer, samples)
         except torch.OutOfMemoryError as error:
             raise UsageError(f"One device has too little memory for this in one process: {error}") from error
-        show_estimate(console, trainer, planned, proposals, seconds, seconds_per_step)
+        show_estimate(console, trainer, planned, proposals, seconds, seconds_per_step, shared)
 
 
 def show_prompts(console: Console, trainer: STaRTrainer) -> None:
@@ -188,6 +189,14 @@ def measure_fine_tuning(trainer: STaRTrainer, samples: Sequence[Sample]) -> floa
     return times.seconds
 
 
+def shared_tokens(trainer: STaRTrainer, samples: Sequence[Sample]) -> float:
+    """Returns the share of a batch's tokens that `shared_prefix_train` does not compute again."""
+    batch = list(islice(cycle(samples), trainer.args.per_device_train_batch_size))
+    rows = training_sequences(batch, trainer.task, trainer.args).to_list()
+    computed = trainer.data_collator(rows)["input_ids"].numel()
+    return max(1 - computed / sum(len(row["input_ids"]) for row in rows), 0.0)
+
+
 def show_estimate(
     console: Console,
     trainer: STaRTrainer,
@@ -195,6 +204,7 @@ def show_estimate(
     proposals: Sequence[Proposal],
     seconds: float,
     seconds_per_step: float,
+    shared: float,
 ) -> None:
     """Prints the tokens and the time of an iteration."""
     num_problems = len(trainer.candidates(1))  # the number that was measured
@@ -231,7 +241,8 @@ def show_estimate(
             "fine-tuning",
             tuning[0],
             sum(tuning),
-            f"{steps[0]:,} steps, {sum(steps):,} in all, {seconds_per_step:.2g} s each",
+            f"{steps[0]:,} steps, {sum(steps):,} in all, {seconds_per_step:.2g} s each"
+            + (f"; {shared:.0%} of the tokens are shared and computed once" if shared else ""),
         ),
         ("evaluation", evaluation, evaluation * (count + 1), f"{num_held_out:,} problems; the original model as well"),
     ]

@@ -41,7 +41,7 @@ class ExportArguments:
 
     output_dir: str | None = field(default=None, metadata={"help": "Output directory of the run."})
     output_file: str | None = field(
-        default=None, metadata={"help": "Where the dataset goes: a .jsonl, .parquet or .csv file."}
+        default=None, metadata={"help": "File to write the dataset to: .jsonl, .parquet or .csv."}
     )
     kind: str = field(
         default="sft",
@@ -57,7 +57,7 @@ class ExportArguments:
     samplers: list[str] | None = field(
         default=None, metadata={"help": "Names of the samplers to take samples of. All by default."}
     )
-    max_pairs_per_problem: int | None = field(default=8, metadata={"help": "Most pairs of one problem."})
+    max_pairs_per_problem: int | None = field(default=8, metadata={"help": "Maximum number of pairs per problem."})
     balanced: bool = field(
         default=False,
         metadata={"help": "Whether a verifier's data have as many right as wrong completions of every problem."},

@@ -22,7 +22,7 @@ class ReportArguments:
     """
 
     output_dir: str | None = field(default=None, metadata={"help": "Output directory of the run."})
-    max_samples: int = field(default=100_000, metadata={"help": "Most samples that the report shows."})
+    max_samples: int = field(default=100_000, metadata={"help": "Maximum number of samples that the report shows."})
 
 
 def main(argv: list[str]) -> None:

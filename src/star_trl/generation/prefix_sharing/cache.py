@@ -155,6 +155,16 @@ class SharedPrefixCache(Cache):
             for buffer in buffers:
                 buffer[targets, :, :length] = buffer[sources, :, :length]
 
+    def take_row(self, row: int, length: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """Returns a copy of the keys and values of a row, with `length` positions in use."""
+        return [(keys[row, :, :length].clone(), values[row, :, :length].clone()) for keys, values in self._buffers()]
+
+    def put_row(self, row: int, states: list[tuple[torch.Tensor, torch.Tensor]]) -> None:
+        """Writes what `take_row` returned to a row."""
+        for buffers, copies in zip(self._buffers(), states, strict=True):
+            for buffer, copy in zip(buffers, copies, strict=True):
+                buffer[row, :, : copy.shape[1]] = copy
+
     def as_prefix(self, length: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
         """Returns the keys and values of the first row's first tokens, as the prefix of another cache."""
         return [(keys[0, :, :length], values[0, :, :length]) for keys, values in self._buffers()]

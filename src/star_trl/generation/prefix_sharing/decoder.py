@@ -3,12 +3,15 @@
 
 from collections import deque
 from collections.abc import Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from dataclasses import dataclass
 from itertools import islice
+from typing import Any
 
 import torch
 from transformers import PreTrainedModel
 
-from ..engine import GenerationOutput, GenerationRequest, SamplingParams
+from ..engine import FinishReason, GenerationOutput, GenerationRequest, Resume, SamplingParams
 from ..memory import memory_to_use
 from ..stopping import StopStrings
 from ..token_sampler import TokenSampler, sampled_logprobs
@@ -24,6 +27,25 @@ MAX_ROWS = 512
 MAX_SCORES = {"cpu": 2**23, "cuda": 2**26}
 # Minimum and maximum number of tokens of a piece. Fewer would make poor use of the weights that are read.
 MIN_TOKENS, MAX_TOKENS = 32, 2**13
+
+
+@dataclass
+class PausedRow:
+    """
+    A row outside the batch.
+
+    Args:
+        output ([`GenerationOutput`]):
+            What it has generated since it was last resumed.
+        length (`int`):
+            Number of tokens of which `states` are the keys and values, after the prefix.
+        states (`list[tuple[torch.Tensor, torch.Tensor]]`):
+            Keys and values of every layer, each of shape `(num_kv_heads, length, head_dim)`.
+    """
+
+    output: GenerationOutput
+    length: int
+    states: list[tuple[torch.Tensor, torch.Tensor]]
 
 
 class PrefixDecoder:
@@ -44,6 +66,8 @@ class PrefixDecoder:
             Texts that end a completion.
         batch_size (`int`, *optional*):
             Maximum number of rows at a time. By default as many as half of the free memory holds.
+        resume ([`Resume`], *optional*):
+            Continues rows that pause. A row that waits leaves the batch. Its keys and values are kept.
     """
 
     def __init__(
@@ -54,9 +78,13 @@ class PrefixDecoder:
         params: SamplingParams,
         stop_strings: StopStrings,
         batch_size: int | None,
+        resume: Resume | None = None,
     ):
         self.model = model
-        self.requests = requests
+        self.requests = {index: requests[index] for index in group.indices}
+        self.resume = resume
+        self.waiting: dict[Future[Any], PausedRow] = {}
+        self.resumed: deque[PausedRow] = deque()
         self.prefix_length = group.prefix_length
         self.params = params
         self.stop_strings = stop_strings
@@ -105,7 +133,7 @@ class PrefixDecoder:
     @property
     def unfinished(self) -> bool:
         """Whether there is anything left to generate."""
-        return bool(self.batch.size or self.pending)
+        return bool(self.batch.size or self.pending or self.resumed or self.waiting)
 
     def halve(self) -> None:
         """Restarts the rows in progress in a batch of half the size. They will sample the same tokens again."""
@@ -122,28 +150,82 @@ class PrefixDecoder:
             `list[GenerationOutput]`: the completions that ended.
         """
         while True:
+            ended = self._answered() if self.waiting else []
+            if ended:
+                return ended
+            self._admit_resumed()
             # A prefill of several rows is cheaper than as many of one row
             if self.pending and self.num_rows - self.batch.size >= max(self.num_rows // 8, 1):
                 self._admit()
-            self._step()
+            if self.batch.size:
+                self._step()
             reasons = self.batch.finished(self.stop_strings)
-            if reasons:
-                break
-        outputs = [
-            GenerationOutput(
-                index=int(self.batch.indices[row]),
-                token_ids=self.batch.token_ids(row),
+            outputs = self._leave(reasons) if reasons else []
+            if outputs:
+                return outputs
+
+    def _leave(self, reasons: dict[int, FinishReason]) -> list[GenerationOutput]:
+        """Takes rows out of the batch. Returns the completions that ended; the others wait for what follows them."""
+        batch = self.batch
+        outputs = {
+            row: GenerationOutput(
+                index=int(batch.indices[row]),
+                token_ids=batch.token_ids(row),
                 finish_reason=reason,
-                logprobs=self.batch.logprobs(row),
+                logprobs=batch.logprobs(row),
             )
             for row, reason in reasons.items()
-        ]
-        # The bookkeeping comes last, so that the finished rows are still in the batch if the copies run out of memory
-        sources, targets = self.batch.moves_without(list(reasons))
+        }
+        # Without the newest token, which has not been fed
+        lengths = {
+            row: int(batch.lengths[row]) for row, reason in reasons.items() if reason == "pause" and self.resume
+        }
+        states = {row: self.cache.take_row(row, length) for row, length in lengths.items()}
+        # The bookkeeping comes last, so that the rows are still in the batch if the copies run out of memory
+        sources, targets = batch.moves_without(list(reasons))
         if len(sources):
-            self.cache.copy_rows(sources, targets, int(self.batch.lengths[sources].max()))
-        self.batch.remove(len(reasons), sources, targets)
-        return outputs
+            self.cache.copy_rows(sources, targets, int(batch.lengths[sources].max()))
+        batch.remove(len(reasons), sources, targets)
+
+        ended = []
+        for row, output in outputs.items():
+            future = self.resume.begin(output) if self.resume is not None and row in states else None
+            if future is None:
+                ended.append(output)
+            else:
+                self.waiting[future] = PausedRow(output, lengths[row], states[row])
+        return ended
+
+    def _answered(self) -> list[GenerationOutput]:
+        """
+        Collects the paused rows whose result is there. If there is nothing else to do, it waits for the first one.
+        Returns the completions that do not go on.
+        """
+        assert self.resume is not None
+        if not (self.batch.size or self.pending or self.resumed):
+            wait(self.waiting, return_when=FIRST_COMPLETED)
+        ended = []
+        for future in [future for future in self.waiting if future.done()]:
+            row = self.waiting.pop(future)
+            request = self.resume.request(row.output, future.result())
+            if request is None:
+                ended.append(row.output)
+            else:
+                index = row.output.index
+                self.requests[index] = request
+                self.representative[index] = ~index  # its prompt is no longer that of the others
+                self.resumed.append(row)
+        return ended
+
+    def _admit_resumed(self) -> None:
+        """Puts rows that paused back into the batch, with their keys and values."""
+        # A new cache is allocated when the first row is prefilled.
+        while self.resumed and self.batch.size < self.num_rows and self.cache.layers:
+            row = self.resumed.popleft()
+            index = row.output.index
+            self.cache.put_row(self.batch.size, row.states)
+            missing = self.requests[index].prompt_ids[self.prefix_length + row.length :]
+            self.batch.add(index, self.requests[index], row.length, missing)
 
     def _step(self) -> None:
         """Generates one token for every active row."""
@@ -160,11 +242,10 @@ class PrefixDecoder:
         taken = list(islice(self.pending, self.num_rows - self.batch.size))
         leaders = list(dict.fromkeys(self.representative[index] for index in taken))
         row_of = {leader: self.batch.size + position for position, leader in enumerate(leaders)}
-        suffixes = [self.requests[leader].prompt_ids[self.prefix_length : -1] for leader in leaders]
-        self._prefill(self.cache, self.batch.size, suffixes)
-
-        # The first request of each prompt gets the row that was prefilled. The others take the rows after those.
+        # The first request of each prompt gets the row that is prefilled. The others take the rows after those.
         firsts = {self.representative[index]: index for index in reversed(taken)}
+        suffixes = [self.requests[firsts[leader]].prompt_ids[self.prefix_length : -1] for leader in leaders]
+        self._prefill(self.cache, self.batch.size, suffixes)
         others = [index for index in taken if firsts[self.representative[index]] != index]
         if others and len(suffixes[0]):
             sources = torch.tensor([row_of[self.representative[index]] for index in others])
@@ -173,7 +254,7 @@ class PrefixDecoder:
         for index in [*(firsts[leader] for leader in leaders), *others]:
             request = self.requests[index]
             length = len(request.prompt_ids) - self.prefix_length - 1
-            self.batch.add(index, request, length)
+            self.batch.add(index, request, length, request.prompt_ids[-1:])
             self.pending.popleft()
 
     def _prefill(self, cache: SharedPrefixCache, first_row: int, token_rows: list[list[int]]) -> None:

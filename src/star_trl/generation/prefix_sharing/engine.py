@@ -7,7 +7,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging
 
-from ..engine import Engine, GenerationOutput, GenerationRequest, SamplingParams
+from ..engine import Engine, GenerationOutput, GenerationRequest, Resume, SamplingParams
 from ..generate_engine import GenerateEngine, check_arguments
 from ..memory import unless_out_of_memory
 from ..model_state import base_model
@@ -42,7 +42,6 @@ class PrefixSharingEngine(Engine):
         self.fallback_warnings: list[str] = []
         self._support = PrefixSupport()
 
-    @torch.no_grad()
     def generate(
         self, model: PreTrainedModel, requests: Sequence[GenerationRequest], params: SamplingParams
     ) -> Iterator[GenerationOutput]:
@@ -58,19 +57,45 @@ class PrefixSharingEngine(Engine):
         Yields:
             [`GenerationOutput`]: each completion when it is finished.
         """
+        return self._generate(model, requests, params, None)
+
+    def generate_and_resume(
+        self,
+        model: PreTrainedModel,
+        requests: Sequence[GenerationRequest],
+        params: SamplingParams,
+        resume: Resume,
+    ) -> Iterator[GenerationOutput]:
+        """
+        Like `generate`, but a completion that pauses keeps its keys and values. The others go on until its result is
+        there, and then only the tokens of the result are fed.
+        """
+        return self._generate(model, requests, params, resume)
+
+    @torch.no_grad()
+    def _generate(
+        self,
+        model: PreTrainedModel,
+        requests: Sequence[GenerationRequest],
+        params: SamplingParams,
+        resume: Resume | None,
+    ) -> Iterator[GenerationOutput]:
         check_arguments(requests, params)
         if not requests:
             return
         reason = self._support.missing(model, requests, params)
         if reason is not None:
             self._warn_of_fallback(reason)
-            yield from self.fallback.generate(model, requests, params)
+            if resume is None:
+                yield from self.fallback.generate(model, requests, params)
+            else:
+                yield from self.fallback.generate_and_resume(model, requests, params, resume)
             return
         stop_strings = StopStrings(self.tokenizer, params.stop_strings, params.pause_between)
         for group in group_by_prefix([request.prompt_ids for request in requests]):
             # In its own call, so that the keys and values of one group are freed before the next ones are allocated
             yield from self._complete(
-                PrefixDecoder(base_model(model), requests, group, params, stop_strings, self.batch_size)
+                PrefixDecoder(base_model(model), requests, group, params, stop_strings, self.batch_size, resume)
             )
 
     def _warn_of_fallback(self, reason: str) -> None:

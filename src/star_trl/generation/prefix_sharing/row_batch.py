@@ -43,9 +43,10 @@ class RowBatch:
         self._tokens = torch.zeros(num_rows, params.max_new_tokens, dtype=torch.long)
         self._uniforms = torch.zeros(num_rows, params.max_new_tokens if params.temperature else 1, dtype=torch.float64)
         self._logprobs = torch.zeros(num_rows, params.max_new_tokens if params.logprobs else 1)
+        self._given: list[list[int]] = [[]] * num_rows  # tokens to feed before the row samples, the last one first
         self._eos_token_ids = torch.tensor(sorted(params.eos_token_ids), dtype=torch.long)
 
-    def add(self, index: int, request: GenerationRequest, length: int) -> None:
+    def add(self, index: int, request: GenerationRequest, length: int, missing: list[int]) -> None:
         """
         Args:
             index (`int`):
@@ -53,12 +54,15 @@ class RowBatch:
             request ([`GenerationRequest`]):
                 The request.
             length (`int`):
-                Number of its prompt's tokens in the cache, after the prefix: all but the last.
+                Number of its prompt's tokens in the cache, after the prefix.
+            missing (`list[int]`):
+                The rest of its prompt, at least one token. It is fed a token at a time.
         """
         row = self.size
         self.size += 1
         self.indices[row], self.lengths[row], self.counts[row] = index, length, 0
-        self.limits[row], self.next_tokens[row] = request.limit(self.params), request.prompt_ids[-1]
+        self.limits[row], self.next_tokens[row] = request.limit(self.params), missing[0]
+        self._given[row] = missing[:0:-1]
         if self.params.temperature:
             self._uniforms[row] = draw_uniforms(request.seed, self.params.max_new_tokens)
 
@@ -74,7 +78,8 @@ class RowBatch:
         """
         Args:
             tokens (`torch.Tensor` of shape `(size,)`):
-                A new token for every active row. The previous one is in the cache by now.
+                A new token for every active row. The previous one is in the cache by now. Rows whose prompt is not in
+                the cache yet take the next token of their prompt instead.
             logprobs (`torch.Tensor` of shape `(size,)`, *optional*):
                 Their log-probabilities.
         """
@@ -83,15 +88,20 @@ class RowBatch:
         if logprobs is not None:
             self._logprobs[rows, counts] = logprobs
         self.next_tokens[: self.size] = tokens
-        counts += 1
         self.lengths[: self.size] += 1
+        counts += 1
+        for row, given in enumerate(self._given[: self.size]):
+            if given:
+                self.next_tokens[row] = given.pop()
+                counts[row] = 0
 
     def finished(self, stop_strings: StopStrings) -> dict[int, FinishReason]:
         """Returns the rows that end with their newest token, and the reason for each."""
         newest = self.next_tokens[: self.size]
         is_eos = torch.isin(newest, self._eos_token_ids)
         is_full = self.counts[: self.size] == self.limits[: self.size]
-        suspects = is_eos | is_full | stop_strings.may_complete(newest)
+        # A row without a token of its own is still fed its prompt.
+        suspects = (is_eos | is_full | stop_strings.may_complete(newest)) & (self.counts[: self.size] > 0)
         reasons: dict[int, FinishReason] = {}
         rows = suspects.nonzero()[:, 0]
         for row, eos, full in zip(rows.tolist(), is_eos[rows].tolist(), is_full[rows].tolist(), strict=True):
@@ -125,3 +135,5 @@ class RowBatch:
             states = (self.indices, self.lengths, self.counts, self.limits, self.next_tokens)
             for state in (*states, self._tokens, self._uniforms, self._logprobs):
                 state[targets] = state[sources]
+            for source, target in zip(sources.tolist(), targets.tolist(), strict=True):
+                self._given[target] = self._given[source]
