@@ -1,6 +1,7 @@
 # Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
 """Fixtures: a tokenizer and a Llama of a few thousand parameters, four sums and trainers on them. No network."""
 
+import gc
 import os
 import sys
 
@@ -24,6 +25,8 @@ from support.tiny_models import ON_A_CPU, build_model, build_tokenizer
 
 
 disable_progress_bars()
+# Each fine-tuning collects garbage a few times, which would go through everything that the imports above have made.
+gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -594,6 +594,8 @@ class STaRTrainer(WeightedSFTTrainer):
 
     def _free_optimizer(self) -> None:
         """Frees the optimizer's states, so that they take no memory during generation."""
+        if self.optimizer is None:
+            return
         self.optimizer = self.lr_scheduler = None
         self.callback_handler.optimizer = self.callback_handler.lr_scheduler = None
         if not self.is_deepspeed_enabled:  # its engine is needed for generation as well
