@@ -18,7 +18,9 @@ import re
 import statistics
 import time
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -33,7 +35,7 @@ from transformers import (
 )
 from transformers.utils import logging
 
-from star_trl.generation import GenerationRequest, PrefixSharingEngine, SamplingParams
+from star_trl.generation import Engine, GenerationOutput, GenerationRequest, PrefixSharingEngine, SamplingParams
 from star_trl.generation.prefix_sharing.groups import shared_length
 
 
@@ -293,6 +295,63 @@ def compare(runs: int) -> dict:
     return results
 
 
+class Answer:
+    """Answers every pause of a completion with the same tokens, up to three times."""
+
+    def __init__(self, requests: list[GenerationRequest], tokens: list[int], pool: ThreadPoolExecutor):
+        self.requests = list(requests)
+        self.tokens = tokens
+        self.pool = pool
+        self.calls = [0] * len(requests)
+
+    def begin(self, output: GenerationOutput) -> Future | None:
+        self.calls[output.index] += 1
+        return self.pool.submit(str) if self.calls[output.index] <= 3 else None
+
+    def request(self, output: GenerationOutput, result: str) -> GenerationRequest:
+        request = self.requests[output.index]
+        self.requests[output.index] = GenerationRequest(
+            prompt_ids=request.prompt_ids + output.token_ids + self.tokens, seed=0, max_new_tokens=MAX_NEW_TOKENS // 4
+        )
+        return self.requests[output.index]
+
+
+def with_tool(runs: int) -> dict:
+    """
+    Compares the engine with itself on completions that call a tool up to three times: rows that wait and go on,
+    against rounds that prefill the whole text again.
+    """
+    work = make_workload(small_model(), NUM_QUESTIONS, PREFIX_LENGTH)
+    size = work.model.config.vocab_size
+    backend = Tokenizer(WordLevel({f"w{index:04}": index for index in range(size)}))
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend)
+    engine = PrefixSharingEngine(tokenizer)
+    requests = [GenerationRequest(prompt_ids=prompt, seed=0) for prompt in work.prompts]
+    # A few of the digits of the words end a call, so that one comes after some ten tokens
+    params = SamplingParams(
+        max_new_tokens=MAX_NEW_TOKENS, eos_token_ids=frozenset(work.eos_token_ids), pause_between=("w", "77")
+    )
+
+    def complete(generate_and_resume: Callable) -> list[list[int]]:
+        with ThreadPoolExecutor(2) as pool:
+            answer = Answer(requests, [5, 6, 7, 8], pool)
+            outputs = generate_and_resume(work.model, requests, params, answer)
+            lasts = {output.index: output.token_ids for output in outputs}
+            return [answer.requests[index].prompt_ids + lasts[index] for index in range(len(requests))]
+
+    ways = {"held": engine.generate_and_resume, "rounds": partial(Engine.generate_and_resume, engine)}
+    times: dict[str, list[float]] = {name: [] for name in ways}
+    for run in range(runs + 1):
+        texts = {}
+        for name, way in ways.items():
+            seconds, texts[name] = timed(complete, way)
+            if run:  # the first one warms up
+                times[name].append(seconds)
+    same = sum(one == other for one, other in zip(*texts.values(), strict=True))
+    print(f"with a tool: held {times['held'][-1]:.1f} s, rounds {times['rounds'][-1]:.1f} s, {same} texts equal")
+    return {"speedup_with_tool": median_ratio(times["rounds"], times["held"]), "equal_with_tool": same}
+
+
 def growth() -> None:
     """Measures how the engine's time grows with one factor at a time."""
     model = small_model()
@@ -364,6 +423,7 @@ def main() -> None:
     logging.set_verbosity_error()
     torch.set_num_threads(args.threads)
     results = compare(args.runs)
+    results |= with_tool(args.runs)
     results |= low_precision()
     if not args.no_growth:
         growth()
