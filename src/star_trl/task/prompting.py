@@ -1,6 +1,7 @@
 # Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
 """Turns problems and few-shot examples into the token ids that the model is conditioned on."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -107,20 +108,47 @@ class PromptBuilder:
         encoded: list[list[int]] = []
         seen: dict[int, int] = {}
         for start in range(0, len(problems), BATCH_SIZE):
-            prompts = [self.render(problem, column, few_shot) for problem in problems[start : start + BATCH_SIZE]]
+            batch = problems[start : start + BATCH_SIZE]
+            if isinstance(batch[0][column], str):
+                all_ids = self._tokenize_texts(batch, column, few_shot)
+            else:
+                prompts: Any = [self.render(problem, column, few_shot) for problem in batch]
+                template: Any = self.tokenizer.apply_chat_template(
+                    prompts, add_generation_prompt=True, tokenize=True, return_dict=True, **self.chat_template_kwargs
+                )
+                all_ids = template["input_ids"]
             # The same token is the same object in all prompts, which then take 8 bytes a token in place of 36.
-            encoded += ([seen.setdefault(token, token) for token in ids] for ids in self._tokenize(prompts))
+            encoded += ([seen.setdefault(token, token) for token in ids] for ids in all_ids)
         return encoded
 
-    def _tokenize(self, prompts: list[Any]) -> list[list[int]]:
-        if isinstance(prompts[0], str):
-            all_ids = self.tokenizer(text=prompts)["input_ids"]
-            # A few tokenizers end every text with EOS, which the model could not continue.
-            return [ids[:-1] if ids and ids[-1] == self.tokenizer.eos_token_id else ids for ids in all_ids]
-        encoded: Any = self.tokenizer.apply_chat_template(
-            prompts, add_generation_prompt=True, tokenize=True, return_dict=True, **self.chat_template_kwargs
-        )
-        return encoded["input_ids"]
+    def _tokenize_texts(self, problems: Sequence[dict[str, Any]], column: str, few_shot: bool) -> list[list[int]]:
+        """
+        Tokenizes text prompts. Few-shot examples that several prompts begin with are tokenized once, all but the last
+        one. That one is tokenized with each prompt, since tokens at a seam depend on the text on both sides.
+        """
+        examples = [self.examples(problem) if few_shot else [] for problem in problems]
+        texts = [[each[column] + each["completion"] for each in chosen] for chosen in examples]
+        tails = ["\n\n".join([*own[-1:], row[column]]) for own, row in zip(texts, problems, strict=True)]
+        wholes = ["\n\n".join([*own, row[column]]) for own, row in zip(texts, problems, strict=True)]
+        tail_ids = self.tokenizer(text=tails, add_special_tokens=False)["input_ids"]
+        counts = Counter(map(tuple, texts))
+        heads: dict[tuple[str, ...], list[int] | None] = {}
+        for own, whole, tail in zip(texts, wholes, tail_ids, strict=True):
+            if counts[tuple(own)] > 1 and tuple(own) not in heads:
+                (ids,) = self._tokenize([whole])
+                size = max(len(ids) - len(tail), 0)
+                # Some tokenizers read the beginning of a text in another way.
+                heads[tuple(own)] = ids[:size] if ids[size:] == tail else None
+        found = [heads.get(tuple(own)) for own in texts]
+        others = iter(self._tokenize([whole for whole, head in zip(wholes, found, strict=True) if head is None]))
+        return [next(others) if head is None else head + tail for head, tail in zip(found, tail_ids, strict=True)]
+
+    def _tokenize(self, texts: list[str]) -> list[list[int]]:
+        if not texts:
+            return []
+        all_ids = self.tokenizer(text=texts)["input_ids"]
+        # A few tokenizers end every text with EOS, which the model could not continue.
+        return [ids[:-1] if ids and ids[-1] == self.tokenizer.eos_token_id else ids for ids in all_ids]
 
     def render(self, problem: dict[str, Any], column: str, few_shot: bool) -> str | Messages:
         """Returns the prompt of one problem as text, or as messages before the chat template."""
