@@ -101,6 +101,14 @@ def needs_solution_steps(completions, solution_steps, **kwargs):
         ({"load_best_model_at_end": True, "save_strategy": "no"}, ValueError, "needs the checkpoints"),
         ({"load_best_model_at_end": True}, ValueError, "`load_best_model_at_end=True` needs an `eval_dataset`"),
         (
+            {"load_best_model_at_end": True, "eval_dataset": {}},
+            ValueError,
+            "`load_best_model_at_end=True` needs an `eval_dataset`",
+        ),
+        ({"initial_steps": None, "num_train_epochs": 0}, ValueError, "Set one above 0"),
+        ({"initial_steps": None, "max_steps": 0}, ValueError, "Set one above 0"),
+        ({"ignore_data_skip": True}, ValueError, "trains on other rows"),
+        (
             {
                 "peft_config": PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=2),
                 "sample_weighting": "reward",

@@ -79,6 +79,25 @@ def test_problems_that_are_their_own_examples_are_left_out(make_trainer, problem
         trainer.evaluate(problems.select([2]))
 
 
+def test_an_example_is_the_same_problem_behind_another_system_message(make_trainer):
+    question = {"role": "user", "content": "1+2?", "name": None}
+    problem = [{"role": "system", "content": "Add."}, question]
+    examples = [{"prompt": [{"role": "user", "content": "1+2?"}], "completion": "3"}]
+    dataset = Dataset.from_list(
+        [
+            {"prompt": problem, "answer": "3"},
+            {"prompt": problem[:1] + [{"role": "user", "content": "2+2?", "name": None}], "answer": "4"},
+        ]
+    )
+    trainer = make_trainer(train_dataset=dataset, few_shot_examples=examples)
+    assert trainer.candidates(1) == [1]
+
+
+def test_problems_that_are_too_long_are_not_sampled(make_trainer):
+    with pytest.raises(ValueError, match="longest `prompt` of `dataset` .* context is 256"):
+        make_trainer().sample_problems(Dataset.from_list([{"prompt": "1" * 300, "answer": "1"}]))
+
+
 def test_nothing_to_evaluate_on(make_trainer):
     with pytest.raises(ValueError, match="nothing to evaluate on"):
         make_trainer().evaluate()

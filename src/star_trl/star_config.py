@@ -9,8 +9,9 @@ from transformers.trainer_utils import HubStrategy, IntervalStrategy, SaveStrate
 from trl import SFTConfig
 
 
-# Fields that do not affect weights or samples. A run may be resumed with other values of these. All other fields are
-# compared, including those that a newer TRL or transformers adds.
+# A run may be resumed with other values of these fields. They do not affect weights or samples, apart from the engine:
+# at a temperature, another one draws other samples. All other fields are compared, including those that a newer TRL or
+# transformers adds.
 MAY_CHANGE = frozenset(
     name
     for group in (
@@ -18,7 +19,7 @@ MAY_CHANGE = frozenset(
         "num_iterations patience load_best_model_at_end",
         # Where the run is stored, and how it is started and resumed
         "output_dir overwrite_output_dir resume_from_checkpoint restore_callback_states_from_checkpoint "
-        "ignore_data_skip do_train do_eval do_predict",
+        "do_train do_eval do_predict",
         # What is saved and pushed. The token must not be written to the file that holds the compared fields.
         "save_strategy save_steps save_total_limit save_only_model save_on_each_node enable_jit_checkpoint "
         "push_to_hub hub_token hub_private_repo hub_model_id hub_strategy hub_always_push hub_revision",
@@ -39,8 +40,8 @@ MAY_CHANGE = frozenset(
         "per_device_train_batch_size gradient_accumulation_steps use_cpu local_rank ddp_backend ddp_timeout "
         "ddp_find_unused_parameters ddp_bucket_cap_mb ddp_broadcast_buffers ddp_static_graph fsdp fsdp_config "
         "deepspeed parallelism_config",
-        # Settings that change time and memory
-        "shared_prefix_train activation_checkpointing activation_checkpointing_kwargs gradient_checkpointing "
+        # Settings that trade time for memory
+        "activation_checkpointing activation_checkpointing_kwargs gradient_checkpointing "
         "gradient_checkpointing_kwargs activation_offloading torch_empty_cache_steps",
         # The engine
         "generation_batch_size use_transformers_continuous_batching use_vllm vllm_mode vllm_model_impl "
@@ -578,6 +579,11 @@ class STaRConfig(SFTConfig):
                 f"`step_increment={self.step_increment}` and `step_growth={self.step_growth}` both make the number of "
                 "steps grow. Set `step_growth=1` to add steps, or leave `step_increment` out to multiply them."
             )
+        if self.initial_steps is None and (self.max_steps == 0 or (self.max_steps < 0 and self.num_train_epochs <= 0)):
+            raise ValueError(
+                f"With `initial_steps=None`, `max_steps` or `num_train_epochs` set the length of the inner loop, but "
+                f"`max_steps={self.max_steps}` and `num_train_epochs={self.num_train_epochs}`. Set one above 0."
+            )
         last = self.inner_steps(self.num_iterations)
         if last is not None and last < 1:
             raise ValueError(
@@ -588,6 +594,11 @@ class STaRConfig(SFTConfig):
             )
 
     def _check_training(self):
+        if self.ignore_data_skip:
+            raise ValueError(
+                "With `ignore_data_skip=True`, a run that is resumed inside the inner loop trains on other rows than "
+                "an uninterrupted one. Leave it out."
+            )
         if self.enable_jit_checkpoint:
             raise ValueError(
                 "`enable_jit_checkpoint=True` saves on SIGTERM, which `train()` does by itself. Leave it out."

@@ -189,7 +189,7 @@ class STaRTrainer(WeightedSFTTrainer):
             raise ValueError("`reward_funcs` is required: they decide which samples are kept.")
         if train_dataset is None:
             raise ValueError("`train_dataset` is required: it holds the problems.")
-        if args.load_best_model_at_end and eval_dataset is None:
+        if args.load_best_model_at_end and not eval_dataset:
             raise ValueError(
                 "`load_best_model_at_end=True` needs an `eval_dataset`: without one no model is measured after its "
                 "training. Give an `eval_dataset`, or leave `load_best_model_at_end` out."
@@ -203,7 +203,7 @@ class STaRTrainer(WeightedSFTTrainer):
         check_dataset(train_dataset, "train_dataset", samplers, scorer)
         for name, dataset in named_datasets(eval_dataset).items():
             check_dataset(dataset, name, samplers[:1], scorer, args.eval_group_column)
-        if eval_dataset is not None:
+        if eval_dataset:
             # Callbacks such as EarlyStoppingCallback check this. The model is evaluated in every outer iteration.
             args.eval_strategy = "epoch"
 
@@ -503,21 +503,17 @@ class STaRTrainer(WeightedSFTTrainer):
             the sampler's `num_generations`.
 
         Raises:
-            `ValueError`: If `sampler` would draw several completions greedily, or reads a column that the problems
-                lack.
+            `ValueError`: If `sampler` would draw several completions greedily or reads a column that the problems
+                lack, or if a prompt and its completion do not fit into the model's context.
         """
         if sampler is None:
             sampler = GreedySampler(self.task.samplers[0])
         else:
             check_draws(sampler, self.args)
             check_problems(dataset, "dataset", ["prompt", sampler.prompt_column])
-        self.evaluations.scoring.drop_metrics()  # left over from calls whose metrics nobody read
-        problems = self.task.prompt_builder.without_examples(dataset)
-        prompts = self.evaluations.prompts(sampler, dataset, problems, max(self.iteration, 1))
-        samples = list(self.evaluations.sample(sampler, prompts, self.iteration, ledger))
-        if ledger is not None:
-            return ledger.read(self.iteration)
-        return sorted(gather_object(samples), key=lambda sample: sample.key)
+        builder = self.task.prompt_builder
+        problems = check_prompts(dataset, "dataset", [sampler], builder, self.args, self.model.config)
+        return self._sample_once(dataset, problems, sampler, ledger)
 
     def candidates(self, iteration: int) -> list[int]:
         """Indices of the problems of an outer iteration, without those that are few-shot examples."""
@@ -547,7 +543,9 @@ class STaRTrainer(WeightedSFTTrainer):
     def _evaluate_problems(self, dataset: Dataset, prefix: str, is_own: bool) -> dict[str, float]:
         start_time = time.time()
         # Within a run the samples are recorded, so that an interrupted evaluation can be resumed.
-        samples = self.sample_problems(dataset, self.outer_run.evaluation_ledger(prefix) if is_own else None)
+        ledger = self.outer_run.evaluation_ledger(prefix) if is_own else None
+        problems = self.task.prompt_builder.without_examples(dataset)
+        samples = self._sample_once(dataset, problems, GreedySampler(self.task.samplers[0]), ledger)
         metrics = accuracy_metrics(samples, dataset, self.args.eval_group_column)
         # Metrics that reward functions log come last, and never overwrite the others.
         metrics = {**metrics, **self.evaluations.scoring.pop_metrics(), **metrics}
@@ -558,6 +556,17 @@ class STaRTrainer(WeightedSFTTrainer):
         self.log(dict(metrics))
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
+
+    def _sample_once(
+        self, dataset: Dataset, problems: list[int], sampler: Sampler, ledger: Ledger | None
+    ) -> list[Sample]:
+        """Samples some problems of a dataset with the current model, and returns the samples of all processes."""
+        self.evaluations.scoring.drop_metrics()  # left over from calls whose metrics nobody read
+        prompts = self.evaluations.prompts(sampler, dataset, problems, max(self.iteration, 1))
+        samples = list(self.evaluations.sample(sampler, prompts, self.iteration, ledger))
+        if ledger is not None:
+            return ledger.read(self.iteration)
+        return sorted(gather_object(samples), key=lambda sample: sample.key)
 
     def _weights(self, selected: Sequence[Sample], iteration: int) -> list[float] | None:
         """Returns the weights of the samples in the loss, None for equal weights, and records their metrics."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 import pytest
 import torch
 from peft import LoraConfig
+from tokenizers import Tokenizer
 
 from star_trl import STaRConfig
 from star_trl.star_config import MAY_CHANGE
@@ -91,6 +92,37 @@ def test_other_examples_of_one_problem_are_refused(make_trainer, problems, where
     begin(make_trainer(few_shot_examples=examples, **split), resume=True)
     with pytest.raises(ValueError, match="`prompts`" if where == "train" else "`prompts of the evaluation`"):
         begin(make_trainer(few_shot_examples=others, **split), resume=True)
+
+
+def test_another_vocabulary_is_refused(make_trainer):
+    """Also with the same prompts as text."""
+    begin(make_trainer())
+    tokenizer = build_tokenizer()
+    tokenizer("1", padding="max_length", max_length=9, truncation=True)  # which it remembers
+    begin(make_trainer(processing_class=tokenizer), resume=True)
+    state = json.loads(tokenizer.backend_tokenizer.to_str())
+    vocabulary = state["model"]["vocab"]
+    vocabulary["4"], vocabulary["9"] = vocabulary["9"], vocabulary["4"]
+    tokenizer._tokenizer = Tokenizer.from_str(json.dumps(state))
+    with pytest.raises(ValueError, match="`tokenizer` was"):
+        begin(make_trainer(processing_class=tokenizer), resume=True)
+
+
+def test_another_chat_template_is_refused(make_trainer):
+    begin(make_trainer())
+    tokenizer = build_tokenizer()
+    tokenizer.chat_template += "{# another one #}"
+    with pytest.raises(ValueError, match="`chat template` was"):
+        begin(make_trainer(processing_class=tokenizer), resume=True)
+
+
+def test_another_configuration_of_the_model_is_refused(make_trainer, tokenizer):
+    """With the same weights to start from."""
+    begin(make_trainer())
+    model = build_model(tokenizer)
+    model.config.attention_dropout = 0.5
+    with pytest.raises(ValueError, match="`attention_dropout of the model` was 0.0 and is 0.5"):
+        begin(make_trainer(model=model), resume=True)
 
 
 def test_other_eos_tokens_are_refused(make_trainer):

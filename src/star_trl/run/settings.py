@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from accelerate.utils import is_peft_model
 from datasets import Dataset
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 from trl import SFTTrainer
 
 from ..fine_tuning.original_weights import frozen_weights_digest
@@ -21,6 +21,16 @@ from ..task.prompting import PromptBuilder
 from ..task.task import Task
 
 
+# Fields of a model's configuration that only describe its origin, or its use in generation
+ORIGIN_OF_MODEL = (
+    "_name_or_path",
+    "architectures",
+    "dtype",
+    "quantization_config",
+    "torch_dtype",
+    "transformers_version",
+    "use_cache",
+)
 # Fields of an adapter's configuration that only describe its origin
 ORIGIN = ("base_model_name_or_path", "revision", "auto_mapping", "inference_mode", "peft_version")
 
@@ -51,10 +61,8 @@ def run_settings(task: Task, args: STaRConfig, trainer: SFTTrainer) -> dict[str,
         "optimizer_cls_and_kwargs": trainer.optimizer_cls_and_kwargs,
         "samplers": [sampler.arguments() for sampler in samplers],
         "reward_funcs": task.scorer.names,
-        # Covers the chat template and the tokenizer
-        "prompt of the first problem": [
-            digest(builder.encode([task.problems[0]], sampler.prompt_column, few_shot=True)) for sampler in samplers
-        ],
+        "tokenizer": _tokenizer_digest(builder.tokenizer),
+        "chat template": digest([builder.tokenizer.chat_template]),
         # Covers the few-shot examples of every problem, which a function may choose
         "prompts": _prompts_digest(builder, task.problems, samplers),
         "prompts of the evaluation": {
@@ -64,6 +72,7 @@ def run_settings(task: Task, args: STaRConfig, trainer: SFTTrainer) -> dict[str,
         "eval_dataset": {name: digest(dataset) for name, dataset in evaluation.items()},
         "eos tokens": builder.tokenizer.convert_ids_to_tokens(sorted(eos)),
         "frozen weights": frozen_weights_digest(model),
+        **_model_settings(model),
         **_adapter_settings(model),
         **_quantization_settings(model),
     }
@@ -81,6 +90,20 @@ def digest(rows: Iterable[Any]) -> str:
 def _prompts_digest(builder: PromptBuilder, dataset: Dataset, samplers: Sequence[Sampler]) -> str:
     columns = dict.fromkeys(sampler.prompt_column for sampler in samplers)
     return digest([as_text(builder.render(row, column, few_shot=True)) for column in columns] for row in dataset)
+
+
+def _tokenizer_digest(tokenizer: PreTrainedTokenizerBase) -> str:
+    """Returns a hash of what turns text into token ids. The padding and truncation of the last call do not count."""
+    if not tokenizer.is_fast:
+        return digest([tokenizer.get_vocab()])
+    state = json.loads(cast(PreTrainedTokenizerFast, tokenizer).backend_tokenizer.to_str())
+    return digest([{name: value for name, value in state.items() if name not in ("padding", "truncation")}])
+
+
+def _model_settings(model: PreTrainedModel) -> dict[str, Any]:
+    """Returns the configuration of the model, such as its dropout. A quantization is compared by itself."""
+    values = model.config.to_dict().items()
+    return {f"{name} of the model": value for name, value in values if name not in ORIGIN_OF_MODEL}
 
 
 def _adapter_settings(model: PreTrainedModel) -> dict[str, Any]:

@@ -63,7 +63,7 @@ class PromptBuilder:
         return [
             index
             for index, problem in enumerate(dataset)
-            if all(example["prompt"] != problem["prompt"] for example in self.examples(problem))
+            if all(_question(example["prompt"]) != _question(problem["prompt"]) for example in self.examples(problem))
         ]
 
     def check(self, problem: dict[str, Any], columns: Iterable[str]) -> None:
@@ -167,3 +167,11 @@ class PromptBuilder:
         if isinstance(completion, str):
             completion = [{"role": "assistant", "content": completion}]
         return [message for message in example[column] if message["role"] != "system"] + completion
+
+
+def _question(prompt: str | Messages) -> str | Messages:
+    """Returns what identifies a problem: its text, or its messages without a system message and empty fields."""
+    if isinstance(prompt, str):
+        return prompt
+    turns = [turn for turn in prompt if turn["role"] != "system"]
+    return [{name: value for name, value in turn.items() if value is not None} for turn in turns]
