@@ -183,8 +183,9 @@ def test_a_run_is_a_function_of_its_seed(make_trainer, model, tmp_path):
     assert first[0] != other[0]
 
 
+# tests/fine_tuning/test_prefix_tree.py compares trees of sequences with these.
 def test_trained_on_the_very_ids_that_were_sampled(make_trainer, tokenizer):
-    trainer = make_trainer(solve_easy_and_hinted, num_iterations=1)
+    trainer = make_trainer(solve_easy_and_hinted, num_iterations=1, shared_prefix_train=False)
     batches = record_batches(trainer)
     trainer.train()
     sampled = {tuple(sample.completion_ids) for sample in trainer.ledger.read(1) if sample.kept}
@@ -194,7 +195,9 @@ def test_trained_on_the_very_ids_that_were_sampled(make_trainer, tokenizer):
 
 @pytest.mark.parametrize("packing", [False, True])
 def test_labels_are_on_the_completion_only(make_trainer, tokenizer, packing):
-    trainer = make_trainer(solve_easy_and_hinted, num_iterations=1, packing=packing, max_length=256)
+    trainer = make_trainer(
+        solve_easy_and_hinted, num_iterations=1, shared_prefix_train=False, packing=packing, max_length=256
+    )
     batches = record_batches(trainer)
     trainer.train()
     seen = set()
@@ -209,7 +212,8 @@ def test_labels_are_on_the_completion_only(make_trainer, tokenizer, packing):
 
 
 def test_packing_puts_several_samples_into_one_row(make_trainer):
-    trainer = make_trainer(solve_easy_and_hinted, num_iterations=1, packing=True, max_length=256, initial_steps=1)
+    packed = {"packing": True, "max_length": 256, "shared_prefix_train": False}
+    trainer = make_trainer(solve_easy_and_hinted, num_iterations=1, initial_steps=1, **packed)
     batches = record_batches(trainer)
     trainer.train()
     assert len(batches) == 1

@@ -1,6 +1,7 @@
 # Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
 """What `test_distributed.py` starts in several processes: `distributed_run.py BACKEND BASE_MODEL OUTPUT_DIR`."""
 
+import gc
 import json
 import os
 import signal
@@ -173,6 +174,7 @@ def fsdp2(output_dir: Path) -> None:
 
 
 if __name__ == "__main__":
+    gc.freeze()  # as in tests/conftest.py
     backend, base_model, output_dir = sys.argv[1], sys.argv[2], Path(sys.argv[3])
     if backend == "fsdp2":
         fsdp2(output_dir)

@@ -5,6 +5,7 @@ sums, a tiny model, scripted answers. Each argument is one run: settings of `STa
 names of methods to call at its end.
 """
 
+import gc
 import json
 import logging
 import sys
@@ -54,5 +55,6 @@ def run(then: tuple[str, ...] = (), **changes) -> None:
 
 
 if __name__ == "__main__":
+    gc.freeze()  # as in tests/conftest.py
     for argument in sys.argv[1:]:
         run(**json.loads(argument))
