@@ -24,9 +24,14 @@ def test_what_needs_no_model_does_not_load_torch(code):
     assert done.stdout.splitlines()[-1] == "False"
 
 
+def test_folders_are_attributes_of_the_package():
+    code = "import star_trl; star_trl.rewards.exact_match_reward, star_trl.samplers.Sampler, star_trl.few_shot"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def test_every_public_name_is_imported_when_it_is_used():
     assert "STaRTrainer" in star_trl.__all__
     for name in star_trl.__all__:
-        assert getattr(star_trl, name).__name__ == name
+        assert getattr(star_trl, name).__name__.removeprefix("star_trl.") == name
     with pytest.raises(AttributeError):
         star_trl.Nothing  # noqa: B018

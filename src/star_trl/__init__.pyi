@@ -1,6 +1,7 @@
 # Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
 """The public names of the package. `__init__.py` imports each from here when it is first used."""
 
+from . import few_shot, generation, ledger, report, rewards, samplers, sandbox, tools
 from .ledger.export import preference_dataset, sft_dataset, verifier_dataset
 from .ledger.ledger import Sample, load_ledger
 from .ledger.selection import NothingSurvives
@@ -44,13 +45,21 @@ __all__ = [
     "Sampler",
     "Tool",
     "ToolSampler",
+    "few_shot",
+    "generation",
     "has_run",
+    "ledger",
     "load_history",
     "load_ledger",
     "mixture",
     "preference_dataset",
     "python_tool",
+    "report",
+    "rewards",
+    "samplers",
+    "sandbox",
     "sft_dataset",
+    "tools",
     "verifier_dataset",
     "write_report",
 ]

@@ -116,7 +116,8 @@ class STaRConfig(SFTConfig):
             Whether tokens that several training sequences of a batch begin with, such as the few-shot examples, are
             computed once instead of once per sequence. Loss and gradients are the same but for rounding; dropout is
             drawn once for a shared token. It needs `attn_implementation` `"sdpa"` (the default of most models) or
-            `"eager"`. Models that it does not work for are trained on separate sequences, as with `False`.
+            `"eager"`. Models that it does not work for are trained on separate sequences, as with `False`. So are
+            runs with `label_smoothing_factor`, `neftune_noise_alpha` or the load balancing of experts.
 
         > Parameters that control generation
 

@@ -406,7 +406,8 @@ class STaRTrainer(WeightedSFTTrainer):
         checkpoints = self.outer_run.resume_checkpoints(selected, iteration)
         args = inner_arguments(self.args, iteration, checkpoints)
         sequences = training_sequences(selected, self.task, self.args, weights)
-        prepared = self.prepare_sequences(sequences, args, self._takes_trees)
+        takes_trees = args.shared_prefix_train and self._takes_trees
+        prepared = self.prepare_sequences(sequences, args, takes_trees)
         original_weights = self.keep_original_weights()
         if self.args.reset_model:
             original_weights.restore(self.model)
@@ -586,7 +587,7 @@ class STaRTrainer(WeightedSFTTrainer):
     def _takes_trees(self) -> bool:
         with self.policy() as model:
             reason = why_no_trees(model)
-        if reason is not None and self.args.shared_prefix_train and self.task.prompt_builder.has_examples:
+        if reason is not None and self.task.prompt_builder.has_examples:
             logger.warning(f"Fine-tuning computes the few-shot examples again for every training sequence: {reason}.")
         return reason is None
 

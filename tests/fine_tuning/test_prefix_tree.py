@@ -48,7 +48,7 @@ def collator(enabled, **kwargs):
     separate = WeightedCollator(
         DataCollatorForLanguageModeling(PAD, pad_to_multiple_of=kwargs.get("pad_to_multiple_of"))
     )
-    return TreeCollator(separate, PAD, linear_cost=192, enabled=enabled, **kwargs)
+    return TreeCollator(separate, PAD, hidden_size=32, enabled=enabled, **kwargs)
 
 
 @cache
@@ -115,6 +115,12 @@ def test_sequences_that_share_nothing_are_left_to_the_collator_of_trl():
     assert TREE_ENDS not in batch and batch["input_ids"].shape == (4, 22)
 
 
+def test_a_sequence_of_one_token_has_no_label():
+    rows = [*examples()[:3], example([], [7])]
+    batch = collator(True)(rows)
+    assert TREE_ENDS in batch and batch["shift_labels"].ne(-100).sum() == sum(map(len, ([1] * 5, [1] * 4, [1] * 3)))
+
+
 @pytest.mark.parametrize("enabled", [True, False])
 def test_packed_sequences_are_taken_apart(enabled):
     model = model_of("llama")
@@ -127,7 +133,7 @@ def test_packed_sequences_are_taken_apart(enabled):
         for part in (rows[:2], rows[2:])
     ]
     flat = WeightedCollator(DataCollatorForLanguageModeling(PAD, padding_free=True))
-    batch = TreeCollator(flat, PAD, linear_cost=192, enabled=enabled)(packed)
+    batch = TreeCollator(flat, PAD, hidden_size=32, enabled=enabled)(packed)
     assert (TREE_ENDS in batch) == enabled
     if not enabled:
         # Sequences apart in one row, by their positions
@@ -141,9 +147,9 @@ def test_packed_sequences_are_taken_apart(enabled):
 def test_models_that_cannot_be_run_on_a_tree_say_why():
     bloom = make_model(BloomConfig(**IDS, hidden_size=32, n_layer=2, n_head=4))
     assert "attention interface" in why_no_trees(bloom)
-    flash = make_model(CONFIGS["llama"]())
-    flash.config._attn_implementation = "flex_attention"
-    assert "'flex_attention' takes no mask of a tree" in why_no_trees(flash)
+    flex = make_model(CONFIGS["llama"]())
+    flex.config._attn_implementation = "flex_attention"
+    assert "'flex_attention' takes no mask of a tree" in why_no_trees(flex)
     nope = CONFIGS["llama"]()
     nope.no_rope_layers = None
     model = make_model(nope)
@@ -219,3 +225,18 @@ def test_a_run_learns_the_same(make_trainer, settings, tmp_path):
     for one, other in zip(*logs, strict=True):
         for metric in ("loss", "grad_norm", "num_tokens", "entropy", "mean_token_accuracy"):
             assert one[metric] == pytest.approx(other[metric], rel=1e-3), metric
+
+
+@pytest.mark.parametrize("changes", [{"neftune_noise_alpha": 5.0}, {"label_smoothing_factor": 0.1}])
+def test_what_reads_whole_rows_gets_separate_sequences(make_trainer, changes):
+    trainer = make_trainer(solve_easy_and_hinted, num_iterations=1, **changes)
+    trainer.train()
+    assert not trainer.data_collator.enabled
+
+
+def test_rows_are_sorted_only_where_all_batches_of_a_step_have_one_divisor(make_trainer):
+    trainer = make_trainer(solve_easy_and_hinted, num_iterations=1, gradient_accumulation_steps=2)
+    trainer.train()
+    assert trainer._sorts_steps()
+    trainer.model_accepts_loss_kwargs = False
+    assert not trainer._sorts_steps()

@@ -3,6 +3,7 @@
 
 import re
 import threading
+import time
 from dataclasses import replace
 
 import pytest
@@ -21,6 +22,7 @@ from star_trl import (
     load_ledger,
 )
 from star_trl.generation import ContinuousBatchingEngine, GenerateEngine, PrefixSharingEngine
+from star_trl.generation.prefix_sharing.decoder import PrefixDecoder
 from star_trl.rollout.generator import Generator
 from star_trl.samplers import WithTool
 from support.generation_models import (
@@ -163,10 +165,13 @@ def bytes_and_model():
 OFTEN_CALLED = {"begin": "e", "end": "a", "max_calls": 3}
 
 
-def run_with_tool(engine, bytes_and_model, temperature=0.0, answer=lambda call: str(len(call))):
+def run_with_tool(
+    engine, bytes_and_model, temperature=0.0, answer=lambda call: str(len(call)), num_threads=None, length=40
+):
     tokenizer, model, prompts = bytes_and_model
-    tool = Tool(run=answer, **OFTEN_CALLED)
-    generate = Generator(engine, model, tokenizer, params(max_new_tokens=40, temperature=temperature, logprobs=True))
+    tool = Tool(run=answer, num_threads=num_threads, **OFTEN_CALLED)
+    parameters = params(max_new_tokens=length, temperature=temperature, logprobs=True)
+    generate = Generator(engine, model, tokenizer, parameters)
     done = {completion.prompt.problem: completion for completion in WithTool(generate, tool)(prompts)}
     return [done[i] for i in range(len(prompts))]
 
@@ -226,6 +231,49 @@ def test_nothing_waits_for_a_slow_tool(bytes_and_model):
         if len(finished) == len(prompts) - 1:
             others_done.set()
     assert len(finished) == len(prompts) and False in finished[-1].loss_mask
+
+
+def test_only_as_many_paused_rows_are_held_as_are_generated_at_a_time(bytes_and_model, monkeypatch):
+    """The others are prefilled again, and come to the same."""
+    tokenizer = bytes_and_model[0]
+    expected = run_with_tool(GenerateEngine(tokenizer, 1), bytes_and_model, 1.0)
+    leave, waiting = PrefixDecoder._leave, []
+
+    def spy(self, reasons):
+        ended = leave(self, reasons)
+        waiting.append([row.states is not None for row in self.waiting.values()])
+        return ended
+
+    def slow(call):
+        time.sleep(0.5)
+        return str(len(call))
+
+    monkeypatch.setattr(PrefixDecoder, "_leave", spy)
+    found = run_with_tool(PrefixSharingEngine(tokenizer, 2), bytes_and_model, 1.0, slow, num_threads=12)
+    assert written(found) == written(expected)
+    assert max(map(len, waiting)) > 2 and max(map(sum, waiting)) == 2
+
+
+def test_a_result_of_many_tokens_is_prefilled(bytes_and_model):
+    tokenizer, model, prompts = bytes_and_model
+    expected = run_with_tool(GenerateEngine(tokenizer, 1), bytes_and_model, 1.0, lambda call: "long " * 12, length=120)
+    engine = PrefixSharingEngine(tokenizer, 5)
+    found = run_with_tool(engine, bytes_and_model, 1.0, lambda call: "long " * 12, length=120)
+    assert written(found) == written(expected)
+    assert any(each.loss_mask.count(False) > 32 for each in found)
+
+
+def test_an_error_of_a_tool_drops_the_calls_that_have_not_begun(bytes_and_model):
+    """Also one that looks like a lack of memory for the batch."""
+    begun = []
+
+    def fail(call):
+        begun.append(call)
+        raise torch.OutOfMemoryError("of the tool")
+
+    with pytest.raises(torch.OutOfMemoryError, match="of the tool"):
+        run_with_tool(PrefixSharingEngine(bytes_and_model[0], 12), bytes_and_model, 1.0, fail, num_threads=1)
+    assert len(begun) < 12
 
 
 def test_a_batch_that_is_halved_goes_on_with_what_had_paused(bytes_and_model):

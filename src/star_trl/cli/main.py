@@ -43,7 +43,7 @@ def main(argv: list[str] | None = None) -> int:
         if argv and not argv[0].startswith("-"):
             sys.stderr.write(f"star-trl: error: there is no command `{argv[0]}`.{nearest(argv[0], COMMANDS)}\n")
             return 2
-        parser.parse_args([] if not argv else argv)  # --help exits here
+        parser.parse_args(argv)  # --help exits here
         parser.print_help()
         return 0
     command, rest = argv[0], argv[1:]

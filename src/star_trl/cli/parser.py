@@ -137,7 +137,7 @@ class StarParser(TrlParser):
         if self.launched:
             from accelerate.commands.launch import launch_command_parser  # takes seconds
 
-            own = ["--config_file" if arg == "--accelerate_config" else arg for arg in args]
+            own = [arg.replace("--accelerate_config", "--config_file", 1) for arg in args]
             # The script's name ends what `accelerate launch` reads as its own arguments.
             _, unknown = launch_command_parser().parse_known_args([*own, "script"])
             known += launch_options()

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from .prefix_tree import PrefixTree, grow_tree, num_shared
+from .prefix_tree import PrefixTree, cost, grow_tree, num_shared
 
 
 Example = dict[str, Any]
@@ -58,8 +58,8 @@ class TreeCollator:
             Collator for examples that share too little.
         pad_token_id (`int`):
             Padding token.
-        linear_cost (`int`):
-            Cost of a token in a layer without attention, where attention to one other token costs 1.
+        hidden_size (`int`):
+            Hidden size of the model, to compare the computation.
         pad_to_multiple_of (`int`, *optional*):
             The rows are padded to a multiple of this length.
         enabled (`bool`, *optional*, defaults to `False`):
@@ -68,7 +68,7 @@ class TreeCollator:
 
     collate: Collate
     pad_token_id: int
-    linear_cost: int
+    hidden_size: int
     pad_to_multiple_of: int | None = None
     enabled: bool = False
 
@@ -83,7 +83,7 @@ class TreeCollator:
         return self.collate(examples)
 
     def _cost(self, length: int) -> int:
-        return length * (self.linear_cost + length)
+        return cost(length, self.hidden_size)
 
     def _groups(self, sequences: list[Example]) -> list[list[Example]]:
         """Groups sequences into trees. A sequence joins a tree if it costs less there than by itself."""
@@ -113,7 +113,7 @@ class TreeCollator:
         for row, (tree, group) in enumerate(zip(trees, groups, strict=True)):
             for path, sequence in zip(tree.paths, group, strict=True):
                 # Shifted: a token holds the label of the one after it. Shared tokens have no label.
-                labels[row, path[:-1]] = torch.tensor(sequence["labels"][1:])
+                labels[row, path[:-1]] = torch.tensor(sequence["labels"][1:], dtype=torch.long)
                 if LOSS_WEIGHTS in sequence:
                     weights[row, path[:-1]] = torch.tensor(sequence[LOSS_WEIGHTS][1:])
         pairs = list(zip(trees, missing, strict=True))
@@ -140,7 +140,10 @@ def _sequences(example: Example) -> list[Example]:
 
 
 def _limits(sequences: list[Example]) -> list[int]:
-    """Returns the number of tokens before the one that predicts the first label, which every sequence needs alone."""
+    """
+    Returns the number of tokens before the one that predicts the first label. That token holds the label in a tree, so
+    it is not shared.
+    """
     return [
         next((index - 1 for index, label in enumerate(each["labels"]) if index and label != -100), len(each["labels"]))
         for each in sequences

@@ -14,7 +14,7 @@ from ..generation.policy import Policy
 from ..ledger.ledger import Sample
 from ..star_config import STaRConfig
 from ..task.task import Task
-from .prefix_tree import PrefixTree, TreeModel, grow_tree, why_no_trees
+from .prefix_tree import PrefixTree, TreeModel, cost, grow_tree, why_no_trees
 from .sequences import training_prompts
 
 
@@ -111,7 +111,8 @@ def summed_logprobs(
     # The last token of a prompt predicts the completion's first one, and is not shared.
     sequences = [prompt + sample.completion_ids for prompt, sample in zip(prompts, samples, strict=True)]
     tree = grow_tree(sequences, [len(prompt) - 1 for prompt in prompts])
-    saves = len(tree) ** 2 <= sum(len(sequence) ** 2 for sequence in sequences)  # a tree's attention is a full square
+    width = model.config.get_text_config().hidden_size
+    saves = cost(len(tree), width) < cost(max(map(len, sequences)), width) * len(sequences)
     if saves and why_no_trees(model) is None:
         logprobs = _logprobs_on_tree(model, tree, samples)
     else:

@@ -44,8 +44,8 @@ class EpochSampler(Sampler[int]):
 class StepSortedSampler(Sampler[int]):
     """
     Sorts the rows of each optimizer step by their tokens, so that rows that begin with the same tokens meet in a
-    batch. Each step sees the same rows as without it. There is one exception: with several processes, accelerate fills
-    the last step of an epoch with the first rows of the epoch, which are then other rows of the first step.
+    batch. Each step sees the same rows as without it. There is one exception: with several processes, accelerate
+    completes the last step of an epoch with the first rows of the epoch, and sorting changes which rows those are.
 
     Args:
         sampler ([`~torch.utils.data.Sampler`]):
@@ -58,7 +58,7 @@ class StepSortedSampler(Sampler[int]):
 
     def __init__(self, sampler: Sampler[int], dataset: Dataset, rows_per_step: int):
         self.sampler = sampler
-        self.dataset = dataset
+        self.dataset = dataset.select_columns("input_ids")
         self.rows_per_step = rows_per_step
 
     def __len__(self) -> int:

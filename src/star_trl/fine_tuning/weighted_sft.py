@@ -17,11 +17,6 @@ from .prefix_tree import TreeModel
 from .row_order import StepSortedSampler, seeded
 
 
-# Cost of a token in a layer apart from attention, in units of the hidden size. Attention to one other token costs 1. A
-# layer has about 12 products with a square matrix, and attention takes 2 with a vector.
-LINEAR_COST = 6
-
-
 class WeightedSFTTrainer(SFTTrainer):
     """
     [`~trl.SFTTrainer`] whose datasets may have a column `loss_weights`: a factor for the log-probability of every
@@ -44,7 +39,7 @@ class WeightedSFTTrainer(SFTTrainer):
         self.data_collator = TreeCollator(
             WeightedCollator(collator),
             pad_token_id=collator.pad_token_id,
-            linear_cost=LINEAR_COST * self.model.config.get_text_config().hidden_size,
+            hidden_size=self.model.config.get_text_config().hidden_size,
             pad_to_multiple_of=collator.pad_to_multiple_of,
         )
         self.epoch_steps = 1.0
@@ -59,9 +54,12 @@ class WeightedSFTTrainer(SFTTrainer):
             args ([`STaRConfig`]):
                 Configuration, with the seed for `shuffle_dataset`.
             takes_trees (`bool`):
-                Whether the model computes the same on a tree as on separate sequences.
+                Whether the model may be trained on prefix trees.
+
+        Returns:
+            [`~datasets.Dataset`]: The prepared sequences.
         """
-        self.data_collator.enabled = takes_trees and args.shared_prefix_train and self._loss_is_a_sum()
+        self.data_collator.enabled = takes_trees and self._allows_trees()
         weighted = LOSS_WEIGHTS in sequences.column_names
         # `_prepare_dataset` is private. Its packing drops columns that it does not know, so weighted rows are packed
         # below.
@@ -75,14 +73,15 @@ class WeightedSFTTrainer(SFTTrainer):
         self.epoch_steps = max(len(prepared) / (rows_per_step * self.accelerator.num_processes), 1.0)
         return prepared
 
-    def _loss_is_a_sum(self) -> bool:
+    def _allows_trees(self) -> bool:
         """
-        Whether the loss is a sum over the labels. Label smoothing and a function of the user's read the logits of
-        whole sequences, and the load of a router's experts is an average over all tokens.
+        Whether the loss is a sum over the labels, and the noise in the embeddings does not depend on the length of a
+        row. Label smoothing and a user's loss function read the logits of whole sequences. The load of a router's
+        experts is an average over all tokens.
         """
         parallel = self.accelerator.parallelism_config is not None  # splits sequences, and makes the masks itself
-        functions = self.compute_loss_func is not None or self.label_smoother is not None
-        return not (parallel or functions or self.aux_loss_enabled)
+        reads_logits = self.compute_loss_func is not None or self.label_smoother is not None
+        return not (parallel or reads_logits or self.aux_loss_enabled or self.args.neftune_noise_alpha)
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         ends = inputs.pop(TREE_ENDS, None)
@@ -100,12 +99,23 @@ class WeightedSFTTrainer(SFTTrainer):
         # Private in `Trainer`, which does not seed its samplers.
         seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
         sampler = seeded(super()._get_train_sampler(train_dataset), seed)
-        batches_per_step = self.args.gradient_accumulation_steps * self.accelerator.num_processes
+        rows = self._train_batch_size * self.args.gradient_accumulation_steps
+        if not self.accelerator.split_batches:
+            rows *= self.accelerator.num_processes
         balanced = isinstance(sampler, BatchRebalanceSampler)  # its order fits the batches of the processes
-        if sampler is None or balanced or batches_per_step == 1 or not self.data_collator.enabled:
+        if sampler is None or balanced or rows == self._train_batch_size or not self._sorts_steps():
             return sampler
-        rows_per_step = self.args.train_batch_size * batches_per_step
-        return StepSortedSampler(sampler, cast(Dataset, self.train_dataset), rows_per_step)
+        return StepSortedSampler(sampler, cast(Dataset, self.train_dataset), rows)
+
+    def _sorts_steps(self) -> bool:
+        """
+        Whether the rows of a step may be exchanged between its batches. Its gradient is the same only if the losses of
+        all its batches are divided by the same number.
+        """
+        same_number = self.model_accepts_loss_kwargs and (
+            self.args.average_tokens_across_devices or self.accelerator.num_processes == 1
+        )
+        return self.data_collator.enabled and same_number
 
     def _set_signature_columns_if_needed(self) -> None:
         # Private in `Trainer`: the columns that `remove_unused_columns` keeps.

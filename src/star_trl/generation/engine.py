@@ -113,13 +113,14 @@ class Resume(Protocol):
 
     def request(self, output: GenerationOutput, result: Any) -> GenerationRequest | None:
         """
-        Returns what to generate next, for the result of the future: a request whose prompt goes on after the tokens
-        that were generated so far, or None for a completion that ends there.
+        Returns what to generate next, for the result of the future, or None for a completion that ends where it
+        paused. The prompt of the new request begins with the old prompt. An engine need not compute again what it
+        shares with the tokens that were generated.
         """
 
 
-# Number of requests of which an engine that starts over after a pause takes care together. Most completions are whole
-# only after a few rounds, and whole ones are recorded, so that a crash loses little.
+# Number of requests that are handled together by an engine that starts over after a pause. Only whole completions are
+# recorded, and most are whole after a few rounds. With fewer requests, a crash loses less.
 REQUESTS_AT_A_TIME = 1024
 
 

@@ -87,12 +87,12 @@ class Sample:
         return self.finish_reason in ("length", "pause")
 
 
-# `dataclasses.asdict` copies every list of tokens, which took half of the time of sampling with a fast engine.
 FIELDS = tuple(each.name for each in fields(Sample))
 _encode = json.JSONEncoder(ensure_ascii=False, default=str).encode
 
 
 def _as_dict(sample: Sample) -> dict[str, Any]:
+    # `dataclasses.asdict` copies every list of tokens, which took half of the time of sampling with a fast engine.
     return {name: getattr(sample, name) for name in FIELDS}
 
 
@@ -207,16 +207,16 @@ class Ledger:
 
     def _read_shard(self, path: Path) -> None:
         """Reads the lines of a shard that were not read before."""
-        size, number = self._read_up_to.get(path, (0, 0))
+        offset, number = self._read_up_to.get(path, (0, 0))
         # Read as bytes, since an unfinished line may end inside a character.
         with open(path, "rb") as shard:
-            shard.seek(size)
+            shard.seek(offset)
             for line in shard:
                 if line.endswith(b"\n"):
-                    size, number = size + len(line), number + 1
+                    offset, number = offset + len(line), number + 1
                     sample = _parse(line, path, number)
                     self._samples[sample.key] = sample
-                    self._read_up_to[path] = (size, number)
+                    self._read_up_to[path] = (offset, number)
 
     def _rank(self, sample: Sample) -> tuple[int, tuple[str, int, int]]:
         return self._positions.get(sample.sampler, len(self._positions)), sample.key

@@ -60,8 +60,12 @@ class WithTool:
                 f"{self.tool.end!r}. Make one tool of two, which sees from the call what is meant."
             )
         overrides["pause_between"] = (self.tool.begin, self.tool.end)
-        with ThreadPoolExecutor(self.tool.num_threads or os.cpu_count()) as pool:
+        pool = ThreadPoolExecutor(self.tool.num_threads or os.cpu_count())
+        try:
             yield from self.generate(prompts, pauses=_Calls(self, pool), **overrides)
+        finally:
+            # Calls that have not begun are dropped, so that an error or a signal ends the program soon.
+            pool.shutdown(cancel_futures=True)
 
     def compute(self, completion: Completion) -> Completion:
         """Returns the completion with the result of its last call, if it is a call."""

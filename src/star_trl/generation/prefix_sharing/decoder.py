@@ -3,10 +3,11 @@
 
 from collections import deque
 from collections.abc import Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures import Future
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
+from queue import SimpleQueue
+from typing import Any, cast
 
 import torch
 from transformers import PreTrainedModel
@@ -39,13 +40,14 @@ class PausedRow:
             What it has generated since it was last resumed.
         length (`int`):
             Number of tokens of which `states` are the keys and values, after the prefix.
-        states (`list[tuple[torch.Tensor, torch.Tensor]]`):
-            Keys and values of every layer, each of shape `(num_kv_heads, length, head_dim)`.
+        states (`list[tuple[torch.Tensor, torch.Tensor]]`, *optional*):
+            Keys and values of every layer, each of shape `(num_kv_heads, length, head_dim)`. A row without them is
+            prefilled again.
     """
 
     output: GenerationOutput
     length: int
-    states: list[tuple[torch.Tensor, torch.Tensor]]
+    states: list[tuple[torch.Tensor, torch.Tensor]] | None
 
 
 class PrefixDecoder:
@@ -67,7 +69,8 @@ class PrefixDecoder:
         batch_size (`int`, *optional*):
             Maximum number of rows at a time. By default as many as half of the free memory holds.
         resume ([`Resume`], *optional*):
-            Continues rows that pause. A row that waits leaves the batch. Its keys and values are kept.
+            Continues rows that pause. A row that waits leaves the batch. Its keys and values are kept, those of as
+            many rows as are generated at a time.
     """
 
     def __init__(
@@ -84,6 +87,7 @@ class PrefixDecoder:
         self.requests = {index: requests[index] for index in group.indices}
         self.resume = resume
         self.waiting: dict[Future[Any], PausedRow] = {}
+        self.results: SimpleQueue[Future[Any]] = SimpleQueue()  # futures of `waiting` that are done
         self.resumed: deque[PausedRow] = deque()
         self.prefix_length = group.prefix_length
         self.params = params
@@ -133,36 +137,66 @@ class PrefixDecoder:
     @property
     def unfinished(self) -> bool:
         """Whether there is anything left to generate."""
-        return bool(self.batch.size or self.pending or self.resumed or self.waiting)
+        return bool(self._busy or self.waiting)
 
     def halve(self) -> None:
         """Restarts the rows in progress in a batch of half the size. They will sample the same tokens again."""
-        in_progress = self.batch.indices[: self.batch.size].tolist()
+        in_progress = [*self.batch.indices[: self.batch.size].tolist(), *(row.output.index for row in self.resumed)]
+        self.resumed.clear()
+        for row in self.waiting.values():
+            row.states = None
         self.pending = deque(sorted([*in_progress, *self.pending], key=self._order))
         self.num_rows = max(self.num_rows // 2, 1)
         self._allocate()
 
     def advance(self) -> list[GenerationOutput]:
         """
-        Generates until at least one row is finished.
+        Generates until at least one completion ends, a result for a paused row is there, or all rows are paused.
 
         Returns:
             `list[GenerationOutput]`: the completions that ended.
         """
-        while True:
-            ended = self._answered() if self.waiting else []
-            if ended:
-                return ended
+        ended: list[GenerationOutput] = []
+        while self._busy and self.results.empty() and not ended:
             self._admit_resumed()
             # A prefill of several rows is cheaper than as many of one row
             if self.pending and self.num_rows - self.batch.size >= max(self.num_rows // 8, 1):
                 self._admit()
-            if self.batch.size:
-                self._step()
+            self._step()
             reasons = self.batch.finished(self.stop_strings)
-            outputs = self._leave(reasons) if reasons else []
-            if outputs:
-                return outputs
+            ended = self._leave(reasons) if reasons else []
+        return ended
+
+    @property
+    def _busy(self) -> bool:
+        return bool(self.batch.size or self.pending or self.resumed)
+
+    def resume_paused(self) -> list[GenerationOutput]:
+        """
+        Continues the paused rows whose results are there. If there is nothing else to do, it waits for a result.
+
+        Returns:
+            `list[GenerationOutput]`: the completions that end where they paused.
+        """
+        ended: list[GenerationOutput] = []
+        while self.waiting and not ((self._busy or ended) and self.results.empty()):
+            future = self.results.get()
+            row = self.waiting.pop(future)
+            assert self.resume is not None
+            request = self.resume.request(row.output, future.result())
+            if request is None:
+                ended.append(row.output)
+                continue
+            index = row.output.index
+            held = self.requests[index].prompt_ids + row.output.token_ids
+            end = self.prefix_length + row.length
+            self.requests[index] = request
+            self.representative[index] = ~index  # its prompt is no longer that of the others
+            if row.states is not None and request.prompt_ids[:end] == held[:end]:
+                self.resumed.append(row)
+            else:
+                self.pending.appendleft(index)
+        return ended
 
     def _leave(self, reasons: dict[int, FinishReason]) -> list[GenerationOutput]:
         """Takes rows out of the batch. Returns the completions that ended; the others wait for what follows them."""
@@ -180,7 +214,9 @@ class PrefixDecoder:
         lengths = {
             row: int(batch.lengths[row]) for row, reason in reasons.items() if reason == "pause" and self.resume
         }
-        states = {row: self.cache.take_row(row, length) for row, length in lengths.items()}
+        room = self.num_rows - len(self.resumed) - sum(row.states is not None for row in self.waiting.values())
+        held = list(lengths)[: max(room, 0)]
+        states = {row: self.cache.take_row(row, lengths[row]) for row in held}
         # The bookkeeping comes last, so that the rows are still in the batch if the copies run out of memory
         sources, targets = batch.moves_without(list(reasons))
         if len(sources):
@@ -189,43 +225,29 @@ class PrefixDecoder:
 
         ended = []
         for row, output in outputs.items():
-            future = self.resume.begin(output) if self.resume is not None and row in states else None
+            future = self.resume.begin(output) if self.resume is not None and row in lengths else None
             if future is None:
                 ended.append(output)
             else:
-                self.waiting[future] = PausedRow(output, lengths[row], states[row])
-        return ended
-
-    def _answered(self) -> list[GenerationOutput]:
-        """
-        Collects the paused rows whose result is there. If there is nothing else to do, it waits for the first one.
-        Returns the completions that do not go on.
-        """
-        assert self.resume is not None
-        if not (self.batch.size or self.pending or self.resumed):
-            wait(self.waiting, return_when=FIRST_COMPLETED)
-        ended = []
-        for future in [future for future in self.waiting if future.done()]:
-            row = self.waiting.pop(future)
-            request = self.resume.request(row.output, future.result())
-            if request is None:
-                ended.append(row.output)
-            else:
-                index = row.output.index
-                self.requests[index] = request
-                self.representative[index] = ~index  # its prompt is no longer that of the others
-                self.resumed.append(row)
+                self.waiting[future] = PausedRow(output, lengths[row], states.get(row))
+                future.add_done_callback(self.results.put)
         return ended
 
     def _admit_resumed(self) -> None:
         """Puts rows that paused back into the batch, with their keys and values."""
-        # A new cache is allocated when the first row is prefilled.
-        while self.resumed and self.batch.size < self.num_rows and self.cache.layers:
-            row = self.resumed.popleft()
-            index = row.output.index
-            self.cache.put_row(self.batch.size, row.states)
-            missing = self.requests[index].prompt_ids[self.prefix_length + row.length :]
-            self.batch.add(index, self.requests[index], row.length, missing)
+        while self.resumed and self.batch.size < self.num_rows:
+            row = self.resumed[0]  # it stays there until it is in the batch, in case memory runs out
+            request, length = self.requests[row.output.index], row.length
+            self.cache.put_row(self.batch.size, cast(list, row.states))
+            missing = request.prompt_ids[self.prefix_length + length :]
+            # A few tokens are fed with the steps of the other rows.
+            if len(missing) > MIN_TOKENS:
+                rows = slice(self.batch.size, self.batch.size + 1)
+                self.cache.begin_prefill(rows, length, len(missing) - 1, self.model.device)
+                self.forward(self.cache, torch.tensor([missing[:-1]], device=self.model.device))
+                length, missing = length + len(missing) - 1, missing[-1:]
+            self.batch.add(row.output.index, request, length, missing)
+            self.resumed.popleft()
 
     def _step(self) -> None:
         """Generates one token for every active row."""
@@ -239,7 +261,8 @@ class PrefixDecoder:
 
     def _admit(self) -> None:
         """Fills the free rows: different prompts are prefilled, equal ones copied."""
-        taken = list(islice(self.pending, self.num_rows - self.batch.size))
+        # Resumed rows come first in `pending`, whatever their lengths.
+        taken = sorted(islice(self.pending, self.num_rows - self.batch.size), key=self._order)
         leaders = list(dict.fromkeys(self.representative[index] for index in taken))
         row_of = {leader: self.batch.size + position for position, leader in enumerate(leaders)}
         # The first request of each prompt gets the row that is prefilled. The others take the rows after those.

@@ -106,6 +106,8 @@ class PrefixSharingEngine(Engine):
 
     def _complete(self, decoder: PrefixDecoder) -> Iterator[GenerationOutput]:
         while decoder.unfinished:
+            # Not within `_advance`: a tool's error is not a lack of memory for the batch
+            yield from decoder.resume_paused()
             yield from self._advance(decoder)
 
     def _advance(self, decoder: PrefixDecoder) -> list[GenerationOutput]:

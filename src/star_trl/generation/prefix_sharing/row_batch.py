@@ -10,8 +10,8 @@ from ..token_sampler import draw_uniforms
 
 class RowBatch:
     """
-    Keeps track of the rows in CPU tensors, so that a step costs the same for one row as for hundreds. The active rows
-    are the first `size` ones.
+    Keeps track of the rows in CPU tensors, so that a step costs about the same for one row as for hundreds. The active
+    rows are the first `size` ones.
 
     Args:
         num_rows (`int`):
