@@ -3,7 +3,6 @@
 
 import json
 import random
-from functools import partial
 
 import pytest
 
@@ -150,15 +149,12 @@ def test_held_out_problems_are_not_training_problems():
     assert "completion" not in train.column_names
 
 
-def test_the_example_runs_and_reports(tmp_path, monkeypatch, capsys, run_command):
-    # Enough for a base model that solves some sums of one digit, so that something survives the filter.
-    make = partial(scratchpads.make_base_model, phases=((120, 32, 32, (1,)), (60, 16, 64, (1,))))
-    monkeypatch.setattr(arithmetic, "make_base_model", make)
+def test_the_example_runs_and_reports(tmp_path, capsys, run_command, small_adder):
     output_dir = tmp_path / "demo"
     run_command(
         arithmetic.main,
         output_dir=output_dir,
-        base_model=tmp_path / "base",
+        base_model=small_adder,
         max_digits=2,
         problems_per_digit=12,
         eval_problems_per_digit=6,

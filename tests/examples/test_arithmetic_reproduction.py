@@ -3,6 +3,7 @@
 
 import random
 import re
+import shutil
 import sys
 
 import pytest
@@ -23,10 +24,10 @@ import scratchpads
 
 
 @pytest.fixture
-def tiny(monkeypatch, tmp_path):
+def tiny(monkeypatch, tmp_path, small_adder):
     """Settings that take seconds: a base model that solves some sums of one digit, and few problems."""
+    shutil.copytree(small_adder, tmp_path / "runs" / "base")
     monkeypatch.setattr(reproduction, "RESULTS", tmp_path / "docs" / "results" / "arithmetic.json")
-    monkeypatch.setattr(reproduction, "BASE_PHASES", ((120, 32, 32, (1,)), (60, 16, 64, (1,))))
     for name, value in {
         "PROBLEMS_PER_DIGIT": 12,
         "PROBLEMS_PER_ITERATION": 10,

@@ -2,7 +2,6 @@
 """The V-STaR example, at a small scale."""
 
 import re
-from functools import partial
 
 import pytest
 
@@ -12,18 +11,14 @@ from support.samples import make_sample
 
 pytest.importorskip("matplotlib")
 
-import scratchpads
 import v_star
 
 
-def test_the_example_runs_and_reports(tmp_path, monkeypatch, capsys, run_command):
-    # Enough for a base model that is right on some sums of one digit and wrong on others.
-    make = partial(scratchpads.make_base_model, phases=((120, 32, 32, (1,)), (60, 16, 64, (1,))))
-    monkeypatch.setattr(v_star, "make_base_model", make)
+def test_the_example_runs_and_reports(tmp_path, capsys, run_command, small_adder):
     run_command(
         v_star.main,
         output_dir=tmp_path / "run",
-        base_model=tmp_path / "base",
+        base_model=small_adder,
         max_digits=1,
         problems_per_digit=24,
         eval_problems_per_digit=6,
