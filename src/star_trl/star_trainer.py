@@ -2,9 +2,8 @@
 
 import random
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from functools import cached_property
+from collections.abc import Sequence
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -22,11 +21,9 @@ from transformers import (
 )
 from transformers.trainer_utils import TrainOutput, speed_metrics
 
-from .fine_tuning.gradient_view import GradientView
-from .fine_tuning.logprobs import PolicyLogprobs
+from .fine_tuning.gradient_view import training_weights
 from .fine_tuning.original_weights import OriginalWeights
 from .fine_tuning.prefix_tree import why_no_trees
-from .fine_tuning.sample_weights import sample_weights
 from .fine_tuning.sequences import training_sequences
 from .fine_tuning.weighted_sft import WeightedSFTTrainer
 from .generation import Engine
@@ -39,7 +36,7 @@ from .ledger.metrics import sampling_metrics, selection_metrics
 from .ledger.selection import NothingSurvives, select_samples, why_nothing_survives, with_failed
 from .monitoring.diagnosis import signs_in_samples, signs_of_chance
 from .monitoring.iteration_table import IterationTable
-from .monitoring.progress import sampling_progress, show_progress, undisturbed
+from .monitoring.progress import follow_sampling, show_progress, undisturbed
 from .monitoring.sample_table import log_samples
 from .monitoring.trackers import outlive_trackers
 from .publishing.hub import HubPushes, push_model
@@ -247,15 +244,16 @@ class STaRTrainer(WeightedSFTTrainer):
             candidates=check_prompts(train_dataset, "train_dataset", samplers, builder, args, config, is_trained=True),
         )
         self.policy = Policy(self, make_engine(args, tokenizer, self.accelerator))
-        self.rollouts = Rollouts(self.task, args, self.policy, lambda: self.state, self._follow)
-        self.evaluations = Rollouts(self.task, args, self.policy, lambda: self.state, self._follow, evaluation=True)
+        self.termination = Termination()
+        follow = partial(follow_sampling, self, self.termination)
+        self.rollouts = Rollouts(self.task, args, self.policy, lambda: self.state, follow)
+        self.evaluations = Rollouts(self.task, args, self.policy, lambda: self.state, follow, evaluation=True)
         self.ledger = Ledger(
             str(args.output_dir),
             self.accelerator.process_index,
             self.accelerator.num_processes,
             samplers=[sampler.name for sampler in samplers],
         )
-        self.termination = Termination()
         self._original_weights: OriginalWeights | None = None
         self.model_cards = ModelCards()
         observers: list[Observer] = [
@@ -402,16 +400,20 @@ class STaRTrainer(WeightedSFTTrainer):
             `ValueError`: If a training sequence is longer than `max_length`.
         """
         start_time = time.time()
-        weights = self._weights(selected, iteration)
+        original_weights = self.keep_original_weights()
+        samples = self.ledger.read_latest(iteration, self.args.sample_iterations)
+        weights, metrics = training_weights(
+            self.task, self.args, self.policy, selected, samples, iteration, original_weights
+        )
+        self.outer_run.record(metrics)
         checkpoints = self.outer_run.resume_checkpoints(selected, iteration)
         args = inner_arguments(self.args, iteration, checkpoints)
         sequences = training_sequences(selected, self.task, self.args, weights)
         takes_trees = args.shared_prefix_train and self._takes_trees
         prepared = self.prepare_sequences(sequences, args, takes_trees)
-        original_weights = self.keep_original_weights()
         if self.args.reset_model:
             original_weights.restore(self.model)
-        self._free_optimizer()
+        self.free_optimizer()
         if self.is_deepspeed_enabled:
             # A new training run tears down the previous DeepSpeed engine, so that engine must not be wrapped again.
             self.model_wrapped = self.model
@@ -421,7 +423,7 @@ class STaRTrainer(WeightedSFTTrainer):
             output = super().train(resume_from_checkpoint=checkpoint)
         if inner.interrupted:
             self.termination.exit_if_requested(together=True)
-        self._free_optimizer()
+        self.free_optimizer()
         self.outer_run.iteration = iteration
         seconds = time.time() - start_time
         self.outer_run.record({"train_loss": output.training_loss, "seconds/fine_tune": seconds})
@@ -476,10 +478,25 @@ class STaRTrainer(WeightedSFTTrainer):
             sets = evaluation_sets(eval_dataset)
         if not sets:
             raise ValueError("There is nothing to evaluate on. Give `eval_dataset` here or to the trainer.")
-        metrics: dict[str, float] = {}
+        all_metrics: dict[str, float] = {}
         for name, dataset in sets.items():
-            metrics.update(self._evaluate_problems(dataset, f"{metric_key_prefix}{name.removeprefix('eval')}", is_own))
-        return metrics
+            start_time, prefix = time.time(), f"{metric_key_prefix}{name.removeprefix('eval')}"
+            # Within a run the samples are recorded, so that an interrupted evaluation can be resumed.
+            ledger = self.outer_run.evaluation_ledger(prefix) if is_own else None
+            sampler = GreedySampler(self.task.samplers[0])
+            problems = self.task.prompt_builder.without_examples(dataset)
+            samples = self.evaluations.collect(sampler, dataset, problems, self.iteration, ledger)
+            metrics = accuracy_metrics(samples, dataset, self.args.eval_group_column)
+            # Metrics that reward functions log come last, and never overwrite the others.
+            metrics = {**metrics, **self.evaluations.scoring.pop_metrics(), **metrics}
+            for sign in signs_of_chance(metrics["accuracy"], dataset) if self.iteration == 0 else []:
+                logger.warning(sign)
+            metrics = {f"{prefix}_{name}": value for name, value in metrics.items()}
+            metrics.update(speed_metrics(prefix, start_time, num_samples=len(samples)))
+            self.log(dict(metrics))
+            self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+            all_metrics.update(metrics)
+        return all_metrics
 
     def sample_problems(
         self, dataset: Dataset, ledger: Ledger | None = None, sampler: Sampler | None = None
@@ -514,7 +531,7 @@ class STaRTrainer(WeightedSFTTrainer):
             check_problems(dataset, "dataset", ["prompt", sampler.prompt_column])
         builder = self.task.prompt_builder
         problems = check_prompts(dataset, "dataset", [sampler], builder, self.args, self.model.config)
-        return self._sample_once(dataset, problems, sampler, ledger)
+        return self.evaluations.collect(sampler, dataset, problems, self.iteration, ledger)
 
     def candidates(self, iteration: int) -> list[int]:
         """Indices of the problems of an outer iteration, without those that are few-shot examples."""
@@ -526,10 +543,12 @@ class STaRTrainer(WeightedSFTTrainer):
     def _record_samples(self, samples: list[Sample], iteration: int, seconds: float, num_new_tokens: int) -> None:
         """Records metrics and tables of an iteration's samples, and logs warnings."""
         task, candidates = self.task, self.candidates(iteration)
-        self._warn(signs_in_samples(samples, task.samplers, task.problems, candidates))
+        signs = signs_in_samples(samples, task.samplers, task.problems, candidates)
         first = [sample.kept for sample in samples if sample.sampler == task.samplers[0].name]
         if iteration == 1 and first and not task.evaluation_sets and not task.samplers[0].supplies_answer:
-            self._warn(signs_of_chance(sum(first) / len(first), task.problems.select(candidates)))
+            signs += signs_of_chance(sum(first) / len(first), task.problems.select(candidates))
+        for sign in signs:
+            logger.warning(sign)
         self.outer_run.record(
             {
                 **sampling_metrics(samples, [sampler.name for sampler in task.samplers], len(candidates)),
@@ -541,48 +560,6 @@ class STaRTrainer(WeightedSFTTrainer):
         if self.args.log_completions and self.is_world_process_zero():
             log_samples(task, self.args, samples, iteration, self.state.global_step)
 
-    def _evaluate_problems(self, dataset: Dataset, prefix: str, is_own: bool) -> dict[str, float]:
-        start_time = time.time()
-        # Within a run the samples are recorded, so that an interrupted evaluation can be resumed.
-        ledger = self.outer_run.evaluation_ledger(prefix) if is_own else None
-        problems = self.task.prompt_builder.without_examples(dataset)
-        samples = self._sample_once(dataset, problems, GreedySampler(self.task.samplers[0]), ledger)
-        metrics = accuracy_metrics(samples, dataset, self.args.eval_group_column)
-        # Metrics that reward functions log come last, and never overwrite the others.
-        metrics = {**metrics, **self.evaluations.scoring.pop_metrics(), **metrics}
-        if self.iteration == 0:
-            self._warn(signs_of_chance(metrics["accuracy"], dataset))
-        metrics = {f"{prefix}_{name}": value for name, value in metrics.items()}
-        metrics.update(speed_metrics(prefix, start_time, num_samples=len(samples)))
-        self.log(dict(metrics))
-        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
-        return metrics
-
-    def _sample_once(
-        self, dataset: Dataset, problems: list[int], sampler: Sampler, ledger: Ledger | None
-    ) -> list[Sample]:
-        """Samples some problems of a dataset with the current model, and returns the samples of all processes."""
-        self.evaluations.scoring.drop_metrics()  # left over from calls whose metrics nobody read
-        prompts = self.evaluations.prompts(sampler, dataset, problems, max(self.iteration, 1))
-        samples = list(self.evaluations.sample(sampler, prompts, self.iteration, ledger))
-        if ledger is not None:
-            return ledger.read(self.iteration)
-        return sorted(gather_object(samples), key=lambda sample: sample.key)
-
-    def _weights(self, selected: Sequence[Sample], iteration: int) -> list[float] | None:
-        """Returns the weights of the samples in the loss, None for equal weights, and records their metrics."""
-        weights = None
-        if self.args.weighted:
-            logprobs = PolicyLogprobs(self.task, self.args, self.policy)
-            samples = self.ledger.read_latest(iteration, self.args.sample_iterations)
-            weights, metrics = sample_weights(selected, samples, self.args, logprobs)
-            self.outer_run.record(metrics)
-        if self.args.gradient_view_samples:
-            samples, original = self.ledger.read(iteration), self.keep_original_weights()
-            view = GradientView(self.task, self.args, self.policy, original, samples, iteration)
-            self.outer_run.record(view.metrics(selected, weights or [1.0] * len(selected)))
-        return weights
-
     @cached_property
     def _takes_trees(self) -> bool:
         with self.policy() as model:
@@ -590,31 +567,6 @@ class STaRTrainer(WeightedSFTTrainer):
         if reason is not None and self.task.prompt_builder.has_examples:
             logger.warning(f"Fine-tuning computes the few-shot examples again for every training sequence: {reason}.")
         return reason is None
-
-    @contextmanager
-    def _follow(self, total: int, title: str) -> Iterator[Callable[[Sequence[Sample]], None]]:
-        """Shows the progress of sampling. After SIGTERM, it ends the program between two groups of samples."""
-        with sampling_progress(self, total, title) as show:
-
-            def follow(samples: Sequence[Sample]) -> None:
-                show(samples)
-                self.termination.exit_if_requested()
-
-            yield follow
-
-    def _free_optimizer(self) -> None:
-        """Frees the optimizer's states, so that they take no memory during generation."""
-        if self.optimizer is None:
-            return
-        self.optimizer = self.lr_scheduler = None
-        self.callback_handler.optimizer = self.callback_handler.lr_scheduler = None
-        if not self.is_deepspeed_enabled:  # its engine is needed for generation as well
-            self.accelerator.free_memory()
-
-    @staticmethod
-    def _warn(messages: Iterable[str]) -> None:
-        for message in messages:
-            logger.warning(message)
 
     def keep_original_weights(self) -> OriginalWeights:
         """Returns a copy of the weights that every iteration starts from. The first call makes it."""

@@ -11,6 +11,7 @@ from datasets import Dataset
 from transformers import LlamaConfig, LlamaForSequenceClassification, LlamaForTokenClassification
 
 from star_trl import load_ledger
+from star_trl.fine_tuning.gradient_view import training_weights
 from star_trl.rewards import ProcessRewardModel, RewardModel, exact_match_reward
 from star_trl.rewards.scoring import Scorer
 from support.sums import PROBLEMS, last_question, solve_easy_and_hinted
@@ -297,8 +298,13 @@ def test_a_process_reward_model_weighs_samples(make_trainer, step_classifier, to
         num_iterations=1,
     )
     weights = []
-    weigh = trainer._weights
-    monkeypatch.setattr(trainer, "_weights", lambda *args: weights.extend(weigh(*args)) or list(weights))
+
+    def weigh(*args):
+        found, metrics = training_weights(*args)
+        weights.extend(found)
+        return found, metrics
+
+    monkeypatch.setattr("star_trl.star_trainer.training_weights", weigh)
     trainer.train()
     kept = [sample for sample in trainer.ledger.read(1) if sample.kept]
     assert {sample.problem_id for sample in kept} == {0, 1, 2}

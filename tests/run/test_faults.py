@@ -275,7 +275,7 @@ def test_another_number_of_sequences_per_step_is_refused(runs):
 
 def test_other_few_shot_examples_are_refused(runs):
     runs.start(num_iterations=1)
-    with pytest.raises(ValueError, match="`prompt of the first problem` was"):
+    with pytest.raises(ValueError, match="`prompts` was"):
         runs.start(resume=True, few_shot_examples=None)
 
 

@@ -23,10 +23,53 @@ from ..star_config import STaRConfig
 from ..task.task import Task
 from .logprobs import PolicyLogprobs, summed_logprobs
 from .original_weights import OriginalWeights
+from .sample_weights import sample_weights
 from .sequences import training_prompts
 
 
 T = TypeVar("T")
+
+
+def training_weights(
+    task: Task,
+    args: STaRConfig,
+    policy: Policy,
+    selected: Sequence[Sample],
+    samples: Sequence[Sample],
+    iteration: int,
+    original_weights: OriginalWeights,
+) -> tuple[list[float] | None, dict[str, float]]:
+    """
+    Computes the weights of the selected samples in the loss, and the metrics of the policy-gradient view.
+
+    Args:
+        task ([`~star_trl.task.task.Task`]):
+            The task.
+        args ([`STaRConfig`]):
+            Configuration.
+        policy ([`~star_trl.generation.policy.Policy`]):
+            The model that sampled.
+        selected (`list[Sample]`):
+            Samples that are trained on.
+        samples (`list[Sample]`):
+            All samples of the iterations that are trained on.
+        iteration (`int`):
+            Outer iteration.
+        original_weights ([`OriginalWeights`]):
+            Weights of the model that every iteration starts from.
+
+    Returns:
+        `tuple`: The weights, None for equal ones, and the metrics.
+    """
+    weights: list[float] | None = None
+    metrics: dict[str, float] = {}
+    if args.weighted:
+        weights, metrics = sample_weights(selected, samples, args, PolicyLogprobs(task, args, policy))
+    if args.gradient_view_samples:
+        own = [sample for sample in samples if sample.iteration == iteration]
+        view = GradientView(task, args, policy, original_weights, own, iteration)
+        metrics = {**metrics, **view.metrics(selected, weights or [1.0] * len(selected))}
+    return weights, metrics
 
 
 class GradientView:

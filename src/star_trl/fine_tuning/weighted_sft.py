@@ -95,6 +95,15 @@ class WeightedSFTTrainer(SFTTrainer):
             model = _WeightedModel(model, weights)
         return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
 
+    def free_optimizer(self) -> None:
+        """Frees the optimizer's states, so that they take no memory during generation."""
+        if self.optimizer is None:
+            return
+        self.optimizer = self.lr_scheduler = None
+        self.callback_handler.optimizer = self.callback_handler.lr_scheduler = None
+        if not self.is_deepspeed_enabled:  # its engine is needed for generation as well
+            self.accelerator.free_memory()
+
     def _get_train_sampler(self, train_dataset=None):
         # Private in `Trainer`, which does not seed its samplers.
         seed = self.args.seed if self.args.data_seed is None else self.args.data_seed

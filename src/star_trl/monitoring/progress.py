@@ -19,6 +19,7 @@ from transformers.utils import logging as transformers_logging
 from trl import RichProgressCallback
 
 from ..ledger.ledger import Sample
+from ..run.termination import Termination
 
 
 Show = Callable[[Sequence[Sample]], None]
@@ -166,6 +167,21 @@ def sampling_progress(trainer: Trainer, total: int, description: str) -> Iterato
     else:
         with callback.sampling(total, description) as show:
             yield show
+
+
+@contextmanager
+def follow_sampling(trainer: Trainer, termination: Termination, total: int, description: str) -> Iterator[Show]:
+    """
+    Like [`sampling_progress`]. After SIGTERM, the function that it yields ends the program between two groups of
+    samples.
+    """
+    with sampling_progress(trainer, total, description) as show:
+
+        def follow(samples: Sequence[Sample]) -> None:
+            show(samples)
+            termination.exit_if_requested()
+
+        yield follow
 
 
 @contextmanager

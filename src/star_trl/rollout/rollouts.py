@@ -4,6 +4,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 
+from accelerate.utils import gather_object
 from datasets import Dataset
 from transformers import GenerationConfig, TrainerState
 
@@ -131,6 +132,40 @@ class Rollouts:
                     ledger.append([sample for sample in group if sample.key not in recorded])
                 yield from group
                 follow(group)
+
+    def collect(
+        self,
+        sampler: Sampler,
+        dataset: Dataset,
+        problems: Sequence[int],
+        iteration: int,
+        ledger: Ledger | None = None,
+    ) -> list[Sample]:
+        """
+        Samples some problems.
+
+        Args:
+            sampler ([`Sampler`]):
+                The sampler.
+            dataset ([`~datasets.Dataset`]):
+                All problems.
+            problems (`list[int]`):
+                Indices of the problems to sample.
+            iteration (`int`):
+                Outer iteration of the samples. The prompts of iteration 0 are those of iteration 1.
+            ledger ([`~star_trl.ledger.Ledger`], *optional*):
+                Ledger that records the samples.
+
+        Returns:
+            `list[Sample]`: The samples of all processes, in the order of the problems. With a ledger, all that it
+            holds of the iteration.
+        """
+        self.scoring.drop_metrics()  # left over from calls whose metrics nobody read
+        prompts = self.prompts(sampler, dataset, problems, max(iteration, 1))
+        samples = list(self.sample(sampler, prompts, iteration, ledger))
+        if ledger is not None:
+            return ledger.read(iteration)
+        return sorted(gather_object(samples), key=lambda sample: sample.key)
 
     @contextmanager
     def generator(self, sampler: Sampler) -> Iterator[Generator]:
