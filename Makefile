@@ -26,8 +26,8 @@ reproduce-arithmetic: install
 	$(BIN)/python examples/from_scratch/arithmetic_reproduction.py $(if $(SETTING),--setting $(SETTING)) --seed $(or $(SEED),0)
 	$(BIN)/python examples/from_scratch/arithmetic_report.py
 
-# A file of tests at a time in each of two processes, with a thread each
-PYTEST := pytest -n 2 --dist loadfile -m "not slow"
+# A file of tests at a time in each of two processes, with a thread each, in the order of tests/conftest.py
+PYTEST := pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow"
 test test-latest test-lowest: export OMP_NUM_THREADS := 1
 
 test: install
