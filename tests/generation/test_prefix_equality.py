@@ -6,15 +6,12 @@ from functools import cache
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
-from transformers import GPTJForCausalLM
 
 from star_trl.generation import PrefixSharingEngine, SamplingParams
 from support.families import CONFIGS
 from support.generation_models import make_model, make_requests, word_level_tokenizer
 
 
-# In the attention interface since transformers 5.24
-BEYOND = set() if GPTJForCausalLM._can_set_attn_implementation() else {"gptj"}
 PREFIX = torch.randint(3, 64, (40,), generator=torch.Generator().manual_seed(5)).tolist()
 PARAMS = SamplingParams(max_new_tokens=10, eos_token_ids=frozenset({1}), logprobs=True)
 

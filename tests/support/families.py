@@ -6,6 +6,7 @@ from transformers import (
     Gemma3TextConfig,
     GPT2Config,
     GPTJConfig,
+    GPTJForCausalLM,
     GPTNeoXConfig,
     GptOssConfig,
     HrmTextConfig,
@@ -53,3 +54,5 @@ CONFIGS = {
         **SMALL_HEADS, num_local_experts=4, num_experts_per_tok=2, sliding_window=WINDOW, rope_parameters=None
     ),
 }
+# In the attention interface since transformers 5.24
+BEYOND = set() if GPTJForCausalLM._can_set_attn_implementation() else {"gptj"}
