@@ -8,7 +8,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 
 from star_trl.generation import PrefixSharingEngine, SamplingParams
-from support.families import CONFIGS
+from support.families import BEYOND, CONFIGS
 from support.generation_models import make_model, make_requests, word_level_tokenizer
 
 
