@@ -298,8 +298,15 @@ def compare(runs: int) -> dict:
 class Answer:
     """Answers every pause of a completion with the same tokens, up to three times."""
 
-    def __init__(self, requests: list[GenerationRequest], tokens: list[int], pool: ThreadPoolExecutor):
+    def __init__(
+        self,
+        requests: list[GenerationRequest],
+        params: SamplingParams,
+        tokens: list[int],
+        pool: ThreadPoolExecutor,
+    ):
         self.requests = list(requests)
+        self.params = params
         self.tokens = tokens
         self.pool = pool
         self.calls = [0] * len(requests)
@@ -308,11 +315,13 @@ class Answer:
         self.calls[output.index] += 1
         return self.pool.submit(str) if self.calls[output.index] <= 3 else None
 
-    def request(self, output: GenerationOutput, result: str) -> GenerationRequest:
+    def request(self, output: GenerationOutput, result: str) -> GenerationRequest | None:
         request = self.requests[output.index]
-        self.requests[output.index] = GenerationRequest(
-            prompt_ids=request.prompt_ids + output.token_ids + self.tokens, seed=0, max_new_tokens=MAX_NEW_TOKENS // 4
-        )
+        left = request.limit(self.params) - len(output.token_ids) - len(self.tokens)
+        if left < 1:
+            return None
+        prompt_ids = request.prompt_ids + output.token_ids + self.tokens
+        self.requests[output.index] = GenerationRequest(prompt_ids=prompt_ids, seed=0, max_new_tokens=left)
         return self.requests[output.index]
 
 
@@ -334,7 +343,7 @@ def with_tool(runs: int) -> dict:
 
     def complete(generate_and_resume: Callable) -> list[list[int]]:
         with ThreadPoolExecutor(2) as pool:
-            answer = Answer(requests, [5, 6, 7, 8], pool)
+            answer = Answer(requests, params, [5, 6, 7, 8], pool)
             outputs = generate_and_resume(work.model, requests, params, answer)
             lasts = {output.index: output.token_ids for output in outputs}
             return [answer.requests[index].prompt_ids + lasts[index] for index in range(len(requests))]

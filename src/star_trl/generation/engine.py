@@ -114,8 +114,9 @@ class Resume(Protocol):
     def request(self, output: GenerationOutput, result: Any) -> GenerationRequest | None:
         """
         Returns what to generate next, for the result of the future, or None for a completion that ends where it
-        paused. The prompt of the new request begins with the old prompt. An engine need not compute again what it
-        shares with the tokens that were generated.
+        paused. The prompt of the new request begins with the old prompt, and prompt and limit together are no longer
+        than those of the old request. An engine need not compute again what it shares with the tokens that were
+        generated.
         """
 
 

@@ -188,6 +188,12 @@ class PrefixDecoder:
                 ended.append(row.output)
                 continue
             index = row.output.index
+            length = len(request.prompt_ids) + request.limit(self.params) - self.prefix_length - 1
+            if length > self.capacity:
+                raise ValueError(
+                    f"A resumed request needs {length} tokens after the shared prefix, but its row has room for "
+                    f"{self.capacity}. Set its `max_new_tokens` to what is left of the old request's limit."
+                )
             held = self.requests[index].prompt_ids + row.output.token_ids
             end = self.prefix_length + row.length
             self.requests[index] = request
