@@ -8,7 +8,8 @@ from typing import Any
 
 import torch
 
-from .prefix_tree import PrefixTree, cost, grow_tree, num_shared
+from ..generation.prefix_sharing.groups import shared_length
+from .prefix_tree import PrefixTree, cost
 
 
 Example = dict[str, Any]
@@ -18,6 +19,8 @@ Collate = Callable[[list[Example]], dict[str, Any]]
 LOSS_WEIGHTS = "loss_weights"
 # Key of a batch of trees: index after the last descendant of each token.
 TREE_ENDS = "tree_ends"
+# Key of a sequence: number of tokens at its beginning that it may share.
+SHAREABLE = "shareable"
 
 
 @dataclass
@@ -74,77 +77,75 @@ class TreeCollator:
 
     def __call__(self, examples: list[Example]) -> dict[str, Any]:
         if self.enabled:
-            sequences = [part for example in examples for part in _sequences(example)]
-            groups = self._groups(sequences)
-            trees = [grow_tree([each["input_ids"] for each in group], _limits(group)) for group in groups]
+            trees = self._trees([part for example in examples for part in _sequences(example)])
             longest = max(len(example["input_ids"]) for example in examples)
-            if self._cost(max(map(len, trees))) * len(trees) < self._cost(longest) * len(examples):
-                return self._batch(trees, groups)
+            largest = max(len(tree) for tree, _ in trees)
+            if self._cost(largest) * len(trees) < self._cost(longest) * len(examples):
+                return self._batch(trees, largest)
         return self.collate(examples)
 
     def _cost(self, length: int) -> int:
         return cost(length, self.hidden_size)
 
-    def _groups(self, sequences: list[Example]) -> list[list[Example]]:
-        """Groups sequences into trees. A sequence joins a tree if it costs less there than by itself."""
-        groups: list[list[Example]] = []
-        size = 0
+    def _trees(self, sequences: list[Example]) -> list[tuple[PrefixTree, list[Example]]]:
+        """
+        Lays sequences out as trees, each with its sequences in the order of its paths. A sequence joins a tree if it
+        costs less there than by itself.
+        """
+        trees: list[tuple[PrefixTree, list[Example]]] = []
         for sequence in sorted(sequences, key=lambda each: each["input_ids"]):
-            length = len(sequence["input_ids"])
-            if groups:
-                before = groups[-1][-1]
-                limit = min(_limits([before, sequence]))
-                grown = size + length - num_shared(before["input_ids"], sequence["input_ids"], limit)
-                if self._cost(grown) - self._cost(size) < self._cost(length):
-                    groups[-1].append(sequence)
-                    size = grown
+            ids = sequence["input_ids"]
+            if trees:
+                tree, group = trees[-1]
+                common = shared_length(group[-1]["input_ids"], ids)
+                shared = min(common, group[-1][SHAREABLE], sequence[SHAREABLE])
+                grown = len(tree) + len(ids) - shared
+                if self._cost(grown) - self._cost(len(tree)) < self._cost(len(ids)):
+                    tree.add(ids, shared)
+                    group.append(sequence)
                     continue
-            groups.append([sequence])
-            size = length
-        return groups
+            trees.append((PrefixTree(), [sequence]))
+            trees[-1][0].add(ids, 0)
+        return trees
 
-    def _batch(self, trees: list[PrefixTree], groups: list[list[Example]]) -> dict[str, torch.Tensor]:
-        length = max(map(len, trees))
+    def _batch(self, trees: list[tuple[PrefixTree, list[Example]]], length: int) -> dict[str, torch.Tensor]:
         if self.pad_to_multiple_of:
             length += -length % self.pad_to_multiple_of
-        missing = [length - len(tree) for tree in trees]
         labels = torch.full((len(trees), length), -100)
         weights = torch.zeros(labels.shape)
-        for row, (tree, group) in enumerate(zip(trees, groups, strict=True)):
+        for row, (tree, group) in enumerate(trees):
             for path, sequence in zip(tree.paths, group, strict=True):
                 # Shifted: a token holds the label of the one after it. Shared tokens have no label.
                 labels[row, path[:-1]] = torch.tensor(sequence["labels"][1:], dtype=torch.long)
                 if LOSS_WEIGHTS in sequence:
                     weights[row, path[:-1]] = torch.tensor(sequence[LOSS_WEIGHTS][1:])
-        pairs = list(zip(trees, missing, strict=True))
+        pairs = [(tree, length - len(tree)) for tree, _ in trees]
         batch = {
             "input_ids": torch.tensor([tree.input_ids + [self.pad_token_id] * more for tree, more in pairs]),
             "position_ids": torch.tensor([tree.positions + [0] * more for tree, more in pairs]),
             # SFTTrainer counts tokens by its sum: a token counts once for each sequence that it belongs to.
             "attention_mask": torch.tensor([tree.counts + [0] * more for tree, more in pairs]),
             # The padding sees itself, since a token that sees nothing has no softmax.
-            TREE_ENDS: torch.tensor([tree.ends + [*range(len(tree) + 1, length + 1)] for tree in trees]),
+            TREE_ENDS: torch.tensor([tree.ends + [*range(len(tree) + 1, length + 1)] for tree, _ in trees]),
             "shift_labels": labels,
             "labels": labels,  # Trainer counts labels only where there are some by this name
         }
-        if LOSS_WEIGHTS in groups[0][0]:
+        if LOSS_WEIGHTS in trees[0][1][0]:
             batch[LOSS_WEIGHTS] = weights
         return batch
 
 
 def _sequences(example: Example) -> list[Example]:
-    """Returns the sequences of a packed example, or the example."""
+    """Returns the sequences of a packed example, or the example, with the number of tokens that each may share."""
     ends = [0, *accumulate(example.get("seq_lengths") or [len(example["input_ids"])])]
     columns = [name for name in ("input_ids", "labels", LOSS_WEIGHTS) if name in example]
-    return [{name: example[name][start:end] for name in columns} for start, end in pairwise(ends)]
+    sequences = [{name: example[name][start:end] for name in columns} for start, end in pairwise(ends)]
+    return [{**each, SHAREABLE: _shareable(each["labels"])} for each in sequences]
 
 
-def _limits(sequences: list[Example]) -> list[int]:
+def _shareable(labels: list[int]) -> int:
     """
     Returns the number of tokens before the one that predicts the first label. That token holds the label in a tree, so
     it is not shared.
     """
-    return [
-        next((index - 1 for index, label in enumerate(each["labels"]) if index and label != -100), len(each["labels"]))
-        for each in sequences
-    ]
+    return next((index - 1 for index, label in enumerate(labels) if index and label != -100), len(labels))

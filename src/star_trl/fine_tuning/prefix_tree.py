@@ -16,6 +16,7 @@ import torch
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from ..generation.model_state import base_model, evaluation_mode, has_prompt_learning
+from ..generation.prefix_sharing.groups import shared_length
 from ..generation.prefix_sharing.support import ignores_positions, relative_difference, tolerance, why_not_declared
 
 
@@ -74,14 +75,6 @@ class PrefixTree:
         self.paths.append(path)
 
 
-def num_shared(first: Sequence[int], second: Sequence[int], limit: int) -> int:
-    """Returns the number of tokens that two sequences both begin with, at most `limit`."""
-    limit = min(limit, len(first), len(second))
-    if first[:limit] == second[:limit]:
-        return limit
-    return next(index for index in range(limit) if first[index] != second[index])
-
-
 def grow_tree(sequences: Sequence[list[int]], limits: Sequence[int]) -> PrefixTree:
     """
     Lays sequences out as one tree.
@@ -99,8 +92,8 @@ def grow_tree(sequences: Sequence[list[int]], limits: Sequence[int]) -> PrefixTr
     order = sorted(range(len(sequences)), key=sequences.__getitem__)  # the longest common prefixes become neighbors
     for number, index in enumerate(order):
         before = order[number - 1] if number else index
-        limit = min(limits[before], limits[index]) if number else 0
-        tree.add(sequences[index], num_shared(sequences[before], sequences[index], limit))
+        shared = min(shared_length(sequences[before], sequences[index]), limits[before], limits[index])
+        tree.add(sequences[index], shared if number else 0)
     paths = dict(zip(order, tree.paths, strict=True))
     tree.paths = [paths[index] for index in range(len(sequences))]
     return tree

@@ -126,10 +126,9 @@ class PromptBuilder:
         Tokenizes text prompts. Few-shot examples that several prompts begin with are tokenized once, all but the last
         one. That one is tokenized with each prompt, since tokens at a seam depend on the text on both sides.
         """
-        examples = [self.examples(problem) if few_shot else [] for problem in problems]
-        texts = [[each[column] + each["completion"] for each in chosen] for chosen in examples]
-        tails = ["\n\n".join([*own[-1:], row[column]]) for own, row in zip(texts, problems, strict=True)]
-        wholes = ["\n\n".join([*own, row[column]]) for own, row in zip(texts, problems, strict=True)]
+        parts = [self._texts(problem, column, few_shot) for problem in problems]
+        texts = [own[:-1] for own in parts]
+        tails, wholes = (["\n\n".join(own[first:]) for own in parts] for first in (-2, 0))
         tail_ids = self.tokenizer(text=tails, add_special_tokens=False)["input_ids"]
         counts = Counter(map(tuple, texts))
         heads: dict[tuple[str, ...], list[int] | None] = {}
@@ -153,13 +152,18 @@ class PromptBuilder:
     def render(self, problem: dict[str, Any], column: str, few_shot: bool) -> str | Messages:
         """Returns the prompt of one problem as text, or as messages before the chat template."""
         prompt = problem[column]
-        examples = self.examples(problem) if few_shot else []
         if isinstance(prompt, str):
-            return "\n\n".join([*(example[column] + example["completion"] for example in examples), prompt])
+            return "\n\n".join(self._texts(problem, column, few_shot))
+        examples = self.examples(problem) if few_shot else []
         # A system message belongs at the start only, and the problem's takes precedence over the examples'.
         system = [message for message in prompt[:1] if message["role"] == "system"]
         turns = [turn for example in examples for turn in self._turns(example, column)]
         return [*system, *turns, *prompt[len(system) :]]
+
+    def _texts(self, problem: dict[str, Any], column: str, few_shot: bool) -> list[str]:
+        """Returns the few-shot examples and the prompt of a problem with a text prompt."""
+        examples = self.examples(problem) if few_shot else []
+        return [*(example[column] + example["completion"] for example in examples), problem[column]]
 
     @staticmethod
     def _turns(example: dict[str, Any], column: str) -> Messages:
