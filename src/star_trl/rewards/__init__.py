@@ -1,6 +1,7 @@
 # Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
 """Reward functions, in the calling convention of [`~trl.GRPOTrainer`]."""
 
+from .answers.derived import derived_answer_reward
 from .answers.exact_match import exact_match_reward
 from .answers.format import get_format_reward
 from .answers.math_verify import math_verify_reward
@@ -17,6 +18,7 @@ __all__ = [
     "ProcessRewardModel",
     "ProofCheckReward",
     "RewardModel",
+    "derived_answer_reward",
     "exact_match_reward",
     "extract_number",
     "extract_sql",

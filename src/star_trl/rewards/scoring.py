@@ -16,8 +16,9 @@ from .models.reward_model import RewardModel
 
 
 # GRPO's calling convention: `reward_func(prompts, completions, completion_ids=..., **columns)`, where every column of
-# the dataset is a list with one value per completion, and `trainer_state`, `log_extra` and `log_metric` are passed as
-# well. It returns one reward per completion; `None` means that it does not apply. It may be a coroutine function.
+# the dataset is a list with one value per completion, and `samplers` (the name of each completion's sampler),
+# `trainer_state`, `log_extra` and `log_metric` are passed as well. It returns one reward per completion; `None` means
+# that it does not apply. It may be a coroutine function.
 RewardFunc = Callable[..., Any]
 
 
@@ -142,7 +143,16 @@ class Scorer:
             columns (`list[str]`):
                 Columns of the dataset.
         """
-        given = {*columns, "prompts", "completions", "completion_ids", "trainer_state", "log_extra", "log_metric"}
+        given = {
+            *columns,
+            "prompts",
+            "completions",
+            "completion_ids",
+            "samplers",
+            "trainer_state",
+            "log_extra",
+            "log_metric",
+        }
         if "answer" in columns:
             given.add("solution")
         for func, name in zip(self.reward_funcs, self.names, strict=True):

@@ -119,6 +119,7 @@ class CompletionScorer:
             prompts=[row["prompt"] for row in rows],
             completions=[as_completion(text, row["prompt"]) for text, row in zip(texts, rows, strict=True)],
             completion_ids=[completion.token_ids for completion in completions],
+            samplers=[sampler.name] * len(rows),
             trainer_state=trainer_state,
             log_extra=lambda column, values: extras.update({column: list(values)}),
             log_metric=lambda name, value: self._logged[name].append(_as_float(name, value)),

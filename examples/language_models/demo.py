@@ -1,0 +1,104 @@
+# Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
+#
+# /// script
+# dependencies = ["star-trl[language]"]
+# ///
+"""
+One outer iteration of STaR with a pretrained language model, on a CPU and offline: `make demo-language`. SmolLM2 with 135
+million parameters (`smollm2.py`) solves word problems (`story_problems.py`) with a calculator, learns from what it
+solved, and is evaluated on problems with other wordings.
+
+```bash
+python examples/language_models/demo.py --output_dir runs/demo-language
+```
+"""
+
+import sys
+from pathlib import Path
+
+from datasets import Dataset
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from transformers import HfArgumentParser
+
+
+EXAMPLES = Path(__file__).parents[1]
+sys.path += [str(EXAMPLES / "datasets"), str(EXAMPLES / "from_scratch")]
+import word_problems  # noqa: E402
+from domain import DEFAULTS, read_examples  # noqa: E402
+from runs import ON_A_CPU  # noqa: E402
+from smollm2 import make_smollm2  # noqa: E402
+from star_trl import (  # noqa: E402
+    CalculatorSampler,
+    RationaleSampler,
+    RationalizationSampler,
+    STaRConfig,
+    STaRTrainer,
+    load_history,
+    load_ledger,
+)
+from star_trl.rewards import derived_answer_reward, numeric_reward  # noqa: E402
+from story_problems import draw_problems  # noqa: E402
+
+
+SHOWN = 4
+
+SETTINGS = {
+    **{name: value for name, value in DEFAULTS.items() if name != "model_name_or_path"},
+    **ON_A_CPU,
+    "num_iterations": 1,
+    "initial_steps": 20,
+    "learning_rate": 5e-5,
+    "per_device_train_batch_size": 8,
+    "gradient_accumulation_steps": 1,
+    "max_completion_length": 64,
+    "stop_strings": ["\n\n"],
+    "logging_steps": 5,
+    "overwrite_output_dir": True,
+}
+
+
+def report(output_dir: Path) -> None:
+    """Prints the accuracy before and after, and completions of both models side by side."""
+    console = Console(width=120)
+    before, after = load_history(output_dir)
+    console.print(
+        f"Accuracy on {before['eval_samples'] if 'eval_samples' in before else ''} problems with other wordings: "
+        f"{before['eval_accuracy']:.0%} before, {after['eval_accuracy']:.0%} after one iteration"
+    )
+    pairs: dict[int, dict[int, dict]] = {}
+    for row in load_ledger(str(output_dir), "eval"):
+        pairs.setdefault(row["problem_id"], {})[row["iteration"]] = row
+    table = Table(box=box.HORIZONTALS, show_lines=True, title="Problems on which the models differ")
+    for title in ("problem", "before", "after"):
+        table.add_column(title, ratio=1)
+    differ = [pair for pair in pairs.values() if pair[0]["kept"] != pair[1]["kept"]]
+    for pair in differ[:SHOWN]:
+        cells = [f"{row['completion'].strip()}\n[{'right' if row['kept'] else 'wrong'}]" for row in pair.values()]
+        table.add_row(pair[0]["prompt"].removesuffix("\nA:"), *(cell.replace("[", r"\[") for cell in cells))
+    console.print(table)
+    print(f"Every sample: {output_dir / 'report.html'}")
+
+
+def main() -> None:
+    parser = HfArgumentParser([STaRConfig])
+    parser.set_defaults(**SETTINGS)
+    (args,) = parser.parse_args_into_dataclasses()
+    output_dir = Path(args.output_dir)
+    trainer = STaRTrainer(
+        model=str(make_smollm2(output_dir.parent / "smollm2")),
+        args=args,
+        # The second says whether the answer follows from the calculations. It is reported only.
+        reward_funcs=[numeric_reward, derived_answer_reward],
+        samplers=[CalculatorSampler(RationaleSampler()), CalculatorSampler(RationalizationSampler())],
+        few_shot_examples=read_examples(word_problems.DOMAIN),
+        train_dataset=Dataset.from_list(draw_problems("train", 5)).remove_columns("direct"),
+        eval_dataset=Dataset.from_list(draw_problems("eval", 8)).remove_columns("direct"),
+    )
+    trainer.train()
+    report(output_dir)
+
+
+if __name__ == "__main__":
+    main()

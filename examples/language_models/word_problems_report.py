@@ -1,0 +1,163 @@
+# Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
+#
+# /// script
+# dependencies = ["star-trl[examples,language]"]
+# ///
+"""
+Makes the figure and the tables of `docs/word_problems.md` from `docs/results/word_problems.json`. The text of the page
+is written by hand. Only the parts between `<!-- table: NAME -->` and `<!-- end -->` are replaced.
+
+```bash
+python examples/language_models/word_problems_report.py
+```
+"""
+
+from collections.abc import Iterable
+
+import matplotlib.pyplot as plt
+
+from word_problems_reproduction import RESULTS, SETTINGS, TABLE_2  # isort: skip  (finds the two modules below)
+from plots import accuracy_axes, draw_seeds, legend_beside
+from runs import read_results
+from tables import fill_in, markdown_table, spread
+
+
+DOCS = RESULTS.parents[1]
+SOURCES = ("held out", "SVAMP")
+FILTERS = ("star", "derived_rationalizations", "derived_samples")
+# The paper's hint is that of the setting `star`, of which the first iteration counts.
+HINTS = ("star", *(name for name in SETTINGS if name.startswith("hint_")))
+
+Runs = dict[str, list[list[dict]]]
+
+
+def draw(runs: Runs) -> None:
+    """Draws the accuracy by iteration: lines for STaR, levels for the baselines."""
+    figure, panels = plt.subplots(1, len(SOURCES), figsize=(12, 4.4), sharey=True, layout="constrained")
+    for panel, source in zip(panels, SOURCES, strict=True):
+        longest = 0
+        for number, name in enumerate(name for name in (*TABLE_2, "no_calculator") if name in runs):
+            curves = [[row["accuracy"][source] for row in run] for run in runs[name]]
+            style = {"label": SETTINGS[name].title, "color": f"C{number}"}
+            if len(curves[0]) > 1:
+                longest = max(longest, len(curves[0]))
+                draw_seeds(panel, curves, **style)
+            else:
+                level = 100 * sum(curve[0] for curve in curves) / len(curves)
+                panel.axhline(level, linestyle=":", **style)
+        what = "word problems" if source == SOURCES[0] else ""
+        accuracy_axes(panel, longest, source, what)
+        panel.set_ylim(0, 60)
+    legend_beside(panels[-1], fontsize="small")
+    figure.savefig(DOCS / "images" / "word_problems.png", dpi=120)
+    plt.close(figure)
+
+
+def shares(rows: Iterable[dict], sampler: str, key: str) -> str:
+    """Formats a sampler's share in several seeds. Empty where there is none."""
+    values = [row["samplers"][sampler][key] for row in rows if sampler in row["samplers"]]
+    return spread(values) if values else ""
+
+
+def table_2(runs: Runs) -> str:
+    """Table of the last iteration of every setting."""
+    rows = []
+    for name, seeds in runs.items():
+        if name in HINTS[1:]:
+            continue
+        last = [run[-1] for run in seeds]
+        used = [row["train_data_used"] for row in last if "train_data_used" in row]
+        rows.append(
+            [
+                SETTINGS[name].title,
+                str(len(seeds)),
+                str(last[0]["iteration"]),
+                str(last[0]["steps"]),
+                *(spread([row["accuracy"][source] for row in last]) for source in SOURCES),
+                spread([row["derived"] for row in last]),
+                spread(used) if used else "",
+                shares(last, "rationale", "solved"),
+                shares(last, "rationalization", "solved"),
+            ]
+        )
+    titles = "setting|seeds|iterations|steps of the last|held out|SVAMP|derived|problems used|by rationales|by rationalization"
+    return markdown_table(titles.split("|"), rows)
+
+
+def iterations_table(runs: Runs) -> str:
+    """Table of every iteration of STaR: accuracy, and the quality of what was kept."""
+    rows = []
+    for name in ("star_without_rationalization", "star", "star_zero_shot_train"):
+        for seeds in zip(*runs.get(name, []), strict=False):
+            cells = [SETTINGS[name].title, str(seeds[0]["iteration"])]
+            cells += [spread([row["accuracy"][source] for row in seeds]) for source in SOURCES]
+            for sampler in ("rationale", "rationalization"):
+                cells += [shares(seeds, sampler, key) for key in ("solved", "derived", "steps_equal")]
+            rows.append(cells)
+    titles = ["setting", "iteration", *SOURCES]
+    titles += [
+        f"{sampler}: {title}"
+        for sampler in ("rationales", "rationalizations")
+        for title in ("solved", "derived", "steps equal")
+    ]
+    return markdown_table(titles, rows)
+
+
+def filters_table(runs: Runs) -> str:
+    """Table of the filters: what is kept, and what it does to the accuracy."""
+    rows = []
+    for name in FILTERS:
+        for seeds in zip(*runs.get(name, []), strict=False):
+            if seeds[0]["iteration"]:
+                cells = [SETTINGS[name].title, str(seeds[0]["iteration"])]
+                cells += [
+                    shares(seeds, sampler, key)
+                    for sampler in ("rationale", "rationalization")
+                    for key in ("solved", "derived")
+                ]
+                cells += [spread([row["accuracy"][source] for row in seeds]) for source in SOURCES]
+                rows.append([*cells, spread([row["derived"] for row in seeds])])
+    titles = "setting|iteration|rationales: solved|derived|rationalizations: solved|derived|held out|SVAMP|derived in the evaluation"
+    return markdown_table(titles.split("|"), rows)
+
+
+def hints_table(runs: Runs) -> str:
+    """Table of the hints after one iteration. Tiers count together, with the samples of each as weights."""
+    rows = []
+    for name in HINTS:
+        first = [run[1] for run in runs.get(name, [])]
+        if not first:
+            continue
+        title = "Hint: behind the question (the paper's)" if name == "star" else SETTINGS[name].title
+        rows.append([title, "", "", "", *(spread([row["accuracy"][source] for row in first]) for source in SOURCES)])
+        for sampler in first[0]["samplers"]:
+            if sampler != "rationale":
+                cells = [shares(first, sampler, key) for key in ("yield", "derived", "steps_equal")]
+                if len(first[0]["samplers"]) > 2:
+                    rows.append([f"- {sampler.replace('_', ' ')}", *cells, "", ""])
+                else:
+                    rows[-1][1:4] = cells
+    return markdown_table(["hint", "yield", "derived", "steps equal", *SOURCES], rows)
+
+
+def main() -> None:
+    results = read_results(RESULTS)
+    runs = {
+        name: [results[name][seed]["iterations"] for seed in sorted(results[name])]
+        for name in SETTINGS
+        if name in results
+    }
+    draw(runs)
+    page = DOCS / "word_problems.md"
+    tables = {
+        "table_2": table_2(runs),
+        "iterations": iterations_table(runs),
+        "filters": filters_table(runs),
+        "hints": hints_table(runs),
+    }
+    page.write_text(fill_in(page.read_text(), tables))
+    print(f"Figure in {DOCS / 'images'}, tables in {page}")
+
+
+if __name__ == "__main__":
+    main()

