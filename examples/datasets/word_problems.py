@@ -120,10 +120,10 @@ def format_row(row: dict) -> dict:
 
 def tidy(question: str) -> str:
     """Returns a tokenized question as one would write it: `dan 's $ 3 .` as `Dan's $3.`"""
-    question = " ".join(question.split())
-    question = re.sub(r" (n't\b|'\w+\b|[.,?!;:%)])", r"\1", question)
+    question = " ".join(question.replace("’", "'").split())
+    question = re.sub(r" (n't|' ?(?:s|t|m|d|re|ve|ll))\b", lambda end: end[1].replace(" ", ""), question)
+    question = re.sub(r" ([.,?!;:%)])|(?<=s) (')(?= )", r"\1\2", question)
     question = re.sub(r"([$(]) ", r"\1", question)
-    question = re.sub(r"s '(?= )", "s'", question)
     # The first letter of every sentence
     return re.sub(r"(?:\A|(?<=[.?!] ))[a-z]", lambda letter: letter[0].upper(), question)
 

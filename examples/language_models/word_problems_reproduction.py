@@ -56,9 +56,10 @@ CONFIG: dict[str, Any] = {
     "num_iterations": 3,
     "initial_steps": 40,
     "step_growth": 1.2,
-    "learning_rate": 5e-5,
-    "per_device_train_batch_size": 16,
+    "learning_rate": 1e-4,
+    "per_device_train_batch_size": 8,
     "gradient_accumulation_steps": 1,
+    "max_completion_length": 64,
     "stop_strings": ["\n\n"],
     "save_total_limit": 1,
     "disable_tqdm": True,
@@ -277,8 +278,8 @@ def main() -> None:
     )
     parser.add_argument("--seed", type=int, default=0, help="Seed of the order of the training sequences.")
     parser.add_argument("--data_dir", required=True, help="Folder with train.csv and SVAMP.json.")
-    parser.add_argument("--max_train_problems", type=int, help="Train on the first ones only.")
-    parser.add_argument("--evaluated", type=int, default=400, help="Evaluation problems of each source.")
+    parser.add_argument("--max_train_problems", type=int, default=600, help="Training problems.")
+    parser.add_argument("--evaluated", type=int, default=200, help="Evaluation problems of each source.")
     parser.add_argument("--output_dir", type=Path, default=Path("runs/word-problems"), help="Where the runs go.")
     args = parser.parse_args()
     for name in args.setting:
