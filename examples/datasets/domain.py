@@ -129,11 +129,7 @@ def read_examples(domain: Domain, folder: str | None = None) -> list[dict[str, s
         examples = domain.examples
     else:
         examples = read_prompts(Path(folder) if folder else PROMPTS / domain.name)
-    columns = ("prompt", "hinted_prompt", "completion")
-    return [
-        {**{name: example[name] for name in columns}, "direct": direct_answer(domain, example["completion"])}
-        for example in examples
-    ]
+    return [{**example, "direct": direct_answer(domain, example["completion"])} for example in examples]
 
 
 def direct_answer(domain: Domain, completion: str) -> str:

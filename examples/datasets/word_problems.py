@@ -4,12 +4,12 @@
 # dependencies = ["star-trl[examples,peft,quantization]"]
 # ///
 r"""
-Word problems of one or two calculations, for a small language model: MAWPS (Koncel-Kedziorski et al., 2016) and ASDiv-A
-(Miao et al., 2020) to train on, a part of them and SVAMP (Patel et al., 2021) to evaluate on. A problem with its hint,
-the answer in parentheses, and a few-shot completion with calculator marks:
+Word problems of one or two calculations, for a small language model: MAWPS (Koncel-Kedziorski et al., 2016) and
+ASDiv-A (Miao et al., 2020) to train on, a part of them and SVAMP (Patel et al., 2021) to evaluate on. A problem with
+its hint, the answer in parentheses, and a few-shot completion with calculator marks:
 
     Q: A baker made 24 rolls and sold 15 of them. How many rolls are left? (9)
-    A: The baker made 24 rolls and sold 15. There are 24 - 15 = <<24-15=9>>9 rolls left.
+    A: 24 - 15 = <<24-15=9>>9 rolls are left.
     #### 9
 
 ```bash
@@ -139,7 +139,7 @@ def _without_frame(equation: str) -> str:
 
 
 def _read_prefix(tokens: list[str], numbers: list[str]) -> tuple[Fraction, str]:
-    """Returns the value of an equation in prefix form (`- + number0 number1 2.0`), and the equation as it is written."""
+    """Returns the value of an equation in prefix form (`- + number0 number1 2.0`), and the equation in infix form."""
     token = tokens.pop(0)
     if token not in OPERATORS:
         number = numbers[int(token.removeprefix("number"))] if token.startswith("number") else _plain(Fraction(token))
@@ -164,7 +164,7 @@ DOMAIN = Domain(
     reward_funcs=[numeric_reward, derived_answer_reward],
     defaults={
         "model_name_or_path": "HuggingFaceTB/SmolLM2-135M-Instruct",
-        "max_completion_length": 96,
+        "max_completion_length": 64,
         "calculator": True,
         "eval_group_column": "source",
     },

@@ -4,8 +4,8 @@
 # dependencies = ["star-trl[language]"]
 # ///
 """
-One outer iteration of STaR with a pretrained language model, on a CPU and offline: `make demo-language`. SmolLM2 with 135
-million parameters (`smollm2.py`) solves word problems (`story_problems.py`) with a calculator, learns from what it
+One outer iteration of STaR with a pretrained language model, on a CPU and offline: `make demo-language`. SmolLM2 with
+135 million parameters (`smollm2.py`) solves word problems (`story_problems.py`) with a calculator, learns from what it
 solved, and is evaluated on problems with other wordings.
 
 ```bash
@@ -49,10 +49,10 @@ SETTINGS = {
     **ON_A_CPU,
     "num_iterations": 1,
     "initial_steps": 20,
-    "learning_rate": 5e-5,
+    "learning_rate": 1e-4,
     "per_device_train_batch_size": 8,
     "gradient_accumulation_steps": 1,
-    "max_completion_length": 64,
+    "max_completion_length": 48,
     "stop_strings": ["\n\n"],
     "logging_steps": 5,
     "overwrite_output_dir": True,

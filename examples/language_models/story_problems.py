@@ -48,7 +48,10 @@ TEMPLATES = [
     ("A teacher divides {a} students into groups of {b}. How many groups are there?", "{a} / {b}"),
     ("A car went {a} miles in {b} hours at a steady speed. How far did it go in one hour?", "{a} / {b}"),
     ("One shelf holds {b} books. How many shelves do {a} books need?", "{a} / {b}"),
-    ("Lily buys {a} pens for {b} dollars each and a bag for {c} dollars. What does she pay in all?", "{a} * {b} + {c}"),
+    (
+        "Lily buys {a} pens for {b} dollars each and a bag for {c} dollars. What is the price of all?",
+        "{a} * {b} + {c}",
+    ),
     ("A shop had {a} lamps, got {b} more and sold {c}. How many lamps does it have now?", "{a} + {b} - {c}"),
     ("{a} red and {b} blue marbles are divided equally among {c} boys. How many does each get?", "({a} + {b}) / {c}"),
     ("Rita had {a} stickers, lost {b} and gave {c} to a friend. How many are left?", "{a} - {b} - {c}"),
@@ -56,8 +59,14 @@ TEMPLATES = [
     ("Omar earns {a} dollars an hour and works {b} hours on each of {c} days. What does he earn?", "{a} * {b} * {c}"),
     ("A team scored {a} points, then {b}, then {c}. How many points did it score in total?", "{a} + {b} + {c}"),
     ("Of {a} plums, {b} are bad. The rest are packed in bags of {c}. How many bags are filled?", "({a} - {b}) / {c}"),
-    ("Each of {a} tables has {b} plates, and {c} plates are on a shelf. How many plates are there?", "{a} * {b} + {c}"),
-    ("Finn had {a} coins and found {b}. He put them all into {c} equal piles. How many are in a pile?", "({a} + {b}) / {c}"),
+    (
+        "Each of {a} tables has {b} plates, and {c} more are on a shelf. How many are there?",
+        "{a} * {b} + {c}",
+    ),
+    (
+        "Finn had {a} coins and found {b}. He made {c} equal piles. How many are in a pile?",
+        "({a} + {b}) / {c}",
+    ),
     ("A bus with {a} riders took on {b} more, and then {c} got off. How many riders are left?", "{a} + {b} - {c}"),
     ("Ella spent {a} dollars on food and {b} on books. She had {c} dollars. What is left?", "{c} - {a} - {b}"),
 ]

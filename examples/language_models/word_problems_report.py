@@ -16,7 +16,8 @@ from collections.abc import Iterable
 
 import matplotlib.pyplot as plt
 
-from word_problems_reproduction import RESULTS, SETTINGS, TABLE_2  # isort: skip  (finds the two modules below)
+
+from word_problems_reproduction import RESULTS, SETTINGS, TABLE_2  # isort: skip  (it makes the next ones importable)
 from plots import accuracy_axes, draw_seeds, legend_beside
 from runs import read_results
 from tables import fill_in, markdown_table, spread
@@ -55,7 +56,7 @@ def draw(runs: Runs) -> None:
 
 def shares(rows: Iterable[dict], sampler: str, key: str) -> str:
     """Formats a sampler's share in several seeds. Empty where there is none."""
-    values = [row["samplers"][sampler][key] for row in rows if sampler in row["samplers"]]
+    values = [row["samplers"][sampler][key] for row in rows if key in row["samplers"].get(sampler, {})]
     return spread(values) if values else ""
 
 
@@ -80,7 +81,8 @@ def table_2(runs: Runs) -> str:
                 shares(last, "rationalization", "solved"),
             ]
         )
-    titles = "setting|seeds|iterations|steps of the last|held out|SVAMP|derived|problems used|by rationales|by rationalization"
+    titles = "setting|seeds|iterations|steps of the last|held out|SVAMP|derived|problems used"
+    titles += "|by rationales|by rationalization"
     return markdown_table(titles.split("|"), rows)
 
 
@@ -117,7 +119,8 @@ def filters_table(runs: Runs) -> str:
                 ]
                 cells += [spread([row["accuracy"][source] for row in seeds]) for source in SOURCES]
                 rows.append([*cells, spread([row["derived"] for row in seeds])])
-    titles = "setting|iteration|rationales: solved|derived|rationalizations: solved|derived|held out|SVAMP|derived in the evaluation"
+    titles = "setting|iteration|rationales: solved|derived|rationalizations: solved|derived|held out|SVAMP"
+    titles += "|derived in the evaluation"
     return markdown_table(titles.split("|"), rows)
 
 

@@ -59,7 +59,7 @@ CONFIG: dict[str, Any] = {
     "learning_rate": 1e-4,
     "per_device_train_batch_size": 8,
     "gradient_accumulation_steps": 1,
-    "max_completion_length": 64,
+    "max_completion_length": 48,
     "stop_strings": ["\n\n"],
     "save_total_limit": 1,
     "disable_tqdm": True,
@@ -69,7 +69,7 @@ for name in ("model_name_or_path", "calculator"):  # of other argument classes
     del CONFIG[name]
 
 # The equations of the few-shot examples, in their order
-EQUATIONS = ["24 - 15", "18 + 25", "8 * 12", "56 / 7", "(6 * 3) + 11", "(40 + 30) - 28"]
+EQUATIONS = ["(40 + 30) - 28", "24 - 15", "(6 * 3) + 11", "8 * 12", "18 + 25", "56 / 7"]
 # Where a hint is written, and what it says, for question, answer and equation
 HINTS: dict[str, Callable[[str, str, str], str]] = {
     "behind": lambda question, answer, equation: f"Q: {question} ({answer})\nA:",
@@ -182,9 +182,7 @@ SETTINGS = {
     },
     "hint_tiered": Setting(
         title="Hint: tiered",
-        domain=replace(
-            hinted(word_problems.DOMAIN, {f"{hint}_prompt": hint for hint in TIERS}), equip=use_tiers
-        ),
+        domain=replace(hinted(word_problems.DOMAIN, {f"{hint}_prompt": hint for hint in TIERS}), equip=use_tiers),
         config=ONE_ITERATION,
     ),
 }
@@ -234,7 +232,8 @@ def do_setting(name: str, args: argparse.Namespace) -> list[dict]:
 def summarize(row: dict[str, Any], steps: int, samplers: dict[int, dict] | None = None) -> dict[str, Any]:
     """Returns what the results keep of an iteration's metrics."""
     prefix = "eval_accuracy/"
-    samplers = (samplers or {}).get(row["iteration"], {})
+    judged = (samplers or {}).get(row["iteration"], {})
+    names = [key.removesuffix("/yield") for key in row if key.endswith("/yield")] if samplers else []
     return {
         "iteration": row["iteration"],
         "steps": steps,
@@ -242,8 +241,8 @@ def summarize(row: dict[str, Any], steps: int, samplers: dict[int, dict] | None 
         "derived": row["eval_rewards/derived_answer_reward"],
         **{key: row[key] for key in ("train_data_used", "seconds") if row.get(key) is not None},
         "samplers": {
-            name: {"solved": row[f"{name}/solved"], "yield": row[f"{name}/yield"], **values}
-            for name, values in samplers.items()
+            name: {"solved": row[f"{name}/solved"], "yield": row[f"{name}/yield"], **judged.get(name, {})}
+            for name in names
         },
     }
 
@@ -278,8 +277,8 @@ def main() -> None:
     )
     parser.add_argument("--seed", type=int, default=0, help="Seed of the order of the training sequences.")
     parser.add_argument("--data_dir", required=True, help="Folder with train.csv and SVAMP.json.")
-    parser.add_argument("--max_train_problems", type=int, default=600, help="Training problems.")
-    parser.add_argument("--evaluated", type=int, default=200, help="Evaluation problems of each source.")
+    parser.add_argument("--max_train_problems", type=int, default=500, help="Training problems.")
+    parser.add_argument("--evaluated", type=int, default=150, help="Evaluation problems of each source.")
     parser.add_argument("--output_dir", type=Path, default=Path("runs/word-problems"), help="Where the runs go.")
     args = parser.parse_args()
     for name in args.setting:

@@ -104,8 +104,9 @@ class STaRTrainer(WeightedSFTTrainer):
             Reward functions that decide what is kept, in the calling convention of [`~trl.GRPOTrainer`]:
             `reward_func(prompts, completions, completion_ids, **columns)` returns one `float` or `None` ("does not
             apply") per completion. `columns` are the dataset's other columns (`solution` defaults to `answer`),
-            `samplers` (the name of each completion's sampler), `trainer_state`, `log_extra` and `log_metric`. Coroutine
-            functions are awaited together. A reward model, or its id, becomes a [`~star_trl.rewards.RewardModel`].
+            `samplers` (the name of each completion's sampler), `trainer_state`, `log_extra` and `log_metric`.
+            Coroutine functions are awaited together. A reward model, or its id, becomes a
+            [`~star_trl.rewards.RewardModel`].
         samplers (`list[Sampler]`, *optional*):
             Proposal distributions, run in this order. Each sees which problems the earlier ones solved. The default
             is `[RationaleSampler(), RationalizationSampler()]`; the second is left out where the problems have no

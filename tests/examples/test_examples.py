@@ -146,7 +146,9 @@ def test_rows_of_the_hub_are_those_of_the_files(monkeypatch, tmp_path):
         "id": "other columns differ",
     }
     monkeypatch.setattr(
-        word_problems, "load_dataset", lambda *args, **kwargs: asked.append((args, kwargs)) or Dataset.from_list([line])
+        word_problems,
+        "load_dataset",
+        lambda *args, **kwargs: asked.append((args, kwargs)) or Dataset.from_list([line]),
     )
     mawps, _, svamp = word_problems.load("eval", None)
     assert (mawps["answer"], mawps["steps"], mawps["source"], svamp["source"]) == ("1004", 1, "held out", "SVAMP")

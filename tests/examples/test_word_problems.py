@@ -61,7 +61,7 @@ def test_the_demo_from_end_to_end(language_model, tmp_path, monkeypatch, capsys)
     shutil.copytree(language_model, tmp_path / "smollm2")
     monkeypatch.setattr(demo, "draw_problems", lambda split, number: story_problems.draw_problems(split, 1)[:4])
     arguments = ["--output_dir", str(tmp_path / "run"), "--initial_steps", "1", "--max_completion_length", "24"]
-    monkeypatch.setattr(sys, "argv", ["", *arguments, "--disable_tqdm", "true"])
+    monkeypatch.setattr(sys, "argv", ["demo.py", *arguments, "--disable_tqdm", "true"])
     demo.main()
     output = capsys.readouterr().out
     assert re.search(r"Accuracy on 4 problems with other wordings: \d+% before, \d+% after one iteration", output)
@@ -91,16 +91,14 @@ def test_story_problems():
 
 # The reproduction
 
-WORDINGS = ("Ann has number0 pens and gets number1 more.", "There are number0 cats and number1 dogs, {}.")
-
 
 @pytest.fixture
 def tiny(monkeypatch, tmp_path, script_engine):
     """Settings that take seconds: a model with random weights, and an engine that copies the hint."""
     lines = ["Question,Numbers,Equation,Answer"]
-    for number in range(12):
-        word = "ab"[number % 2] * (number + 1)
-        lines.append(f'"{word} has number0 pens and gets number1 . how many ?",{number} 2,+ number0 number1,{number + 2}')
+    for number in range(3, 9):
+        question = f"{'ab'[number % 2] * number} has number0 pens and gets number1 . how many ?"
+        lines.append(f'"{question}",{number} 2,+ number0 number1,{number + 2}')
     (tmp_path / "train.csv").write_text("\n".join(lines))
     svamp = {"Body": "Ann has 3 pens", "Question": "How many?", "Equation": "( 3.0 + 1.0 )", "Answer": 4.0}
     (tmp_path / "SVAMP.json").write_text(json.dumps([svamp] * 3))
@@ -155,7 +153,8 @@ def test_fine_tuning_on_answers_takes_as_many_steps_as_star(tiny):
 def test_filters_drop_what_is_copied(tiny):
     results = tiny("--setting", "derived_rationalizations", "derived_samples")
     for setting in results.values():
-        assert all("rationalization" not in row["samplers"] for row in setting["seed 0"]["iterations"])
+        for row in setting["seed 0"]["iterations"][1:]:
+            assert row["samplers"]["rationalization"] == {"solved": 0.0, "yield": 0.0}
 
 
 def test_every_hint_is_used(tiny, tmp_path):
@@ -164,12 +163,13 @@ def test_every_hint_is_used(tiny, tmp_path):
     for name in hints:
         assert results[name]["seed 0"]["iterations"][1]["samplers"]["rationalization"]["yield"] == 1.0
     tiers = results["hint_tiered"]["seed 0"]["iterations"][1]["samplers"]
-    # The operands end with a 2, which is the answer of the first problem; the operation does, too.
-    assert list(tiers)[-1] == "hinted_by_behind" and tiers["hinted_by_behind"]["yield"] == 1.0
+    # The first two tiers show no answer to copy.
+    yields = {name: values["yield"] for name, values in tiers.items()}
+    assert yields == {"rationale": 0.0, "hinted_by_operands": 0.0, "hinted_by_operation": 0.0, "hinted_by_behind": 1.0}
 
 
 def test_the_page_is_made_from_the_results(tiny, tmp_path, monkeypatch):
-    tiny("--setting", "star", "derived_samples", "hint_tiered")
+    tiny("--setting", "star", "hint_tiered")
     page = (report.DOCS / "word_problems.md").read_text()
     monkeypatch.setattr(report, "DOCS", tmp_path)
     monkeypatch.setattr(report, "RESULTS", reproduction.RESULTS)
@@ -177,7 +177,7 @@ def test_the_page_is_made_from_the_results(tiny, tmp_path, monkeypatch):
     (tmp_path / "word_problems.md").write_text(page)
     report.main()
     made = (tmp_path / "word_problems.md").read_text()
-    assert made.count("| STaR | 1 |") + made.count("| STaR | 2 |") >= 2 and "hinted by behind" in made
+    assert "| STaR | 2 |" in made and "| - hinted by behind | 100% |" in made
     assert (tmp_path / "images" / "word_problems.png").exists()
 
 

@@ -65,7 +65,7 @@ def test_a_grpo_style_reward_with_extra_columns(make_trainer, problems):
     trainer.train()
     assert set(seen["prompts"]) <= {row["prompt"] for row in PROBLEMS}
     assert set(seen["solution"]) <= {row["answer"] for row in PROBLEMS}
-    assert seen["columns"] == {"hinted_prompt", "answer"}
+    assert seen["columns"] == {"hinted_prompt", "answer", "samplers"}
     assert {sample.problem_id for sample in trainer.ledger.read(1) if sample.kept} == {0, 1}
     assert json.loads(load_ledger(trainer.args.output_dir)[0]["extra"]) == {"length": 16}
     assert any("share_easy" in entry for entry in trainer.state.log_history)

@@ -12,13 +12,13 @@ from .numeric import extract_number
 
 
 _NUMBER = re.compile(r"[0-9]{1,3}(?:,[0-9]{3})+(?:\.[0-9]+)?|[0-9]+(?:\.[0-9]+)?|\.[0-9]+")
-_OPERAND = r"\(?\$?(?:[0-9][0-9,]{0,20}(?:\.[0-9]{1,20})?|\.[0-9]{1,20})%?\)?"
+_VALUE = r"\$?(?:[0-9][0-9,]{0,20}(?:\.[0-9]{1,20})?|\.[0-9]{1,20})"
+_OPERAND = rf"\(?{_VALUE}%?\)?"
 _OPERATOR = r"[ \t]{0,3}(?:\*\*|//|[-+*/×÷x])[ \t]{0,3}"
-# A calculator mark (`<<24-15=9>>`), or a calculation in plain text (`24 - 15 = 9`, `6 × $3 = $18`). A mark that follows
-# `24 - 15 =` is the same calculation.
+# A calculator mark (`<<24-15=9>>`), or a calculation in plain text (`24 - 15 = 9`, `6 × $3 = $18`)
 _CALCULATION = re.compile(
     rf"<<(?P<marked>[^<>=\n]{{1,100}})=(?P<mark_says>[^<>=\n]{{1,40}})>>"
-    rf"|(?P<plain>{_OPERAND}(?:{_OPERATOR}{_OPERAND}){{1,8}})[ \t]{{0,3}}=[ \t]{{0,3}}\$?(?P<says>[0-9][0-9,]{{0,20}}(?:\.[0-9]{{1,20}})?)"
+    rf"|(?P<plain>{_OPERAND}(?:{_OPERATOR}{_OPERAND}){{1,8}})[ \t]{{0,3}}=[ \t]{{0,3}}(?P<says>{_VALUE})"
 )
 _PLAIN = str.maketrans({"×": "*", "÷": "/", "x": "*", "$": None, ",": None, "%": None})
 
