@@ -142,10 +142,10 @@ def test_train(trained):
     assert (trained / "out/model.safetensors").exists() and (trained / "out/iteration-000/metrics.json").exists()
 
 
-def test_evaluate(trained):
+def test_evaluate(trained, inside, capsys):
     model = ["--model_name_or_path", "out/iteration-001/checkpoint"]
-    output = star_trl(trained, "evaluate", "--config=recipe.yaml", *model, "--output_file", "metrics/1.json")
-    metrics = json.loads(output)
+    main(["evaluate", "--config=recipe.yaml", *model, "--output_file", "metrics/1.json"])
+    metrics = json.loads(capsys.readouterr().out)
     assert metrics == json.loads((trained / "metrics/1.json").read_text())
     assert (
         metrics["eval_accuracy"]
@@ -153,17 +153,16 @@ def test_evaluate(trained):
     )
 
 
-def test_generate(trained):
-    arguments = ["--num_generations", "2", "--output_file", "generated.jsonl"]
-    star_trl(trained, "generate", "--config", "recipe.yaml", *arguments)
+def test_generate(trained, inside):
+    main(["generate", "--config", "recipe.yaml", "--num_generations", "2", "--output_file", "generated.jsonl"])
     rows = [json.loads(line) for line in (trained / "generated.jsonl").read_text().splitlines()]
     assert len(rows) == 8 and rows[0]["completion"] != rows[1]["completion"]
     # The first problem is a few-shot example
     assert rows[0]["prompt"] == "Q: 1+2?\nA:" and set(rows[0]["rewards"]) == {"odd_length"}
 
 
-def test_export(trained):
-    star_trl(trained, "export", "--output_dir", "out", "--output_file", "data/sft.jsonl", "--iterations", "1")
+def test_export(trained, inside):
+    main(["export", "--output_dir", "out", "--output_file", "data/sft.jsonl", "--iterations", "1"])
     rows = load_dataset("json", data_files=str(trained / "data/sft.jsonl"), split="train")
     assert set(rows["completion"]) <= set(load_ledger(trained / "out").filter(lambda row: row["kept"])["completion"])
     assert rows.column_names == ["prompt", "completion"]
@@ -186,8 +185,9 @@ def test_env(folder):
 SLOW = ["--generation_kwargs", '{"repetition_penalty": 1.1}']
 
 
-def test_dry_run(folder):
-    output = star_trl(folder, "train", "--config", "recipe.yaml", "--dry_run", "--output_dir", "dry", *SLOW)
+def test_dry_run(inside, capsys):
+    main(["train", "--config", "recipe.yaml", "--dry_run", "--output_dir", "dry", *SLOW])
+    output = capsys.readouterr().out
     # The first problem whole, with and without the hint
     for question in ("1+2?\nA:", "1+2? (3)\nA:"):
         hint = " (2)" if "(" in question else ""
@@ -200,7 +200,7 @@ def test_dry_run(folder):
     assert numbers[1:3] == ["15", "41"] and numbers[-2:] == ["of", "15"]  # one of 16 is a few-shot example
     assert "2 steps" in output and "5 problems" in output and "Nothing was trained" in output
     assert re.search(r"Warning: .*generated with `generate`, without a shared prefix.*repetition_penalty", output)
-    assert not (folder / "dry").exists()
+    assert not (inside / "dry").exists()
 
 
 @pytest.mark.distributed

@@ -255,6 +255,7 @@ def test_long_texts_take_linear_time(unit):
 def test_commonsense_qa(shared_data, split):
     rows = [json.loads(line) for line in (shared_data / f"commonsense_qa/{split}_rand_split.jsonl").open()]
     assert len(rows) == {"train": 9741, "dev": 1221}[split]
+    rows = rows[::4] if split == "train" else rows
     choices = [row["question"]["choices"] for row in rows]
     right = [row["answerKey"] for row in rows]
     texts = [{choice["label"]: choice["text"] for choice in options} for options in choices]

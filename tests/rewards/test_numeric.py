@@ -310,6 +310,7 @@ def test_the_strict_variant_decides_and_the_flexible_one_is_reported(make_traine
 def test_gsm8k(shared_data, split):
     rows = [json.loads(line) for line in (shared_data / f"gsm8k/{split}.jsonl").open()]
     assert len(rows) == {"train": 7473, "test": 1319}[split]
+    rows = rows[::4] if split == "train" else rows
     answers = [row["answer"] for row in rows]
     numbers = [answer.split("#### ")[1] for answer in answers]
     others = [f"#### {int(number.replace(',', '')) + 1}" for number in numbers]

@@ -1,20 +1,25 @@
 # Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
 """Several processes on one machine, over gloo."""
 
+import gc
 import importlib.util
 import json
 import os
+import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 import torch
 from accelerate.commands.config.config_args import load_config_from_file
+from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
+from torch.multiprocessing.spawn import ProcessException, ProcessRaisedException, start_processes
 
 from star_trl.ledger import Ledger
-from support import DISTRIBUTED_RUN, ROOT
+from support import ROOT, distributed_run
 from support.tiny_models import build_model, build_tokenizer
 
 
@@ -22,8 +27,9 @@ pytestmark = pytest.mark.distributed
 
 CONFIGS = ROOT / "examples" / "accelerate_configs"
 
-# How one of the processes ends, and what the launcher says of it
-ENDS = {"crash": "RuntimeError: crash", "sigterm": "exitcode  : 75"}
+TIMEOUT = 300
+# The exit code of the process that ends early
+ENDS = {"crash": 1, "sigterm": 75}
 
 needs_deepspeed = pytest.mark.skipif(
     importlib.util.find_spec("deepspeed") is None, reason="DeepSpeed is not installed: `pip install deepspeed`"
@@ -39,27 +45,57 @@ def base_model(tmp_path_factory) -> str:
 
 
 def launch(backend: str, base_model: str, output_dir: Path, num_processes: int) -> dict:
-    """With `torchrun`, or with the configuration for DeepSpeed that the examples have, on CPUs."""
+    """
+    Starts processes, waits for them, and returns what they report. They are forks of this process, since each would
+    take as long to import everything as it takes for its test. DeepSpeed needs a launcher of its own.
+    """
     if backend.startswith("zero"):
-        config = (CONFIGS / f"{backend}.yaml").read_text()
-        config = config.replace("mixed_precision: bf16", "mixed_precision: 'no'\nuse_cpu: true")
-        on_cpu = output_dir.with_suffix(".yaml")
-        on_cpu.write_text(config.replace("num_processes: 8", f"num_processes: {num_processes}"))
-        command = ["accelerate.commands.launch", "--config_file", str(on_cpu)]
+        launch_deepspeed(backend, base_model, output_dir, num_processes)
     else:
-        command = ["torch.distributed.run", "--standalone", f"--nproc_per_node={num_processes}"]
+        with socket.socket() as found:
+            found.bind(("127.0.0.1", 0))
+            port = found.getsockname()[1]
+        arguments = (num_processes, port, backend, base_model, str(output_dir))
+        processes = start_processes(run_forked, arguments, num_processes, join=False, start_method="fork")
+        deadline = time.monotonic() + TIMEOUT
+        try:
+            while not processes.join(timeout=1):
+                assert time.monotonic() < deadline, processes.pids()
+        except ProcessException as error:
+            code = 1 if isinstance(error, ProcessRaisedException) else error.exit_code
+            assert code == ENDS.get(backend), error
+            return {}
+        finally:
+            for process in processes.processes:
+                process.kill()
+        assert backend not in ENDS
+    return json.loads((output_dir / "done.json").read_text())
+
+
+def run_forked(rank: int, num_processes: int, port: int, *arguments: str) -> None:
+    """Runs one process as `torchrun` would."""
+    gc.freeze()  # as in tests/conftest.py
+    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(num_processes)}
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
+    AcceleratorState._reset_state(reset_partial_state=True)  # that of the tests before
+    distributed_run.main(*arguments)
+
+
+def launch_deepspeed(backend: str, base_model: str, output_dir: Path, num_processes: int) -> None:
+    """With the configuration that the examples have, on CPUs."""
+    config = (CONFIGS / f"{backend}.yaml").read_text()
+    config = config.replace("mixed_precision: bf16", "mixed_precision: 'no'\nuse_cpu: true")
+    on_cpu = output_dir.with_suffix(".yaml")
+    on_cpu.write_text(config.replace("num_processes: 8", f"num_processes: {num_processes}"))
+    command = ["accelerate.commands.launch", "--config_file", str(on_cpu)]
     result = subprocess.run(
-        [sys.executable, "-m", *command, str(DISTRIBUTED_RUN), backend, base_model, str(output_dir)],
+        [sys.executable, "-m", *command, distributed_run.__file__, backend, base_model, str(output_dir)],
         env={**os.environ, "OMP_NUM_THREADS": "1", "DS_ACCELERATOR": "cpu"},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=TIMEOUT,
     )
-    if backend in ENDS:
-        assert ENDS[backend] in result.stderr
-        return {}
     assert result.returncode == 0, result.stderr[-5000:]
-    return json.loads((output_dir / "done.json").read_text())
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,6 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 SCRIPTED_RUN = Path(__file__).with_name("scripted_run.py")
-DISTRIBUTED_RUN = Path(__file__).with_name("distributed_run.py")
 # Small data sets in the form of the public ones
 DATA = ROOT / "tests" / "data"
 # The public data sets, which are not in the repository but next to it

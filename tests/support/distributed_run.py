@@ -1,5 +1,7 @@
 # Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
-"""What `test_distributed.py` starts in several processes: `distributed_run.py BACKEND BASE_MODEL OUTPUT_DIR`."""
+"""
+What `test_distributed.py` runs in several processes: `main`, or `distributed_run.py BACKEND BASE_MODEL OUTPUT_DIR`.
+"""
 
 import gc
 import json
@@ -173,16 +175,19 @@ def fsdp2(output_dir: Path) -> None:
         (output_dir / "done.json").write_text("{}")
 
 
-if __name__ == "__main__":
-    gc.freeze()  # as in tests/conftest.py
-    backend, base_model, output_dir = sys.argv[1], sys.argv[2], Path(sys.argv[3])
+def main(backend: str, base_model: str, output_dir: str) -> None:
     if backend == "fsdp2":
-        fsdp2(output_dir)
+        fsdp2(Path(output_dir))
     else:
-        train(backend, base_model, output_dir)
+        train(backend, base_model, Path(output_dir))
     # All is checked. Gloo's threads sometimes abort a process that ends in the usual way, after it has destroyed its
     # process group as well.
     torch.distributed.barrier()
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)
+
+
+if __name__ == "__main__":
+    gc.freeze()  # as in tests/conftest.py
+    main(*sys.argv[1:])

@@ -196,7 +196,7 @@ def test_engines_pause_at_the_same_token_and_go_on_alike():
     pause_between = ("w", "w")  # a model with random weights soon comes upon two such words
     prompts = [
         Prompt(problem=i, sample_index=0, input_ids=request.prompt_ids, seed=request.seed, columns={})
-        for i, request in enumerate(make_requests([3, 30, 7, 9, 20, 4, 12] * 4, range(10, 40)))
+        for i, request in enumerate(make_requests([3, 30, 7, 9, 20, 4, 12] * 2, range(10, 40)))
     ]
 
     def go_on(engine, parameters):
