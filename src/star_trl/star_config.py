@@ -1,7 +1,7 @@
 # Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
 
 import math
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields
 from fractions import Fraction
 from typing import Any
 
@@ -52,6 +52,34 @@ MAY_CHANGE = frozenset(
     )
     for name in group.split()
 )
+
+# Fields of `SFTConfig` that the loop does not read, by what it does instead. The trainer warns of a value that is not
+# the default.
+NOT_READ = {
+    "num_train_epochs": (
+        "`initial_steps` sets the length of the inner loop. Set `initial_steps=None` to train for `num_train_epochs` "
+        "in every outer iteration"
+    ),
+    "eval_strategy eval_steps eval_delay": (
+        "the model is evaluated before the first outer iteration and after each one, whenever there is an "
+        "`eval_dataset`. Leave the setting out"
+    ),
+    "save_strategy": (
+        "the model is saved after every outer iteration. `save_steps` sets how often an interrupted inner loop is "
+        "saved. Use 'epoch' (the default), 'best' or 'no'"
+    ),
+    "per_device_eval_batch_size eval_accumulation_steps": (
+        "an evaluation generates completions. Set the number that is generated together with `generation_batch_size`"
+    ),
+    "prediction_loss_only include_for_metrics batch_eval_metrics eval_do_concat_batches eval_use_gather_object "
+    "bf16_full_eval fp16_full_eval eval_packing": (
+        "an evaluation generates and scores completions and computes no loss. Leave the setting out"
+    ),
+    "dataset_text_field": "the problems are in the column `prompt`. Rename the column of the dataset to `prompt`",
+    "truncation_mode": "nothing is truncated: what does not fit into `max_length` is refused. Leave the setting out",
+}
+# Values of these fields that say what the loop does anyway
+DONE_ANYWAY = {"eval_strategy": ("no", "epoch"), "save_strategy": ("no", "epoch", "best")}
 
 
 @dataclass
@@ -239,6 +267,7 @@ class STaRConfig(SFTConfig):
     > [!NOTE]
     > These parameters have default values different from [`~trl.SFTConfig`]:
     > - `metric_for_best_model`: Defaults to `"accuracy"`.
+    > - `save_strategy`: Defaults to `"epoch"`, which is every outer iteration.
     """
 
     _VALID_DICT_FIELDS = SFTConfig._VALID_DICT_FIELDS + ["generation_kwargs", "chat_template_kwargs"]
@@ -247,6 +276,10 @@ class STaRConfig(SFTConfig):
     metric_for_best_model: str | None = field(
         default="accuracy",
         metadata={"help": "Evaluation metric that decides which outer iteration is the best."},
+    )
+    save_strategy: SaveStrategy | str = field(
+        default="epoch",
+        metadata={"help": "Which outer iterations' models are saved: `epoch` (every one), `best` or `no`."},
     )
 
     # Parameters that control the outer loop
@@ -505,6 +538,7 @@ class STaRConfig(SFTConfig):
     )
 
     def __post_init__(self):
+        self.ignored_settings = self._ignored_settings()  # before transformers fills in values of its own
         # `TrainingArguments` checks that evaluation and saving fall on the same inner steps. Here both happen after
         # every outer iteration, so the strategies are set accordingly, which passes the check.
         if self.load_best_model_at_end:
@@ -536,6 +570,23 @@ class STaRConfig(SFTConfig):
         if isinstance(self.reward_threshold, list):
             thresholds = [None if value != value else value for value in self.reward_threshold]  # true only of NaN
             self.reward_threshold = thresholds  # type: ignore[assignment]
+
+    def _ignored_settings(self) -> list[str]:
+        """Returns a message for each group of `NOT_READ` in which a value is not the default."""
+        messages = []
+        defaults = {each.name: each.default if each.default is not MISSING else [] for each in fields(self)}
+        for names, instead in NOT_READ.items():
+            found = [
+                f"`{name}={getattr(self, name)!r}`"
+                for name in names.split()
+                if getattr(self, name) != defaults[name] and getattr(self, name) not in DONE_ANYWAY.get(name, ())
+            ]
+            if names == "num_train_epochs" and self.initial_steps is None:
+                continue
+            if found:
+                verb = "has" if len(found) == 1 else "have"
+                messages.append(f"{' and '.join(found)} {verb} no effect: {instead}.")
+        return messages
 
     def _check_choices(self):
         for each in fields(self):

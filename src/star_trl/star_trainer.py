@@ -34,9 +34,9 @@ from .ledger.accuracy import accuracy_metrics
 from .ledger.ledger import Ledger, Sample
 from .ledger.metrics import sampling_metrics, selection_metrics
 from .ledger.selection import NothingSurvives, select_samples, why_nothing_survives, with_failed
-from .monitoring.diagnosis import signs_in_samples, signs_of_chance
+from .monitoring.diagnosis import signs_in_samples, signs_of_chance, signs_of_repetition
 from .monitoring.iteration_table import IterationTable
-from .monitoring.progress import follow_sampling, show_progress, undisturbed
+from .monitoring.progress import follow_sampling, show_fine_tuning, show_progress, undisturbed
 from .monitoring.sample_table import log_samples
 from .monitoring.trackers import outlive_trackers
 from .publishing.hub import HubPushes, push_model
@@ -45,7 +45,7 @@ from .report.live import LiveReport
 from .rewards.calling import RewardCaller
 from .rewards.scoring import RewardFunc, Scorer
 from .rollout.rollouts import Rollouts
-from .run.inner_run import inner_arguments, inner_run
+from .run.inner_run import Length, inner_arguments, inner_run
 from .run.outer_run import Observer, OuterRun
 from .run.termination import Termination
 from .samplers import LoopState, Sampler
@@ -215,6 +215,8 @@ class STaRTrainer(WeightedSFTTrainer):
             quantization_config=quantization_config,
             peft_config=peft_config,
         )
+        for message in args.ignored_settings:
+            logger.warning(message)
         check_sharding(self.accelerator, args)
         if args.weighted and has_prompt_learning(self.model):
             raise ValueError(
@@ -411,6 +413,10 @@ class STaRTrainer(WeightedSFTTrainer):
         sequences = training_sequences(selected, self.task, self.args, weights)
         takes_trees = args.shared_prefix_train and self._takes_trees
         prepared = self.prepare_sequences(sequences, args, takes_trees)
+        length = Length(args, len(selected), len(prepared), self.accelerator.num_processes)
+        show_fine_tuning(self, iteration, length)
+        for sign in signs_of_repetition(length.epochs, iteration, str(length)):
+            logger.warning(sign)
         if self.args.reset_model:
             original_weights.restore(self.model)
         self.free_optimizer()

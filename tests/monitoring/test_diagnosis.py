@@ -122,3 +122,17 @@ def test_the_trainer_warns_of_hints_that_do_not_help(make_trainer, problems, war
 def test_a_run_that_goes_well_warns_of_nothing(make_trainer, problems, warnings):
     make_trainer(solve_easy_and_hinted, eval_dataset=problems, num_iterations=1).train()
     assert not warnings()
+
+
+def test_the_trainer_warns_of_settings_that_it_does_not_read(make_trainer, warnings):
+    make_trainer(num_train_epochs=1)
+    (message,) = warnings()
+    assert "`num_train_epochs=1` has no effect" in message
+
+
+def test_the_trainer_warns_of_samples_that_are_repeated_too_often(make_trainer, warnings):
+    make_trainer(solve_easy_and_hinted, num_iterations=1, initial_steps=15).train()
+    assert not warnings()  # 15 steps of 2 sequences on 3 samples
+    make_trainer(solve_easy_and_hinted, num_iterations=1, initial_steps=17, overwrite_output_dir=True).train()
+    (message,) = warnings()
+    assert "17 steps = 11 epochs over 3 samples" in message and "Lower `initial_steps`" in message

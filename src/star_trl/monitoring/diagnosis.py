@@ -15,6 +15,8 @@ from ..samplers import Sampler
 DOMINANCE = 0.2
 # Minimum number of kept samples for a check of the answers.
 MIN_KEPT = 20
+# Number of epochs over the same samples beyond which a model learns them by heart.
+MAX_EPOCHS = 10
 
 
 def chance_level(problems: Dataset) -> float:
@@ -68,6 +70,27 @@ def signs_of_chance(accuracy: float, problems: Dataset) -> list[str]:
         f"The model is right on {accuracy:.1%} of {len(problems)} problems, which is not above chance ({chance:.1%}). "
         "What the filter keeps of such a model are lucky guesses, whose rationales teach nothing. Before training it, "
         "improve the few-shot examples, use a stronger model, or take a task with more possible answers."
+    ]
+
+
+def signs_of_repetition(epochs: float, iteration: int, length: str) -> list[str]:
+    """
+    Returns a warning if an inner loop repeats its samples too often.
+
+    Args:
+        epochs (`float`):
+            Number of epochs.
+        iteration (`int`):
+            Outer iteration.
+        length (`str`):
+            Description of the length in steps and epochs.
+    """
+    if epochs <= MAX_EPOCHS:
+        return []
+    return [
+        f"The fine-tuning of iteration {iteration} repeats its samples very often: {length}. The model learns them by "
+        f"heart beyond some {MAX_EPOCHS} epochs. Lower `initial_steps`, set `initial_steps=None` and "
+        "`num_train_epochs`, or keep more samples: more problems, or a higher `num_generations`."
     ]
 
 
