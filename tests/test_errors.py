@@ -26,6 +26,14 @@ def needs_solution_steps(completions, solution_steps, **kwargs):
     return [1.0] * len(completions)
 
 
+def without_kwargs(completions, answer):
+    return [1.0] * len(completions)
+
+
+def other_name(completion, **kwargs):
+    return [1.0] * len(completion)
+
+
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
@@ -39,6 +47,12 @@ def needs_solution_steps(completions, solution_steps, **kwargs):
         ({"reward_funcs": []}, ValueError, "`reward_funcs` is empty"),
         ({"reward_funcs": [1.0]}, TypeError, "must be a function .* got a float"),
         ({"reward_funcs": needs_solution_steps}, ValueError, "`needs_solution_steps` needs a column `solution_steps`"),
+        (
+            {"reward_funcs": without_kwargs},
+            ValueError,
+            r"\(completions, answer\), .* prompts, .* Add `\*\*kwargs`",
+        ),
+        ({"reward_funcs": other_name}, ValueError, "`completion`, .* Did you mean `completions`"),
         ({"reward_funcs": [exact_match_reward, format_reward]}, ValueError, "`reward_threshold` must be a list"),
         (
             {"reward_funcs": [exact_match_reward, format_reward], "reward_threshold": [1.0]},

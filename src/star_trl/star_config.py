@@ -216,7 +216,8 @@ class STaRConfig(SFTConfig):
             Time limit in seconds for one call of a reward function, which scores up to 64 completions. With a limit,
             reward functions run in a thread. No limit by default.
         reward_retries (`int`, *optional*, defaults to `2`):
-            How often a reward function that raises or takes too long is called again, after 1, 2, 4, ... seconds.
+            How often a reward function that raises or takes too long is called again, after 1, 2, 4, ... seconds. It
+            is not called again if it raises an error of its code or data, such as `KeyError` or `TypeError`.
             After that it is called for each completion separately. Completions for which it still fails are recorded
             as failed. The run stops only if it fails for 8 in a row, or for all of a smaller group.
         max_samples_per_problem (`int`, *optional*):

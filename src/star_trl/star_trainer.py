@@ -33,8 +33,8 @@ from .generation.policy import Policy, check_sharding, place
 from .ledger.accuracy import accuracy_metrics
 from .ledger.ledger import Ledger, Sample
 from .ledger.metrics import sampling_metrics, selection_metrics
-from .ledger.selection import NothingSurvives, select_samples, why_nothing_survives, with_failed
-from .monitoring.diagnosis import signs_in_samples, signs_of_chance, signs_of_repetition
+from .ledger.selection import NothingSurvives, select_samples, with_failed
+from .monitoring.diagnosis import signs_in_samples, signs_of_chance, signs_of_repetition, why_nothing_survives
 from .monitoring.iteration_table import IterationTable
 from .monitoring.progress import follow_sampling, show_fine_tuning, show_progress, undisturbed
 from .monitoring.sample_table import log_samples
@@ -53,7 +53,8 @@ from .samplers.checks import check_draws, check_samplers
 from .samplers.greedy import GreedySampler
 from .seeds import seed_of
 from .star_config import STaRConfig, as_dict
-from .task.checks import check_dataset, check_problems, check_prompts, named_datasets
+from .task.checks import check_dataset, check_missing_hints, check_problems, check_prompts, named_datasets
+from .task.data_mistakes import signs_in_problems, signs_of_overlap
 from .task.prompting import FewShotExamples, PromptBuilder
 from .task.task import Task, evaluation_sets
 
@@ -108,8 +109,8 @@ class STaRTrainer(WeightedSFTTrainer):
             or its id, becomes a [`~star_trl.rewards.RewardModel`].
         samplers (`list[Sampler]`, *optional*):
             Proposal distributions, run in this order. Each sees which problems the earlier ones solved. The default
-            is `[RationaleSampler(), RationalizationSampler()]`; the second is left out where the problems have no
-            `hinted_prompt`.
+            is `[RationaleSampler(), RationalizationSampler()]`; the second is left out, with a warning, where the
+            problems have no `hinted_prompt`.
         few_shot_examples (`list[dict]`, [`~datasets.Dataset`] or `Callable[[dict], list[dict]]`, *optional*):
             Examples with `prompt`, `completion` and, for rationalization, `hinted_prompt`; or a function that
             chooses them for a problem. Problems that are among their own examples are not sampled or evaluated on.
@@ -195,11 +196,13 @@ class STaRTrainer(WeightedSFTTrainer):
         scorer = Scorer(reward_funcs, args.reward_weights, args.reward_threshold, call)
         check_problems(train_dataset, "train_dataset", ["prompt"])
         samplers, without_hints = check_samplers(samplers, args, "hinted_prompt" in train_dataset.column_names)
-        if without_hints:
-            logger.info("The problems have no `hinted_prompt`, so rationalization is left out.")
         check_dataset(train_dataset, "train_dataset", samplers, scorer)
         for name, dataset in named_datasets(eval_dataset).items():
             check_dataset(dataset, name, samplers[:1], scorer, args.eval_group_column)
+        signs = signs_in_problems(train_dataset, "train_dataset", samplers, scorer)
+        for name, dataset in named_datasets(eval_dataset).items():
+            signs += signs_in_problems(dataset, name, [GreedySampler(samplers[0])], scorer)
+            signs += signs_of_overlap(train_dataset, dataset, name)
         if eval_dataset:
             # Callbacks such as EarlyStoppingCallback check this. The model is evaluated in every outer iteration.
             args.eval_strategy = "epoch"
@@ -215,7 +218,7 @@ class STaRTrainer(WeightedSFTTrainer):
             quantization_config=quantization_config,
             peft_config=peft_config,
         )
-        for message in args.ignored_settings:
+        for message in [*args.ignored_settings, *signs]:
             logger.warning(message)
         check_sharding(self.accelerator, args)
         if args.weighted and has_prompt_learning(self.model):
@@ -234,6 +237,8 @@ class STaRTrainer(WeightedSFTTrainer):
         if isinstance(tokenizer, ProcessorMixin):
             tokenizer = tokenizer.tokenizer
         builder = PromptBuilder(tokenizer, few_shot_examples, as_dict(args.chat_template_kwargs))
+        if without_hints:
+            check_missing_hints(train_dataset, builder)
         config = self.model.config
         for name, dataset in named_datasets(eval_dataset).items():
             check_prompts(dataset, name, samplers[:1], builder, args, config)
@@ -373,12 +378,11 @@ class STaRTrainer(WeightedSFTTrainer):
         )
         self.outer_run.record(selection_metrics(len(selected), dropped))
         if not selected:
-            message = why_nothing_survives(samples, dropped, iteration)
+            message = why_nothing_survives(samples, dropped, iteration, self.task, self.args)
             if iteration == 1:
                 raise NothingSurvives(
-                    f"{message} There is nothing to train on. Look at the samples with "
-                    f"`load_ledger({self.args.output_dir!r})`: does the prompt ask for the form that the reward "
-                    "functions expect, do the few-shot examples show it, and is `max_completion_length` long enough?"
+                    f"{message} There is nothing to train on. Every sample is in "
+                    f"`load_ledger({self.args.output_dir!r})`."
                 )
             logger.warning(f"{message} The run ends with the model of iteration {self.iteration}.")
             self.control.should_training_stop = True
@@ -495,8 +499,10 @@ class STaRTrainer(WeightedSFTTrainer):
             metrics = accuracy_metrics(samples, dataset, self.args.eval_group_column)
             # Metrics that reward functions log come last, and never overwrite the others.
             metrics = {**metrics, **self.evaluations.scoring.pop_metrics(), **metrics}
-            for sign in signs_of_chance(metrics["accuracy"], dataset) if self.iteration == 0 else []:
-                logger.warning(sign)
+            # Outside of a run the model may be a trained one.
+            if self.outer_run.in_progress and self.iteration == 0:
+                for sign in signs_of_chance(samples, dataset, self.args):
+                    logger.warning(sign)
             metrics = {f"{prefix}_{name}": value for name, value in metrics.items()}
             metrics.update(speed_metrics(prefix, start_time, num_samples=len(samples)))
             self.log(dict(metrics))
@@ -550,9 +556,9 @@ class STaRTrainer(WeightedSFTTrainer):
         """Records metrics and tables of an iteration's samples, and logs warnings."""
         task, candidates = self.task, self.candidates(iteration)
         signs = signs_in_samples(samples, task.samplers, task.problems, candidates)
-        first = [sample.kept for sample in samples if sample.sampler == task.samplers[0].name]
-        if iteration == 1 and first and not task.evaluation_sets and not task.samplers[0].supplies_answer:
-            signs += signs_of_chance(sum(first) / len(first), task.problems.select(candidates))
+        if iteration == 1 and not task.evaluation_sets and not task.samplers[0].supplies_answer:
+            first = [sample for sample in samples if sample.sampler == task.samplers[0].name]
+            signs += signs_of_chance(first, task.problems, self.args)
         for sign in signs:
             logger.warning(sign)
         self.outer_run.record(

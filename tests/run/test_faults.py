@@ -418,6 +418,14 @@ def test_reward_function_that_works_again(make_trainer):
     assert sum(sample.kept for sample in trainer.ledger.read(1)) == 3
 
 
+def test_an_error_in_a_reward_function_is_not_waited_for(make_trainer, monkeypatch):
+    monkeypatch.setattr(time, "sleep", lambda seconds: pytest.fail("it was retried"))
+    reward = Reward(lambda call, prompts, rewards: {}["answers"])
+    with pytest.raises(KeyError, match="answers"):
+        make_trainer(solve_easy_and_hinted, reward_funcs=reward, reward_retries=2).train()
+    assert reward.calls == 1 + 4
+
+
 def test_reward_function_that_never_works(make_trainer):
     """A broken function, or a service that is away for good: better no run than one without rewards."""
     reward = Reward(lambda call, prompts, rewards: fail())

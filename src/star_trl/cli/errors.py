@@ -1,20 +1,13 @@
 # Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
 """User errors, and how the commands report them."""
 
-import difflib
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 
 class UsageError(ValueError):
     """A user error that the message explains. The command shows it without a traceback."""
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """Returns ` Did you mean ...?`, or an empty text if no known name is near."""
-    matches = difflib.get_close_matches(name, list(known), n=1)
-    return f" Did you mean `{matches[0]}`?" if matches else ""
 
 
 def run(main: Callable[[list[str]], None], command: str, argv: list[str] | None = None) -> None:

@@ -8,7 +8,8 @@ import sys
 from argparse import ArgumentParser
 from pathlib import Path
 
-from .errors import UsageError, nearest, run
+from ..user_input import nearest
+from .errors import UsageError, run
 
 
 # Each is a module of `star_trl.cli.commands`.

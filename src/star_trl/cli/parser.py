@@ -11,7 +11,8 @@ from typing import Any, NoReturn, Union, get_args, get_origin, get_type_hints
 import yaml
 from trl import TrlParser
 
-from .errors import UsageError, nearest
+from ..user_input import nearest
+from .errors import UsageError
 
 
 class StarParser(TrlParser):

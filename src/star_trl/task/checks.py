@@ -12,6 +12,7 @@ from transformers import PreTrainedConfig
 from ..rewards.scoring import Scorer
 from ..samplers import Sampler
 from ..star_config import STaRConfig
+from ..user_input import nearest
 from .prompting import PromptBuilder
 
 
@@ -50,8 +51,9 @@ def check_problems(dataset: Any, name: str, columns: Sequence[str]) -> None:
     for column in columns:
         if column not in dataset.column_names:
             raise ValueError(
-                f"`{name}` has no column `{column}`; its columns are {dataset.column_names}. Problems need a "
-                "`prompt`, and a `hinted_prompt` for rationalization."
+                f"`{name}` has no column `{column}`; its columns are {dataset.column_names}."
+                f"{nearest(column, dataset.column_names)} Problems need a `prompt`, and a `hinted_prompt` for "
+                "rationalization."
             )
         empty = next((index for index, value in enumerate(dataset[column]) if not value), None)
         if empty is not None and column in ("prompt", "hinted_prompt"):
@@ -93,6 +95,35 @@ def check_dataset(
     scorer.check_columns([*dataset.column_names, *(["answer"] if supplied else [])])
     if group_column is not None:
         check_problems(dataset, name, [group_column])
+
+
+def check_missing_hints(problems: Dataset, builder: PromptBuilder) -> None:
+    """
+    Warns that rationalization is left out because the problems have no `hinted_prompt`.
+
+    Args:
+        problems ([`~datasets.Dataset`]):
+            The training problems.
+        builder ([`PromptBuilder`]):
+            Builds the prompts.
+
+    Raises:
+        `ValueError`: If the few-shot examples have a `hinted_prompt`, so that hints were meant to be used.
+    """
+    columns = [column for column in problems.column_names if column != "prompt"]
+    missing = (
+        f"`train_dataset` has no column `hinted_prompt`; its columns are {problems.column_names}."
+        f"{nearest('hinted_prompt', columns)}"
+    )
+    if any("hinted_prompt" in example for example in builder.examples(problems[0])):
+        raise ValueError(
+            f"{missing} The few-shot examples have a `hinted_prompt`, so hints are meant to be used. Rename or add "
+            "the column, or set `samplers=[RationaleSampler()]` to do without hints."
+        )
+    logger.warning(
+        f"{missing} Rationalization is left out: failed problems are not tried again with a hint. Add the column, or "
+        "set `samplers=[RationaleSampler()]` if that is what you want."
+    )
 
 
 def named_datasets(eval_dataset: Dataset | dict[str, Dataset] | None) -> dict[str, Dataset]:
