@@ -3,10 +3,16 @@
 import math
 from dataclasses import MISSING, dataclass, field, fields
 from fractions import Fraction
-from typing import Any
+from numbers import Integral, Real
+from types import UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
+import torch
 from transformers.trainer_utils import HubStrategy, IntervalStrategy, SaveStrategy
+from transformers.utils import is_torch_xla_available
 from trl import SFTConfig
+
+from .user_input import OTHER_SETTINGS, explain_unknown
 
 
 # A run may be resumed with other values of these fields. They do not affect weights or samples, apart from the engine:
@@ -82,6 +88,7 @@ NOT_READ = {
 DONE_ANYWAY = {"eval_strategy": ("no", "epoch"), "save_strategy": ("no", "epoch", "best")}
 
 
+@explain_unknown(OTHER_SETTINGS)
 @dataclass
 class STaRConfig(SFTConfig):
     r"""
@@ -551,6 +558,14 @@ class STaRConfig(SFTConfig):
             self.eval_strategy = IntervalStrategy.EPOCH
             if SaveStrategy(self.save_strategy) != SaveStrategy.BEST:
                 self.save_strategy = SaveStrategy.EPOCH
+        if not (self.use_cpu or torch.accelerator.is_available() or is_torch_xla_available()):
+            if self.bf16:
+                raise ValueError(
+                    "`bf16=True`, but this computer has no accelerator. Leave `bf16` out to train on the CPU in full "
+                    "precision, or set `use_cpu=True` to train on it in bf16."
+                )
+            # TRL's default would be True, which transformers refuses.
+            self.bf16 = False
         # TRL sets its default under the old name, for which transformers warns the user.
         if self.activation_checkpointing is None:
             self.activation_checkpointing = self.gradient_checkpointing
@@ -562,6 +577,7 @@ class STaRConfig(SFTConfig):
                 "`hub_strategy='checkpoint'` pushes what a run is resumed from. Here that includes the samples, which "
                 "stay in `output_dir`. Use 'every_save', 'all_checkpoints' or 'end'."
             )
+        self._check_types()
         self._check_choices()
         self._check_numbers()
         self._check_schedule()
@@ -588,6 +604,18 @@ class STaRConfig(SFTConfig):
                 verb = "has" if len(found) == 1 else "have"
                 messages.append(f"{' and '.join(found)} {verb} no effect: {instead}.")
         return messages
+
+    def _check_types(self):
+        for name, hint in get_type_hints(STaRConfig).items():
+            value = getattr(self, name)
+            also = {"reward_threshold": float, "stop_strings": str}.get(name)  # one value in place of a list
+            if name not in STaRConfig.__annotations__ or _fits(value, hint) or (also and _fits(value, also)):
+                continue
+            expected = f"{hint}".replace("typing.", "") if get_args(hint) else hint.__name__
+            raise ValueError(
+                f"`{name}` must be of type `{expected}`{f' or `{also.__name__}`' if also else ''}, got {value!r} "
+                f"(`{type(value).__name__}`)."
+            )
 
     def _check_choices(self):
         for each in fields(self):
@@ -790,3 +818,16 @@ class STaRConfig(SFTConfig):
 def as_dict(field_value: dict[str, Any] | str | None) -> dict[str, Any]:
     """Returns the dictionary of a field, or an empty one. `__post_init__` has parsed JSON of the command line."""
     return field_value if isinstance(field_value, dict) else {}
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a value has the type of a field. Numbers of NumPy count, and booleans are no numbers."""
+    if get_origin(hint) in (Union, UnionType):
+        return any(_fits(value, member) for member in get_args(hint))
+    if get_origin(hint) is list:
+        return isinstance(value, (list, tuple)) and all(
+            each is None or _fits(each, get_args(hint)[0]) for each in value
+        )
+    if hint in (int, float):
+        return isinstance(value, Integral if hint is int else Real) and not isinstance(value, bool)
+    return isinstance(value, get_origin(hint) or hint)

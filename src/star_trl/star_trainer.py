@@ -53,10 +53,18 @@ from .samplers.checks import check_draws, check_samplers
 from .samplers.greedy import GreedySampler
 from .seeds import seed_of
 from .star_config import STaRConfig, as_dict
-from .task.checks import check_dataset, check_missing_hints, check_problems, check_prompts, named_datasets
+from .task.checks import (
+    check_dataset,
+    check_eos_token,
+    check_missing_hints,
+    check_problems,
+    check_prompts,
+    named_datasets,
+)
 from .task.data_mistakes import signs_in_problems, signs_of_overlap
 from .task.prompting import FewShotExamples, PromptBuilder
 from .task.task import Task, evaluation_sets
+from .user_input import OTHER_ARGUMENTS, check_model_path, explain_unknown
 
 
 if TYPE_CHECKING:
@@ -66,6 +74,7 @@ if TYPE_CHECKING:
 logger = get_logger(__name__)
 
 
+@explain_unknown(OTHER_ARGUMENTS, is_setting=STaRConfig.__dataclass_fields__.__contains__)
 class STaRTrainer(WeightedSFTTrainer):
     """
     Trainer for the Self-Taught Reasoner (STaR), introduced in [STaR: Bootstrapping Reasoning With
@@ -180,6 +189,8 @@ class STaRTrainer(WeightedSFTTrainer):
         callbacks: list[TrainerCallback] | None = None,
         optimizer_cls_and_kwargs: tuple[type[torch.optim.Optimizer], dict[str, Any]] | None = None,
     ):
+        if isinstance(model, str):
+            check_model_path(model)
         if args is None:
             name = model if isinstance(model, str) else model.config._name_or_path
             args = STaRConfig(f"{name.rstrip('/').split('/')[-1] or 'model'}-STaR")
@@ -192,6 +203,13 @@ class STaRTrainer(WeightedSFTTrainer):
                 "`load_best_model_at_end=True` needs an `eval_dataset`: without one no model is measured after its "
                 "training. Give an `eval_dataset`, or leave `load_best_model_at_end` out."
             )
+        if args.metric_for_best_model not in (None, "accuracy") and not eval_dataset:
+            raise ValueError(
+                f"`metric_for_best_model={args.metric_for_best_model!r}` is a metric of an evaluation, but there is "
+                "no `eval_dataset`. Give one, or leave `metric_for_best_model` out."
+            )
+        if processing_class is not None and args.eos_token is None:
+            check_eos_token(processing_class)
         call = RewardCaller(args.reward_timeout, args.reward_retries)
         scorer = Scorer(reward_funcs, args.reward_weights, args.reward_threshold, call)
         check_problems(train_dataset, "train_dataset", ["prompt"])
@@ -233,6 +251,7 @@ class STaRTrainer(WeightedSFTTrainer):
         self.remove_callback(DefaultFlowCallback)
         show_progress(self)
 
+        check_eos_token(self.processing_class)
         tokenizer = self.processing_class
         if isinstance(tokenizer, ProcessorMixin):
             tokenizer = tokenizer.tokenizer
@@ -509,6 +528,13 @@ class STaRTrainer(WeightedSFTTrainer):
             self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
             all_metrics.update(metrics)
         return all_metrics
+
+    def predict(self, *args: Any, **kwargs: Any) -> Any:
+        """Raises `NotImplementedError`: the model is not run on labels, but generates."""
+        raise NotImplementedError(
+            "`predict` of transformers runs a model on labels, which problems do not have. Use `evaluate(dataset)` "
+            "for the accuracy and other metrics, or `sample_problems(dataset)` for the completions with their rewards."
+        )
 
     def sample_problems(
         self, dataset: Dataset, ledger: Ledger | None = None, sampler: Sampler | None = None

@@ -254,6 +254,7 @@ def test_without_rewards_nothing_is_scored(inside, capsys):
     [
         ("tran", "there is no command `tran`. Did you mean `train`?"),
         ("train --num_iteration 3", "`num_iteration` is not a field.*Did you mean `num_iterations`?"),
+        ("train --max-new-tokens 30", "`max-new-tokens` is not a field.* Set `max_completion_length`."),
         ("train --num_process 3", "nor an argument of `accelerate launch`. Did you mean `num_processes`?"),
         ("train --num_iterations five", "--num_iterations.*invalid int value: 'five'"),
         ("train --sample_weighting advantages", "invalid choice: 'advantages'.*'advantage'"),
@@ -287,6 +288,8 @@ def test_mistakes_on_the_command_line(inside, capsys, arguments, message):
         ("step_growth: 1.2\nstep_increment: 3", "`step_growth=1.2` both make the number of steps grow"),
         ("- a", "must contain a YAML mapping"),
         ("a: [", "is not YAML"),
+        ("beta: 0.1", "`beta` in .*is not a field.*Leave it out: there is no KL penalty"),
+        ("model_name_or_path: ./modle", "has no 'modle'. Did you mean `model`?"),
         ("model_name_or_path: nowhere", "The model 'nowhere' cannot be loaded"),
         ("dataset_name: nowhere.jsonl", "There is no file nowhere.jsonl"),
         ("dataset_name: nowhere/nothing", "'nowhere/nothing' .* cannot be loaded"),
