@@ -36,7 +36,7 @@ from .ledger.metrics import sampling_metrics, selection_metrics
 from .ledger.selection import NothingSurvives, select_samples, with_failed
 from .monitoring.diagnosis import signs_in_samples, signs_of_chance, signs_of_repetition, why_nothing_survives
 from .monitoring.iteration_table import IterationTable
-from .monitoring.progress import follow_sampling, show_fine_tuning, show_progress, undisturbed
+from .monitoring.progress import follow_sampling, show_fine_tuning, show_line, show_progress, undisturbed
 from .monitoring.sample_table import log_samples
 from .monitoring.trackers import outlive_trackers
 from .publishing.hub import HubPushes, push_model
@@ -322,6 +322,9 @@ class STaRTrainer(WeightedSFTTrainer):
         run = self.outer_run
         with self.termination, undisturbed(self):
             first = run.begin(resume_from_checkpoint)
+            if resume_from_checkpoint and self.is_world_process_zero():
+                place_in_run = run.where_it_goes_on(first, len(self.candidates(first)))
+                show_line(self, f"Resuming the run in {self.args.output_dir}: {place_in_run}.")
             for iteration in range(first, self.args.num_iterations + 1):
                 run.begin_iteration(iteration)
                 if iteration > self.iteration:  # a resumed run may have this iteration's model already

@@ -238,6 +238,26 @@ def test_a_run_is_resumed_or_refused(inside, capsys):
     main([*arguments, "--resume_from_checkpoint", "true"])
 
 
+def test_a_run_that_cannot_be_resumed_is_a_message(inside, capsys):
+    arguments = ["train", "--config", "recipe.yaml", "--output_dir", "other"]
+    resumed = [*arguments, "--resume_from_checkpoint", "true"]
+    check_message(capsys, resumed, "No run to resume in .*other")
+    main(arguments)
+    check_message(capsys, [*resumed, "--learning_rate", "1"], "`learning_rate` was 0.001 and is 1.0")
+
+
+def test_ctrl_c_is_a_message(inside, capsys, monkeypatch):
+    def interrupt(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("star_trl.star_trainer.STaRTrainer.train", interrupt)
+    with pytest.raises(SystemExit, match="130"):
+        main(["train", "--config", "recipe.yaml", "--output_dir", "stopped"])
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert line.startswith("star-trl train: interrupted. What was finished is saved in stopped.")
+    assert "--resume_from_checkpoint true" in line
+
+
 def test_without_rewards_nothing_is_scored(inside, capsys):
     (inside / "unlabeled.jsonl").write_text('{"prompt": "Q: 3+3?\\nA:"}')
     tiny = ["--use_cpu", "--bf16", "false", "--max_completion_length", "8", "--max_length", "none"]

@@ -178,6 +178,20 @@ def sampling_progress(trainer: Trainer, total: int, description: str) -> Iterato
             yield show
 
 
+def show_line(trainer: Trainer, line: str) -> None:
+    """
+    Shows a line, unless a user's callback shows the progress.
+
+    Args:
+        trainer ([`~transformers.Trainer`]):
+            The trainer, whose callback shows the progress.
+        line (`str`):
+            The line.
+    """
+    if own_callback(trainer) is not None and trainer.is_world_process_zero():
+        say(line)
+
+
 def show_fine_tuning(trainer: Trainer, iteration: int, length: Length) -> None:
     """
     Shows the length of a fine-tuning that begins.

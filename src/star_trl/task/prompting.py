@@ -52,11 +52,16 @@ class PromptBuilder:
         """Whether problems may have few-shot examples."""
         return bool(self._few_shot_examples)
 
+    @property
+    def fixed_examples(self) -> Sequence[dict[str, Any]]:
+        """The few-shot examples of every problem; none where a function chooses them."""
+        return [] if callable(self._few_shot_examples) else self._few_shot_examples or []
+
     def examples(self, problem: dict[str, Any]) -> Sequence[dict[str, Any]]:
         """Returns the few-shot examples of a problem."""
         if callable(self._few_shot_examples):
             return self._few_shot_examples(problem)
-        return self._few_shot_examples or []
+        return self.fixed_examples
 
     def without_examples(self, dataset: Dataset) -> list[int]:
         """Returns the indices of the problems that are not among their own few-shot examples."""
