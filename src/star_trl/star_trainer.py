@@ -53,15 +53,8 @@ from .samplers.checks import check_draws, check_samplers
 from .samplers.greedy import GreedySampler
 from .seeds import seed_of
 from .star_config import STaRConfig, as_dict
-from .task.checks import (
-    check_dataset,
-    check_eos_token,
-    check_missing_hints,
-    check_problems,
-    check_prompts,
-    named_datasets,
-)
-from .task.data_mistakes import signs_in_problems, signs_of_overlap
+from .task.checks import check_dataset, check_eos_token, check_problems, check_prompts, named_datasets
+from .task.data_mistakes import signs_in_problems, signs_of_missing_hints, signs_of_overlap
 from .task.prompting import FewShotExamples, PromptBuilder
 from .task.task import Task, evaluation_sets
 from .user_input import OTHER_ARGUMENTS, check_model_path, explain_unknown
@@ -217,10 +210,15 @@ class STaRTrainer(WeightedSFTTrainer):
         check_dataset(train_dataset, "train_dataset", samplers, scorer)
         for name, dataset in named_datasets(eval_dataset).items():
             check_dataset(dataset, name, samplers[:1], scorer, args.eval_group_column)
-        signs = signs_in_problems(train_dataset, "train_dataset", samplers, scorer)
+        signs = list(args.ignored_settings)
+        if without_hints:
+            signs += signs_of_missing_hints(train_dataset, few_shot_examples)
+        signs += signs_in_problems(train_dataset, "train_dataset", samplers, scorer)
         for name, dataset in named_datasets(eval_dataset).items():
             signs += signs_in_problems(dataset, name, [GreedySampler(samplers[0])], scorer)
             signs += signs_of_overlap(train_dataset, dataset, name)
+        for sign in signs:
+            logger.warning(sign)
         if eval_dataset:
             # Callbacks such as EarlyStoppingCallback check this. The model is evaluated in every outer iteration.
             args.eval_strategy = "epoch"
@@ -236,8 +234,6 @@ class STaRTrainer(WeightedSFTTrainer):
             quantization_config=quantization_config,
             peft_config=peft_config,
         )
-        for message in [*args.ignored_settings, *signs]:
-            logger.warning(message)
         check_sharding(self.accelerator, args)
         if args.weighted and has_prompt_learning(self.model):
             raise ValueError(
@@ -256,8 +252,6 @@ class STaRTrainer(WeightedSFTTrainer):
         if isinstance(tokenizer, ProcessorMixin):
             tokenizer = tokenizer.tokenizer
         builder = PromptBuilder(tokenizer, few_shot_examples, as_dict(args.chat_template_kwargs))
-        if without_hints:
-            check_missing_hints(train_dataset, builder)
         config = self.model.config
         for name, dataset in named_datasets(eval_dataset).items():
             check_prompts(dataset, name, samplers[:1], builder, args, config)

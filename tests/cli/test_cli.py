@@ -198,7 +198,8 @@ def test_dry_run(folder):
     assert "     | A: One more than 1." in sequence and "loss |" in sequence and "<eos>" in sequence
     numbers = next(line.split() for line in output.splitlines() if line.strip().startswith("rationale "))
     assert numbers[1:3] == ["15", "41"] and numbers[-2:] == ["of", "15"]  # one of 16 is a few-shot example
-    assert "2 steps" in output and "5 problems" in output and "Nothing was trained" in output
+    assert re.search(r"2 steps = \S+ epochs over about \d+ samples", output)
+    assert "5 problems" in output and "Nothing was trained" in output
     assert re.search(r"Warning: .*generated with `generate`, without a shared prefix.*repetition_penalty", output)
     assert not (folder / "dry").exists()
 

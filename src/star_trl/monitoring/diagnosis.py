@@ -228,7 +228,7 @@ def _advice_on_wrong(wrong: Sequence[Sample], task: Task, args: STaRConfig) -> s
     if advice is not None:
         return advice
     if "answer" in task.problems.column_names:
-        answers = task.problems["answer"]
+        answers = list(task.problems["answer"])
         near = sum(_holds(sample.completion, answers[sample.problem_id]) for sample in wrong)
         if near > len(wrong) / 2:
             return (

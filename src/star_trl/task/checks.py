@@ -122,35 +122,6 @@ def check_dataset(
         check_problems(dataset, name, [group_column])
 
 
-def check_missing_hints(problems: Dataset, builder: PromptBuilder) -> None:
-    """
-    Warns that rationalization is left out because the problems have no `hinted_prompt`.
-
-    Args:
-        problems ([`~datasets.Dataset`]):
-            The training problems.
-        builder ([`PromptBuilder`]):
-            Builds the prompts.
-
-    Raises:
-        `ValueError`: If the few-shot examples have a `hinted_prompt`, so that hints were meant to be used.
-    """
-    columns = [column for column in problems.column_names if column != "prompt"]
-    missing = (
-        f"`train_dataset` has no column `hinted_prompt`; its columns are {problems.column_names}."
-        f"{nearest('hinted_prompt', columns)}"
-    )
-    if any("hinted_prompt" in example for example in builder.examples(problems[0])):
-        raise ValueError(
-            f"{missing} The few-shot examples have a `hinted_prompt`, so hints are meant to be used. Rename or add "
-            "the column, or set `samplers=[RationaleSampler()]` to do without hints."
-        )
-    logger.warning(
-        f"{missing} Rationalization is left out: failed problems are not tried again with a hint. Add the column, or "
-        "set `samplers=[RationaleSampler()]` if that is what you want."
-    )
-
-
 def named_datasets(eval_dataset: Dataset | dict[str, Dataset] | None) -> dict[str, Dataset]:
     """Returns the evaluation sets by their names in messages."""
     if isinstance(eval_dataset, dict):

@@ -16,6 +16,8 @@ from ..rewards.answers.scratchpad import scratchpad_answer_reward
 from ..rewards.scoring import Scorer
 from ..rewards.text import normalize_spaces
 from ..samplers import Sampler
+from ..user_input import nearest
+from .prompting import FewShotExamples
 
 
 # Share of the rows from which repeated problems are warned of. Small random tasks repeat a few by chance.
@@ -71,8 +73,38 @@ def signs_of_overlap(problems: Dataset, held_out: Dataset, name: str) -> list[st
     first = trained[as_text(held_out[same[0]]["prompt"])]
     return [
         f"{len(same):,} of the {len(held_out):,} problems of `{name}` are in `train_dataset` as well, such as row "
-        f"{same[0]}, which is row {first} there. Their accuracy does not show what the model learns. Remove them from "
-        "one of the two."
+        f"{same[0]}, which is row {first} there. Their accuracy says nothing about new problems. Remove them from one "
+        "of the two, unless this is intended."
+    ]
+
+
+def signs_of_missing_hints(problems: Dataset, few_shot_examples: FewShotExamples | None) -> list[str]:
+    """
+    Returns the warning that rationalization is left out because the problems have no `hinted_prompt`.
+
+    Args:
+        problems ([`~datasets.Dataset`]):
+            The training problems.
+        few_shot_examples (`list[dict]` or `Callable[[dict], list[dict]]`, *optional*):
+            The few-shot examples.
+
+    Raises:
+        `ValueError`: If the few-shot examples have a `hinted_prompt`, so that hints were meant to be used.
+    """
+    columns = [column for column in problems.column_names if column != "prompt"]
+    missing = (
+        f"`train_dataset` has no column `hinted_prompt`; its columns are {problems.column_names}."
+        f"{nearest('hinted_prompt', columns)}"
+    )
+    examples = few_shot_examples(problems[0]) if callable(few_shot_examples) else few_shot_examples
+    if any(example.get("hinted_prompt") is not None for example in examples or []):
+        raise ValueError(
+            f"{missing} The few-shot examples have a `hinted_prompt`, so hints are meant to be used. Rename or add "
+            "the column, or set `samplers=[RationaleSampler()]` to do without hints."
+        )
+    return [
+        f"{missing} Rationalization is left out: failed problems are not tried again with a hint. Add the column, or "
+        "set `samplers=[RationaleSampler()]` if that is what you want."
     ]
 
 
@@ -159,10 +191,10 @@ def _unreadable(dataset: Dataset, name: str, func: Callable) -> list[str]:
     raises. Functions of others are not called, since a call may have effects and costs.
     """
     function = _function(func)
-    if function is math_verify_reward or not function.__module__.startswith(f"{_PACKAGE}.rewards.answers."):
+    if function is math_verify_reward or not str(function.__module__).startswith(f"{_PACKAGE}.rewards.answers."):
         return []
     names = [column for column in dataset.column_names if column in inspect.signature(func).parameters]
-    columns = {column: dataset[column] for column in names}
+    columns = {column: list(dataset[column]) for column in names}
     if _error(func, columns, range(len(dataset))) is None:
         return []
     errors = {index: error for index in range(len(dataset)) if (error := _error(func, columns, [index])) is not None}
