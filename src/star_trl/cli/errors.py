@@ -24,5 +24,6 @@ def run(main: Callable[[list[str]], None], command: str, argv: list[str] | None 
         raise SystemExit(2) from None
     except KeyboardInterrupt as error:
         if os.environ.get("RANK", "0") == "0":
-            sys.stderr.write(f"\nstar-trl {command}: interrupted. {error}\n")
+            text = f"star-trl {command}: interrupted. {error}".rstrip()
+            sys.stderr.write(f"\n{text}\n")
         raise SystemExit(INTERRUPTED) from None
