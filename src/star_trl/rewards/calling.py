@@ -24,17 +24,15 @@ MOST_FAILURES = 8
 # Errors in the code of a function, or in its data: the same call raises them again, so there is no retry of the group.
 # Subclasses do not count: a `JSONDecodeError`, for one, may be due to a service that is down.
 LASTING = (
-    ArithmeticError,
     AssertionError,
     AttributeError,
     ImportError,
     IndexError,
     KeyError,
-    NameError,
-    TypeError,
-) + (
     ModuleNotFoundError,
+    NameError,
     NotImplementedError,
+    TypeError,
     UnboundLocalError,
     ValueError,
     ZeroDivisionError,
