@@ -8,6 +8,7 @@ from transformers import HfArgumentParser
 from trl import SFTConfig
 
 from star_trl import STaRConfig
+from star_trl.star_config import NOT_READ
 
 
 def test_the_schedule_is_the_papers():
@@ -44,3 +45,35 @@ def test_it_parses_from_the_command_line():
     (args,) = HfArgumentParser(STaRConfig).parse_args_into_dataclasses(command.split())
     assert (args.num_iterations, args.temperature, args.stop_strings) == (3, 0.7, ["A", "B"])
     assert args.reward_threshold == [1.0, None]
+
+
+@pytest.mark.parametrize(
+    ("settings", "messages"),
+    [
+        ({}, []),
+        ({"num_train_epochs": 1}, ["`num_train_epochs=1` has no effect: `initial_steps` sets the length"]),
+        ({"num_train_epochs": 1, "initial_steps": None}, []),
+        (
+            {"eval_strategy": "steps", "eval_steps": 50},
+            ["`eval_strategy='steps'` and `eval_steps=50` have no effect: the model is evaluated before the first"],
+        ),
+        ({"eval_strategy": "steps"}, ["`eval_strategy='steps'` has no effect"]),
+        ({"eval_strategy": "epoch"}, []),
+        ({"save_strategy": "steps"}, ["`save_strategy='steps'` has no effect: the model is saved after every outer"]),
+        ({"save_strategy": "best"}, []),
+        ({"load_best_model_at_end": True}, []),
+        ({"include_for_metrics": ["loss"]}, ["`include_for_metrics=['loss']` has no effect"]),
+        (
+            {"per_device_eval_batch_size": 64, "dataset_text_field": "question"},
+            ["`per_device_eval_batch_size=64` has no effect", "`dataset_text_field='question'` has no effect"],
+        ),
+    ],
+)
+def test_settings_that_the_loop_does_not_read_are_named(settings, messages):
+    found = STaRConfig(use_cpu=True, **settings).ignored_settings
+    assert len(found) == len(messages)
+    assert all(message in text for message, text in zip(messages, found, strict=True))
+
+
+def test_the_table_of_settings_that_are_not_read_has_fields_only():
+    assert {name for names in NOT_READ for name in names.split()} <= {field.name for field in fields(SFTConfig)}

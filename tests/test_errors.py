@@ -1,16 +1,20 @@
 # Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
 """Bad input is refused with what was found, what was expected and the fix, before work is spent."""
 
+import copy
+import inspect
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
-from datasets import Dataset, IterableDataset
+from datasets import Dataset, DatasetDict, IterableDataset
 from peft import PromptTuningConfig
 from trl.rewards import accuracy_reward
 
-from star_trl import RationaleSampler, RationalizationSampler
+from star_trl import RationaleSampler, RationalizationSampler, STaRConfig, STaRTrainer
 from star_trl.generation.policy import check_sharding
 from star_trl.rewards import exact_match_reward
+from star_trl.user_input import OTHER_ARGUMENTS, OTHER_SETTINGS
 from support.sums import EXAMPLES, PROBLEMS, solve_easy_and_hinted
 
 
@@ -26,10 +30,26 @@ def needs_solution_steps(completions, solution_steps, **kwargs):
     return [1.0] * len(completions)
 
 
+def without_kwargs(completions, answer):
+    return [1.0] * len(completions)
+
+
+def other_name(completion, **kwargs):
+    return [1.0] * len(completion)
+
+
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
         ({"train_dataset": IterableDataset.from_generator(lambda: iter(PROBLEMS))}, TypeError, "IterableDataset"),
+        ({"train_dataset": PROBLEMS}, TypeError, r"got `list`. .* `train_dataset=Dataset.from_list\(rows\)`"),
+        (
+            {"train_dataset": DatasetDict(dev=rows())},
+            TypeError,
+            r"Choose .* `train_dataset=dataset\['dev'\]`",
+        ),
+        ({"eval_dataset": PROBLEMS}, TypeError, r"`eval_dataset=Dataset.from_list\(rows\)`"),
+        ({"train_dataset": "gsm8k"}, TypeError, r"load_dataset\('gsm8k', split='train'\)"),
         ({"train_dataset": Dataset.from_list([])}, ValueError, "`train_dataset` is empty"),
         ({"train_dataset": Dataset.from_list(PROBLEMS).rename_column("prompt", "question")}, ValueError, "'question'"),
         ({"train_dataset": rows(prompt="")}, ValueError, "Row 0 of `train_dataset` has an empty `prompt`"),
@@ -39,6 +59,12 @@ def needs_solution_steps(completions, solution_steps, **kwargs):
         ({"reward_funcs": []}, ValueError, "`reward_funcs` is empty"),
         ({"reward_funcs": [1.0]}, TypeError, "must be a function .* got a float"),
         ({"reward_funcs": needs_solution_steps}, ValueError, "`needs_solution_steps` needs a column `solution_steps`"),
+        (
+            {"reward_funcs": without_kwargs},
+            ValueError,
+            r"\(completions, answer\), .* prompts, .* Add `\*\*kwargs`",
+        ),
+        ({"reward_funcs": other_name}, ValueError, "`completion`, .* Did you mean `completions`"),
         ({"reward_funcs": [exact_match_reward, format_reward]}, ValueError, "`reward_threshold` must be a list"),
         (
             {"reward_funcs": [exact_match_reward, format_reward], "reward_threshold": [1.0]},
@@ -94,6 +120,16 @@ def needs_solution_steps(completions, solution_steps, **kwargs):
             ValueError,
             "Iteration 4, the last one, would have -3 inner steps",
         ),
+        (
+            {"reward_threshold": "high"},
+            ValueError,
+            r"must be of type `list\[float\] \| None` or `float`",
+        ),
+        ({"reward_threshold": ["high"]}, ValueError, r"`reward_threshold` must be .* got \['high'\]"),
+        ({"num_iterations": "3"}, ValueError, r"`num_iterations` must be of type `int`, got '3' \(`str`\)"),
+        ({"num_iterations": True}, ValueError, "`num_iterations` must be of type `int`, got True"),
+        ({"temperature": "hot"}, ValueError, "`temperature` must be of type `float`"),
+        ({"metric_for_best_model": "reward"}, ValueError, "`metric_for_best_model='reward'` .* no `eval_dataset`"),
         ({"num_iterations": 0}, ValueError, "`num_iterations` must be at least 1"),
         ({"temperature": -1.0}, ValueError, "`temperature` must be"),
         ({"stop_strings": [""]}, ValueError, "empty string"),
@@ -123,9 +159,76 @@ def test_bad_arguments(make_trainer, arguments, error, message):
         make_trainer(**arguments)
 
 
-def test_messages_without_a_chat_template(make_trainer, tokenizer):
-    import copy
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("num_iteration", "`STaRConfig` has no argument `num_iteration`. Did you mean `num_iterations`?"),
+        ("max_new_tokens", "`STaRConfig` has no argument `max_new_tokens`. Set `max_completion_length`."),
+        ("max_prompt_length", "Leave it out: prompts are never cut"),
+        ("beta", "Leave it out: there is no KL penalty"),
+        ("qwertz", r"`help\(STaRConfig\)` lists its arguments"),
+    ],
+)
+def test_settings_of_other_trainers(name, message):
+    with pytest.raises(TypeError, match=message):
+        STaRConfig(**{name: 1})
 
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("formatting_func", "`STaRTrainer` has no argument `formatting_func`. Give the dataset a column `prompt`"),
+        ("compute_metrics", "Reward functions are the metrics"),
+        ("data_collator", "the training sequences are built from the samples"),
+        ("tokenizer", "Use `processing_class`"),
+        ("reward_function", "Did you mean `reward_funcs`"),
+        ("max_completion_length", r"It is a setting: `args=STaRConfig\(max_completion_length=...\)`"),
+    ],
+)
+def test_arguments_of_other_trainers(name, message):
+    with pytest.raises(TypeError, match=message):
+        STaRTrainer(model="unused", **{name: None})
+
+
+def test_tables_of_other_names_have_no_own_ones():
+    assert not OTHER_SETTINGS.keys() & STaRConfig.__dataclass_fields__.keys()
+    assert not OTHER_ARGUMENTS.keys() & inspect.signature(STaRTrainer).parameters.keys()
+
+
+def test_predict_names_the_methods_that_do_it(make_trainer, problems):
+    with pytest.raises(NotImplementedError, match=r"`evaluate\(dataset\)` .* `sample_problems\(dataset\)`"):
+        make_trainer().predict(problems)
+
+
+def test_a_model_that_is_not_there(make_trainer, tmp_path):
+    (tmp_path / "out" / "checkpoint").mkdir(parents=True)
+    with pytest.raises(FileNotFoundError, match=r"out has no 'chekpoint'. Did you mean `checkpoint`\?"):
+        make_trainer(model=f"{tmp_path}/out/chekpoint/last")
+
+
+def test_numbers_of_numpy_are_numbers(make_args):
+    args = make_args(num_iterations=np.int64(3), temperature=np.float32(1), reward_threshold=np.float64(0.5))
+    assert (args.num_iterations, args.temperature, args.reward_threshold) == (3, 1, 0.5)
+
+
+def test_without_an_accelerator_the_default_precision_is_full(tmp_path, monkeypatch):
+    monkeypatch.setattr("torch.accelerator.is_available", lambda: False)
+    args = STaRConfig(output_dir=str(tmp_path))
+    assert args.bf16 is False
+    with pytest.raises(ValueError, match="`bf16=True`, but this computer has no accelerator"):
+        STaRConfig(output_dir=str(tmp_path), bf16=True)
+    assert STaRConfig(output_dir=str(tmp_path), bf16=True, use_cpu=True).bf16
+
+
+def test_a_tokenizer_without_eos(make_trainer, tokenizer):
+    plain = copy.deepcopy(tokenizer)
+    plain.eos_token = None
+    with pytest.raises(ValueError, match=r"tokenizer \(`.*`\) has no EOS token.*Set `eos_token`"):
+        make_trainer(processing_class=plain)
+    make_trainer(processing_class=plain, eos_token="<eos>")
+
+
+def test_messages_without_a_chat_template(make_trainer, tokenizer):
     plain = copy.deepcopy(tokenizer)
     plain.chat_template = None
     problems = Dataset.from_list([{"prompt": [{"role": "user", "content": "1+2?"}], "answer": "3"}])

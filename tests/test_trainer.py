@@ -295,7 +295,9 @@ def test_problems_that_are_few_shot_examples_are_not_sampled(make_trainer):
 
 
 def test_without_hints_rationalization_is_left_out(make_trainer, problems):
-    trainer = make_trainer(solve_easy_and_hinted, train_dataset=problems.remove_columns("hinted_prompt"))
+    plain = [{name: EXAMPLES[0][name] for name in ("prompt", "completion")}]
+    without_hints = problems.remove_columns("hinted_prompt")
+    trainer = make_trainer(solve_easy_and_hinted, train_dataset=without_hints, few_shot_examples=plain)
     assert [sampler.name for sampler in trainer.task.samplers] == ["rationale"]
     assert {sample.problem_id for sample in trainer.sample(1) if sample.kept} == {0, 1}
 

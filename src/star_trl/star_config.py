@@ -1,12 +1,18 @@
 # Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
 
 import math
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields
 from fractions import Fraction
-from typing import Any
+from numbers import Integral, Real
+from types import UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
+import torch
 from transformers.trainer_utils import HubStrategy, IntervalStrategy, SaveStrategy
+from transformers.utils import is_torch_xla_available
 from trl import SFTConfig
+
+from .user_input import OTHER_SETTINGS, explain_unknown
 
 
 # A run may be resumed with other values of these fields. They do not affect weights or samples, apart from the engine:
@@ -53,7 +59,36 @@ MAY_CHANGE = frozenset(
     for name in group.split()
 )
 
+# Fields of `SFTConfig` that the loop does not read, by what it does instead. The trainer warns of a value that is not
+# the default.
+NOT_READ = {
+    "num_train_epochs": (
+        "`initial_steps` sets the length of the inner loop. Set `initial_steps=None` to train for `num_train_epochs` "
+        "in every outer iteration"
+    ),
+    "eval_strategy eval_steps eval_delay": (
+        "the model is evaluated before the first outer iteration and after each one, whenever there is an "
+        "`eval_dataset`. Leave the setting out"
+    ),
+    "save_strategy": (
+        "the model is saved after every outer iteration. `save_steps` sets how often an interrupted inner loop is "
+        "saved. Use 'epoch' (the default), 'best' or 'no'"
+    ),
+    "per_device_eval_batch_size eval_accumulation_steps": (
+        "an evaluation generates completions. Set the number that is generated together with `generation_batch_size`"
+    ),
+    "prediction_loss_only include_for_metrics batch_eval_metrics eval_do_concat_batches eval_use_gather_object "
+    "bf16_full_eval fp16_full_eval eval_packing": (
+        "an evaluation generates and scores completions and computes no loss. Leave the setting out"
+    ),
+    "dataset_text_field": "the problems are in the column `prompt`. Rename the column of the dataset to `prompt`",
+    "truncation_mode": "nothing is truncated: what does not fit into `max_length` is refused. Leave the setting out",
+}
+# Values of these fields that say what the loop does anyway
+DONE_ANYWAY = {"eval_strategy": ("no", "epoch"), "save_strategy": ("no", "epoch", "best")}
 
+
+@explain_unknown(OTHER_SETTINGS)
 @dataclass
 class STaRConfig(SFTConfig):
     r"""
@@ -188,7 +223,8 @@ class STaRConfig(SFTConfig):
             Time limit in seconds for one call of a reward function, which scores up to 64 completions. With a limit,
             reward functions run in a thread. No limit by default.
         reward_retries (`int`, *optional*, defaults to `2`):
-            How often a reward function that raises or takes too long is called again, after 1, 2, 4, ... seconds.
+            How often a reward function that raises or takes too long is called again, after 1, 2, 4, ... seconds. It
+            is not called again if it raises an error of its code or data, such as `KeyError` or `TypeError`.
             After that it is called for each completion separately. Completions for which it still fails are recorded
             as failed. The run stops only if it fails for 8 in a row, or for all of a smaller group.
         max_samples_per_problem (`int`, *optional*):
@@ -239,6 +275,7 @@ class STaRConfig(SFTConfig):
     > [!NOTE]
     > These parameters have default values different from [`~trl.SFTConfig`]:
     > - `metric_for_best_model`: Defaults to `"accuracy"`.
+    > - `save_strategy`: Defaults to `"epoch"`, which is every outer iteration.
     """
 
     _VALID_DICT_FIELDS = SFTConfig._VALID_DICT_FIELDS + ["generation_kwargs", "chat_template_kwargs"]
@@ -247,6 +284,10 @@ class STaRConfig(SFTConfig):
     metric_for_best_model: str | None = field(
         default="accuracy",
         metadata={"help": "Evaluation metric that decides which outer iteration is the best."},
+    )
+    save_strategy: SaveStrategy | str = field(
+        default="epoch",
+        metadata={"help": "Which outer iterations' models are saved: `epoch` (every one), `best` or `no`."},
     )
 
     # Parameters that control the outer loop
@@ -505,6 +546,7 @@ class STaRConfig(SFTConfig):
     )
 
     def __post_init__(self):
+        self.ignored_settings = self._ignored_settings()  # before transformers fills in values of its own
         # `TrainingArguments` checks that evaluation and saving fall on the same inner steps. Here both happen after
         # every outer iteration, so the strategies are set accordingly, which passes the check.
         if self.load_best_model_at_end:
@@ -516,6 +558,14 @@ class STaRConfig(SFTConfig):
             self.eval_strategy = IntervalStrategy.EPOCH
             if SaveStrategy(self.save_strategy) != SaveStrategy.BEST:
                 self.save_strategy = SaveStrategy.EPOCH
+        if not (self.use_cpu or torch.accelerator.is_available() or is_torch_xla_available()):
+            if self.bf16:
+                raise ValueError(
+                    "`bf16=True`, but this computer has no accelerator. Leave `bf16` out to train on the CPU in full "
+                    "precision, or set `use_cpu=True` to train on it in bf16."
+                )
+            # TRL's default would be True, which transformers refuses.
+            self.bf16 = False
         # TRL sets its default under the old name, for which transformers warns the user.
         if self.activation_checkpointing is None:
             self.activation_checkpointing = self.gradient_checkpointing
@@ -527,6 +577,7 @@ class STaRConfig(SFTConfig):
                 "`hub_strategy='checkpoint'` pushes what a run is resumed from. Here that includes the samples, which "
                 "stay in `output_dir`. Use 'every_save', 'all_checkpoints' or 'end'."
             )
+        self._check_types()
         self._check_choices()
         self._check_numbers()
         self._check_schedule()
@@ -536,6 +587,35 @@ class STaRConfig(SFTConfig):
         if isinstance(self.reward_threshold, list):
             thresholds = [None if value != value else value for value in self.reward_threshold]  # true only of NaN
             self.reward_threshold = thresholds  # type: ignore[assignment]
+
+    def _ignored_settings(self) -> list[str]:
+        """Returns a message for each group of `NOT_READ` in which a value is not the default."""
+        messages = []
+        defaults = {each.name: each.default if each.default is not MISSING else [] for each in fields(self)}
+        for names, instead in NOT_READ.items():
+            found = [
+                f"`{name}={getattr(self, name)!r}`"
+                for name in names.split()
+                if getattr(self, name) != defaults[name] and getattr(self, name) not in DONE_ANYWAY.get(name, ())
+            ]
+            if names == "num_train_epochs" and self.initial_steps is None:
+                continue
+            if found:
+                verb = "has" if len(found) == 1 else "have"
+                messages.append(f"{' and '.join(found)} {verb} no effect: {instead}.")
+        return messages
+
+    def _check_types(self):
+        for name, hint in get_type_hints(STaRConfig).items():
+            value = getattr(self, name)
+            also = {"reward_threshold": float, "stop_strings": str}.get(name)  # one value in place of a list
+            if name not in STaRConfig.__annotations__ or _fits(value, hint) or (also and _fits(value, also)):
+                continue
+            expected = f"{hint}".replace("typing.", "") if get_args(hint) else hint.__name__
+            raise ValueError(
+                f"`{name}` must be of type `{expected}`{f' or `{also.__name__}`' if also else ''}, got {value!r} "
+                f"(`{type(value).__name__}`)."
+            )
 
     def _check_choices(self):
         for each in fields(self):
@@ -738,3 +818,16 @@ class STaRConfig(SFTConfig):
 def as_dict(field_value: dict[str, Any] | str | None) -> dict[str, Any]:
     """Returns the dictionary of a field, or an empty one. `__post_init__` has parsed JSON of the command line."""
     return field_value if isinstance(field_value, dict) else {}
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a value has the type of a field. Numbers of NumPy count, and booleans are no numbers."""
+    if get_origin(hint) in (Union, UnionType):
+        return any(_fits(value, member) for member in get_args(hint))
+    if get_origin(hint) is list:
+        return isinstance(value, (list, tuple)) and all(
+            each is None or _fits(each, get_args(hint)[0]) for each in value
+        )
+    if hint in (int, float):
+        return isinstance(value, Integral if hint is int else Real) and not isinstance(value, bool)
+    return isinstance(value, get_origin(hint) or hint)

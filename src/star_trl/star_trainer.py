@@ -33,10 +33,10 @@ from .generation.policy import Policy, check_sharding, place
 from .ledger.accuracy import accuracy_metrics
 from .ledger.ledger import Ledger, Sample
 from .ledger.metrics import sampling_metrics, selection_metrics
-from .ledger.selection import NothingSurvives, select_samples, why_nothing_survives, with_failed
-from .monitoring.diagnosis import signs_in_samples, signs_of_chance
+from .ledger.selection import NothingSurvives, select_samples, with_failed
+from .monitoring.diagnosis import signs_in_samples, signs_of_chance, signs_of_repetition, why_nothing_survives
 from .monitoring.iteration_table import IterationTable
-from .monitoring.progress import follow_sampling, show_progress, undisturbed
+from .monitoring.progress import follow_sampling, show_fine_tuning, show_line, show_progress, undisturbed
 from .monitoring.sample_table import log_samples
 from .monitoring.trackers import outlive_trackers
 from .publishing.hub import HubPushes, push_model
@@ -45,7 +45,7 @@ from .report.live import LiveReport
 from .rewards.calling import RewardCaller
 from .rewards.scoring import RewardFunc, Scorer
 from .rollout.rollouts import Rollouts
-from .run.inner_run import inner_arguments, inner_run
+from .run.inner_run import Length, inner_arguments, inner_run
 from .run.outer_run import Observer, OuterRun
 from .run.termination import Termination
 from .samplers import LoopState, Sampler
@@ -53,9 +53,11 @@ from .samplers.checks import check_draws, check_samplers
 from .samplers.greedy import GreedySampler
 from .seeds import seed_of
 from .star_config import STaRConfig, as_dict
-from .task.checks import check_dataset, check_problems, check_prompts, named_datasets
+from .task.checks import check_dataset, check_eos_token, check_problems, check_prompts, named_datasets
+from .task.data_mistakes import signs_in_problems, signs_of_missing_hints, signs_of_overlap
 from .task.prompting import FewShotExamples, PromptBuilder
 from .task.task import Task, evaluation_sets
+from .user_input import OTHER_ARGUMENTS, check_model_path, explain_unknown
 
 
 if TYPE_CHECKING:
@@ -65,6 +67,7 @@ if TYPE_CHECKING:
 logger = get_logger(__name__)
 
 
+@explain_unknown(OTHER_ARGUMENTS, is_setting=STaRConfig.__dataclass_fields__.__contains__)
 class STaRTrainer(WeightedSFTTrainer):
     """
     Trainer for the Self-Taught Reasoner (STaR), introduced in [STaR: Bootstrapping Reasoning With
@@ -109,8 +112,8 @@ class STaRTrainer(WeightedSFTTrainer):
             [`~star_trl.rewards.RewardModel`].
         samplers (`list[Sampler]`, *optional*):
             Proposal distributions, run in this order. Each sees which problems the earlier ones solved. The default
-            is `[RationaleSampler(), RationalizationSampler()]`; the second is left out where the problems have no
-            `hinted_prompt`.
+            is `[RationaleSampler(), RationalizationSampler()]`; the second is left out, with a warning, where the
+            problems have no `hinted_prompt`.
         few_shot_examples (`list[dict]`, [`~datasets.Dataset`] or `Callable[[dict], list[dict]]`, *optional*):
             Examples with `prompt`, `completion` and, for rationalization, `hinted_prompt`; or a function that
             chooses them for a problem. Problems that are among their own examples are not sampled or evaluated on.
@@ -180,6 +183,8 @@ class STaRTrainer(WeightedSFTTrainer):
         callbacks: list[TrainerCallback] | None = None,
         optimizer_cls_and_kwargs: tuple[type[torch.optim.Optimizer], dict[str, Any]] | None = None,
     ):
+        if isinstance(model, str):
+            check_model_path(model)
         if args is None:
             name = model if isinstance(model, str) else model.config._name_or_path
             args = STaRConfig(f"{name.rstrip('/').split('/')[-1] or 'model'}-STaR")
@@ -192,15 +197,29 @@ class STaRTrainer(WeightedSFTTrainer):
                 "`load_best_model_at_end=True` needs an `eval_dataset`: without one no model is measured after its "
                 "training. Give an `eval_dataset`, or leave `load_best_model_at_end` out."
             )
+        if args.metric_for_best_model not in (None, "accuracy") and not eval_dataset:
+            raise ValueError(
+                f"`metric_for_best_model={args.metric_for_best_model!r}` is a metric of an evaluation, but there is "
+                "no `eval_dataset`. Give one, or leave `metric_for_best_model` out."
+            )
+        if processing_class is not None and args.eos_token is None:
+            check_eos_token(processing_class)
         call = RewardCaller(args.reward_timeout, args.reward_retries)
         scorer = Scorer(reward_funcs, args.reward_weights, args.reward_threshold, call)
         check_problems(train_dataset, "train_dataset", ["prompt"])
         samplers, without_hints = check_samplers(samplers, args, "hinted_prompt" in train_dataset.column_names)
-        if without_hints:
-            logger.info("The problems have no `hinted_prompt`, so rationalization is left out.")
         check_dataset(train_dataset, "train_dataset", samplers, scorer)
         for name, dataset in named_datasets(eval_dataset).items():
             check_dataset(dataset, name, samplers[:1], scorer, args.eval_group_column)
+        signs = list(args.ignored_settings)
+        if without_hints:
+            signs += signs_of_missing_hints(train_dataset, few_shot_examples)
+        signs += signs_in_problems(train_dataset, "train_dataset", samplers, scorer)
+        for name, dataset in named_datasets(eval_dataset).items():
+            signs += signs_in_problems(dataset, name, [GreedySampler(samplers[0])], scorer)
+            signs += signs_of_overlap(train_dataset, dataset, name)
+        for sign in signs:
+            logger.warning(sign)
         if eval_dataset:
             # Callbacks such as EarlyStoppingCallback check this. The model is evaluated in every outer iteration.
             args.eval_strategy = "epoch"
@@ -229,6 +248,7 @@ class STaRTrainer(WeightedSFTTrainer):
         self.remove_callback(DefaultFlowCallback)
         show_progress(self)
 
+        check_eos_token(self.processing_class)
         tokenizer = self.processing_class
         if isinstance(tokenizer, ProcessorMixin):
             tokenizer = tokenizer.tokenizer
@@ -297,6 +317,9 @@ class STaRTrainer(WeightedSFTTrainer):
         run = self.outer_run
         with self.termination, undisturbed(self):
             first = run.begin(resume_from_checkpoint)
+            if resume_from_checkpoint and self.is_world_process_zero():
+                place_in_run = run.where_it_goes_on(first, len(self.candidates(first)))
+                show_line(self, f"Resuming the run in {self.args.output_dir}: {place_in_run}.")
             for iteration in range(first, self.args.num_iterations + 1):
                 run.begin_iteration(iteration)
                 if iteration > self.iteration:  # a resumed run may have this iteration's model already
@@ -372,12 +395,11 @@ class STaRTrainer(WeightedSFTTrainer):
         )
         self.outer_run.record(selection_metrics(len(selected), dropped))
         if not selected:
-            message = why_nothing_survives(samples, dropped, iteration)
+            message = why_nothing_survives(samples, dropped, iteration, self.task, self.args)
             if iteration == 1:
                 raise NothingSurvives(
-                    f"{message} There is nothing to train on. Look at the samples with "
-                    f"`load_ledger({self.args.output_dir!r})`: does the prompt ask for the form that the reward "
-                    "functions expect, do the few-shot examples show it, and is `max_completion_length` long enough?"
+                    f"{message} There is nothing to train on. Every sample is in "
+                    f"`load_ledger({self.args.output_dir!r})`."
                 )
             logger.warning(f"{message} The run ends with the model of iteration {self.iteration}.")
             self.control.should_training_stop = True
@@ -412,6 +434,10 @@ class STaRTrainer(WeightedSFTTrainer):
         sequences = training_sequences(selected, self.task, self.args, weights)
         takes_trees = args.shared_prefix_train and self._takes_trees
         prepared = self.prepare_sequences(sequences, args, takes_trees)
+        length = Length(args, len(selected), len(prepared), self.accelerator.num_processes)
+        show_fine_tuning(self, iteration, length)
+        for sign in signs_of_repetition(length.epochs, iteration, str(length)):
+            logger.warning(sign)
         if self.args.reset_model:
             original_weights.restore(self.model)
         self.free_optimizer()
@@ -490,14 +516,23 @@ class STaRTrainer(WeightedSFTTrainer):
             metrics = accuracy_metrics(samples, dataset, self.args.eval_group_column)
             # Metrics that reward functions log come last, and never overwrite the others.
             metrics = {**metrics, **self.evaluations.scoring.pop_metrics(), **metrics}
-            for sign in signs_of_chance(metrics["accuracy"], dataset) if self.iteration == 0 else []:
-                logger.warning(sign)
+            # Outside of a run the model may be a trained one.
+            if self.outer_run.in_progress and self.iteration == 0:
+                for sign in signs_of_chance(samples, dataset, self.args):
+                    logger.warning(sign)
             metrics = {f"{prefix}_{name}": value for name, value in metrics.items()}
             metrics.update(speed_metrics(prefix, start_time, num_samples=len(samples)))
             self.log(dict(metrics))
             self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
             all_metrics.update(metrics)
         return all_metrics
+
+    def predict(self, *args: Any, **kwargs: Any) -> Any:
+        """Raises `NotImplementedError`: the model is not run on labels, but generates."""
+        raise NotImplementedError(
+            "`predict` of transformers runs a model on labels, which problems do not have. Use `evaluate(dataset)` "
+            "for the accuracy and other metrics, or `sample_problems(dataset)` for the completions with their rewards."
+        )
 
     def sample_problems(
         self, dataset: Dataset, ledger: Ledger | None = None, sampler: Sampler | None = None
@@ -545,9 +580,9 @@ class STaRTrainer(WeightedSFTTrainer):
         """Records metrics and tables of an iteration's samples, and logs warnings."""
         task, candidates = self.task, self.candidates(iteration)
         signs = signs_in_samples(samples, task.samplers, task.problems, candidates)
-        first = [sample.kept for sample in samples if sample.sampler == task.samplers[0].name]
-        if iteration == 1 and first and not task.evaluation_sets and not task.samplers[0].supplies_answer:
-            signs += signs_of_chance(sum(first) / len(first), task.problems.select(candidates))
+        if iteration == 1 and not task.evaluation_sets and not task.samplers[0].supplies_answer:
+            first = [sample for sample in samples if sample.sampler == task.samplers[0].name]
+            signs += signs_of_chance(first, task.problems, self.args)
         for sign in signs:
             logger.warning(sign)
         self.outer_run.record(

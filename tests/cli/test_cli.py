@@ -198,7 +198,8 @@ def test_dry_run(inside, capsys):
     assert "     | A: One more than 1." in sequence and "loss |" in sequence and "<eos>" in sequence
     numbers = next(line.split() for line in output.splitlines() if line.strip().startswith("rationale "))
     assert numbers[1:3] == ["15", "41"] and numbers[-2:] == ["of", "15"]  # one of 16 is a few-shot example
-    assert "2 steps" in output and "5 problems" in output and "Nothing was trained" in output
+    assert re.search(r"2 steps = \S+ epochs over about \d+ samples", output)
+    assert "5 problems" in output and "Nothing was trained" in output
     assert re.search(r"Warning: .*generated with `generate`, without a shared prefix.*repetition_penalty", output)
     assert not (inside / "dry").exists()
 
@@ -238,6 +239,26 @@ def test_a_run_is_resumed_or_refused(inside, capsys):
     main([*arguments, "--resume_from_checkpoint", "true"])
 
 
+def test_a_run_that_cannot_be_resumed_is_a_message(inside, capsys):
+    arguments = ["train", "--config", "recipe.yaml", "--output_dir", "other"]
+    resumed = [*arguments, "--resume_from_checkpoint", "true"]
+    check_message(capsys, resumed, "No run to resume in .*other")
+    main(arguments)
+    check_message(capsys, [*resumed, "--learning_rate", "1"], "`learning_rate` was 0.001 and is 1.0")
+
+
+def test_ctrl_c_is_a_message(inside, capsys, monkeypatch):
+    def interrupt(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("star_trl.star_trainer.STaRTrainer.train", interrupt)
+    with pytest.raises(SystemExit, match="130"):
+        main(["train", "--config", "recipe.yaml", "--output_dir", "stopped"])
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert line.startswith("star-trl train: interrupted. What was finished is saved in stopped.")
+    assert "--resume_from_checkpoint true" in line
+
+
 def test_without_rewards_nothing_is_scored(inside, capsys):
     (inside / "unlabeled.jsonl").write_text('{"prompt": "Q: 3+3?\\nA:"}')
     tiny = ["--use_cpu", "--bf16", "false", "--max_completion_length", "8", "--max_length", "none"]
@@ -254,6 +275,7 @@ def test_without_rewards_nothing_is_scored(inside, capsys):
     [
         ("tran", "there is no command `tran`. Did you mean `train`?"),
         ("train --num_iteration 3", "`num_iteration` is not a field.*Did you mean `num_iterations`?"),
+        ("train --max-new-tokens 30", "`max-new-tokens` is not a field.* Set `max_completion_length`."),
         ("train --num_process 3", "nor an argument of `accelerate launch`. Did you mean `num_processes`?"),
         ("train --num_iterations five", "--num_iterations.*invalid int value: 'five'"),
         ("train --sample_weighting advantages", "invalid choice: 'advantages'.*'advantage'"),
@@ -287,6 +309,8 @@ def test_mistakes_on_the_command_line(inside, capsys, arguments, message):
         ("step_growth: 1.2\nstep_increment: 3", "`step_growth=1.2` both make the number of steps grow"),
         ("- a", "must contain a YAML mapping"),
         ("a: [", "is not YAML"),
+        ("beta: 0.1", "`beta` in .*is not a field.*Leave it out: there is no KL penalty"),
+        ("model_name_or_path: ./modle", "has no 'modle'. Did you mean `model`?"),
         ("model_name_or_path: nowhere", "The model 'nowhere' cannot be loaded"),
         ("dataset_name: nowhere.jsonl", "There is no file nowhere.jsonl"),
         ("dataset_name: nowhere/nothing", "'nowhere/nothing' .* cannot be loaded"),

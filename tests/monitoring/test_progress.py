@@ -74,6 +74,10 @@ def test_a_terminal_shows_bars_of_every_phase(screen):
         assert f"iteration 2, {phase}: " in screen[0]
 
 
+def test_the_bar_of_the_fine_tuning_counts_epochs(screen):
+    assert re.search(r"fine-tuning: .*, 2 epochs\]", screen[0])
+
+
 def test_a_terminal_keeps_one_row_per_iteration(screen):
     (head,) = [number for number, line in enumerate(screen[1]) if line.startswith("iteration ")]
     *rows, bar = [line for line in screen[1][head + 2 :] if line != "Something to know."]
@@ -109,11 +113,13 @@ def test_a_file_gets_plain_lines(make_trainer, problems, capsys, disable_tqdm):
         "iteration 1, rationale: 4 samples, 50.0% right, 0 s",
         "iteration 1, rationalization: 2 samples, 50.0% right, 0 s",
     ]
-    assert [line.split(", grad_norm")[0][:35] for line in lines[3:6]] == [
+    # The three samples are packed into two rows, and a step has two.
+    assert lines[3] == "iteration 1, fine-tuning: 3 steps = 3 epochs over 3 samples"
+    assert [line.split(", grad_norm")[0][:35] for line in lines[4:7]] == [
         f"iteration 1, step {step} of 3 in all: loss {line.split('loss ')[1][:6]}"[:35]
-        for step, line in enumerate(lines[3:6], start=1)
+        for step, line in enumerate(lines[4:7], start=1)
     ]
-    assert lines[6:] == ["iteration 1, evaluation: 4 samples, 50.0% right, 0 s"]
+    assert lines[7:] == ["iteration 1, evaluation: 4 samples, 50.0% right, 0 s"]
 
 
 def test_a_file_gets_a_line_for_each_iteration_and_the_table_once(make_trainer, problems, capsys):

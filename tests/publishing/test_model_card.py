@@ -10,7 +10,7 @@ from huggingface_hub import ModelCard
 from peft import LoraConfig
 
 from star_trl import MajorityVoteSampler, RationaleSampler, RationalizationSampler
-from support.sums import PROBLEMS, last_question, solve_easy_and_hinted
+from support.sums import EXAMPLES, PROBLEMS, last_question, solve_easy_and_hinted
 
 
 @pytest.fixture(autouse=True)
@@ -80,6 +80,77 @@ def test_the_best_model_is_named(train):
     card = card_in(trainer.args.output_dir)
     assert trainer.outer_run.state.best_iteration == 0  # the first of equals
     assert "The weights are those of iteration 0." in card.text and "chosen by its evaluation" in card.text
+
+
+def code_in(card: ModelCard, problem=None) -> str:
+    """The code of a card, with a problem in place of the dots."""
+    code = section(card, "Quick start").split("```python\n")[1].split("```")[0]
+    if problem is None:
+        return code
+    lines = [f"problem = {problem!r}" if line.startswith("problem = ") else line for line in code.splitlines()]
+    return "\n".join(lines)
+
+
+def as_chat(rows, **system):
+    first = [{"role": "system", **system}] if system else []
+    return [
+        {**row, **{name: [*first, {"role": "user", "content": row[name]}] for name in ("prompt", "hinted_prompt")}}
+        for row in rows
+    ]
+
+
+@pytest.mark.parametrize(
+    ("rows", "examples", "settings"),
+    [
+        (PROBLEMS, EXAMPLES, {}),
+        (PROBLEMS, None, {}),
+        (PROBLEMS, EXAMPLES, {"few_shot_iterations": 0}),
+        (PROBLEMS, EXAMPLES, {"generation_kwargs": {"repetition_penalty": 1.5}}),
+        (as_chat(PROBLEMS), as_chat(EXAMPLES), {}),
+        (as_chat(PROBLEMS, content="Add."), as_chat(EXAMPLES), {}),
+    ],
+)
+def test_its_code_generates_as_an_evaluation_does(make_trainer, model, capsys, rows, examples, settings):
+    """From the folder of the output as well, where there is no model."""
+    for parameter in model.parameters():
+        if parameter.dim() > 1:
+            parameter.data *= 30  # so that what it writes depends on the whole prompt
+    trainer = make_trainer(
+        train_dataset=Dataset.from_list(rows),
+        few_shot_examples=examples,
+        reward_funcs=lambda completions, **kwargs: [1.0] * len(completions),
+        num_iterations=1,
+        initial_steps=2,
+        stop_strings=list("abcdef"),
+        **settings,
+    )
+    trainer.train()
+    samples = trainer.sample_problems(trainer.task.problems)
+    assert any(sample.finish_reason == "stop" for sample in samples)
+    expected = [sample.completion for sample in samples]
+    assert len(set(expected)) > 1
+    card = card_in(trainer.args.output_dir)
+    for row, completion in zip(rows, expected, strict=True):
+        capsys.readouterr()
+        exec(code_in(card, row["prompt"]), {})
+        assert capsys.readouterr().out == f"{completion}\n"
+
+
+def test_its_code_names_the_folder_that_has_the_model(train):
+    trainer = train()
+    out = Path(trainer.args.output_dir)
+    for iteration in (1, 2):
+        assert f'model="{out}/iteration-00{iteration}/checkpoint"' in code_in(
+            card_in(out / f"iteration-00{iteration}/checkpoint")
+        )
+    assert f'model="{out}/iteration-002/checkpoint"' in code_in(card_in(out))
+    trainer.save_model(str(out))
+    assert f'model="{out}"' in code_in(card_in(out))
+
+
+def test_examples_that_a_function_chooses_are_not_shown(train):
+    card = card_in(train(few_shot_examples=lambda problem: EXAMPLES).args.output_dir)
+    assert "1+1" not in card.text and "A function chose the few-shot examples" in card.text
 
 
 def test_a_model_that_is_saved_anywhere_has_a_card(train, tmp_path):

@@ -137,6 +137,29 @@ def test_torn_checkpoint_is_not_gone_on_from(runs, monkeypatch):
     runs.check()
 
 
+def test_resuming_says_where_it_goes_on(runs, capsys):
+    def crash(prompt):
+        if len(runs.trainer.engine.prompts) == 3:
+            raise Crash
+        return solve_easy_and_hinted(prompt)
+
+    def line():
+        """Said of the run that was resumed last."""
+        (found,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("Resuming the run in ")]
+        return found.partition("/out: ")[2]
+
+    with pytest.raises(Crash):
+        runs.start(crash, generation_batch_size=1)
+    assert "Resuming" not in capsys.readouterr().err
+    with pytest.raises(Crash):
+        runs.start(resume=True, callbacks=[CrashAt(step=8)])
+    assert line() == "iteration 1: 2 of 4 problems sampled."
+    runs.start(resume=True)
+    assert line() == "iteration 1: step 5 of the fine-tuning."
+    runs.start(resume=True)
+    assert line() == "iteration 2 was the last one: nothing is left to do."
+
+
 def test_sigterm_while_sampling(runs):
     """The batch at hand is scored and recorded; the exit code asks for the same command again."""
 
@@ -179,7 +202,7 @@ def test_sigterm_with_a_handler_of_the_program(runs):
     assert runs.trainer.iteration == 2
 
 
-def test_evaluation_goes_on_where_it_stopped(runs, problems):
+def test_evaluation_goes_on_where_it_stopped(runs, problems, capsys):
     """The model is saved before its evaluation, and the samples of the evaluation are recorded as well."""
     runs.finish(eval_dataset=problems, generation_batch_size=2)
     asked = 0
@@ -195,6 +218,7 @@ def test_evaluation_goes_on_where_it_stopped(runs, problems):
         runs.start(crash, eval_dataset=problems, generation_batch_size=2)
     counted = CrashAt()
     trainer = runs.start(eval_dataset=problems, generation_batch_size=2, resume=True, callbacks=[counted])
+    assert "iteration 1: 3 problems evaluated, the model is trained." in capsys.readouterr().err
     assert counted.steps == 12
     assert len(trainer.engine.prompts) == 1 + 6 + 4
     runs.check()
@@ -275,7 +299,7 @@ def test_another_number_of_sequences_per_step_is_refused(runs):
 
 def test_other_few_shot_examples_are_refused(runs):
     runs.start(num_iterations=1)
-    with pytest.raises(ValueError, match="`prompts` was"):
+    with pytest.raises(ValueError, match="there were 1 few-shot examples, now 0"):
         runs.start(resume=True, few_shot_examples=None)
 
 
@@ -416,6 +440,14 @@ def test_reward_function_that_works_again(make_trainer):
     trainer.sample(1)
     assert reward.calls == 3  # twice for the rationales, once for the rationalizations
     assert sum(sample.kept for sample in trainer.ledger.read(1)) == 3
+
+
+def test_an_error_in_a_reward_function_is_not_waited_for(make_trainer, monkeypatch):
+    monkeypatch.setattr(time, "sleep", lambda seconds: pytest.fail("it was retried"))
+    reward = Reward(lambda call, prompts, rewards: {}["answers"])
+    with pytest.raises(KeyError, match="answers"):
+        make_trainer(solve_easy_and_hinted, reward_funcs=reward, reward_retries=2).train()
+    assert reward.calls == 1 + 4
 
 
 def test_reward_function_that_never_works(make_trainer):

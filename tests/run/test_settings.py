@@ -6,10 +6,12 @@ from dataclasses import dataclass, fields
 
 import pytest
 import torch
+from datasets import Dataset
 from peft import LoraConfig
 from tokenizers import Tokenizer
 
 from star_trl import STaRConfig
+from star_trl.run.state import CannotResume
 from star_trl.star_config import MAY_CHANGE
 from support.sums import EXAMPLES, PROBLEMS
 from support.tiny_models import build_model, build_tokenizer
@@ -90,8 +92,32 @@ def test_other_examples_of_one_problem_are_refused(make_trainer, problems, where
     }
     begin(make_trainer(few_shot_examples=examples, **split))
     begin(make_trainer(few_shot_examples=examples, **split), resume=True)
-    with pytest.raises(ValueError, match="`prompts`" if where == "train" else "`prompts of the evaluation`"):
+    with pytest.raises(ValueError, match="`prompts(| of the evaluation)` differs"):
         begin(make_trainer(few_shot_examples=others, **split), resume=True)
+
+
+@pytest.mark.parametrize(
+    ("changes", "difference"),
+    [
+        ({"train_dataset": Dataset.from_list(PROBLEMS[:3])}, "`train_dataset` had 4 problems, now 3"),
+        (
+            {"train_dataset": Dataset.from_list(PROBLEMS[::-1])},
+            "`train_dataset` has other problems, or ",
+        ),
+        ({"eval_dataset": Dataset.from_list(PROBLEMS[:1])}, "`eval_dataset` had 2 problems, now 1"),
+        ({"eval_dataset": None}, "`eval_dataset` is missing"),
+        ({"few_shot_examples": [EXAMPLES[0], {**EXAMPLES[0], "completion": " 2"}]}, "few-shot example 2 differs"),
+        ({"few_shot_examples": EXAMPLES}, "there were 2 few-shot examples, now 1"),
+    ],
+)
+def test_data_that_differ_are_described(make_trainer, problems, changes, difference):
+    """By what a reader knows of them, and each once."""
+    data = {"eval_dataset": Dataset.from_list(PROBLEMS[:2]), "few_shot_examples": 2 * EXAMPLES}
+    begin(make_trainer(**data))
+    with pytest.raises(CannotResume) as error:
+        begin(make_trainer(**{**data, **changes}), resume=True)
+    assert f"with these settings: {difference}" in str(error.value)
+    assert ";" not in str(error.value)
 
 
 def test_another_vocabulary_is_refused(make_trainer):
@@ -104,7 +130,7 @@ def test_another_vocabulary_is_refused(make_trainer):
     vocabulary = state["model"]["vocab"]
     vocabulary["4"], vocabulary["9"] = vocabulary["9"], vocabulary["4"]
     tokenizer._tokenizer = Tokenizer.from_str(json.dumps(state))
-    with pytest.raises(ValueError, match="`tokenizer` was"):
+    with pytest.raises(ValueError, match="`tokenizer` differs"):
         begin(make_trainer(processing_class=tokenizer), resume=True)
 
 
@@ -112,7 +138,7 @@ def test_another_chat_template_is_refused(make_trainer):
     begin(make_trainer())
     tokenizer = build_tokenizer()
     tokenizer.chat_template += "{# another one #}"
-    with pytest.raises(ValueError, match="`chat template` was"):
+    with pytest.raises(ValueError, match="`chat template` differs"):
         begin(make_trainer(processing_class=tokenizer), resume=True)
 
 
@@ -160,7 +186,7 @@ def test_another_model_under_the_adapter_is_refused(make_trainer, tokenizer):
 
     begin(make())
     begin(make(), resume=True)
-    with pytest.raises(ValueError, match="`frozen weights` was"):
+    with pytest.raises(ValueError, match="`frozen weights` differs"):
         begin(make(change=1e-3), resume=True)
 
 

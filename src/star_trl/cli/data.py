@@ -12,8 +12,9 @@ from datasets import Dataset
 
 from ..few_shot import as_messages, read_prompts
 from ..task.prompting import FewShotExamples
+from ..user_input import nearest
 from .arguments import TaskArguments
-from .errors import UsageError, nearest
+from .errors import UsageError
 from .lookup import load_object
 
 

@@ -27,7 +27,8 @@ from ..samplers import (
 )
 from ..samplers.calculator import CalculatorSampler
 from ..tools.python_tool import python_tool
-from .errors import UsageError, nearest
+from ..user_input import nearest
+from .errors import UsageError
 
 
 SAMPLERS: dict[str, Callable] = {

@@ -6,9 +6,11 @@ import os
 import subprocess
 import sys
 from argparse import ArgumentParser
+from functools import partial
 from pathlib import Path
 
-from .errors import UsageError, nearest, run
+from ..user_input import nearest
+from .errors import UsageError, run
 
 
 # Each is a module of `star_trl.cli.commands`.
@@ -47,9 +49,15 @@ def main(argv: list[str] | None = None) -> int:
         parser.print_help()
         return 0
     command, rest = argv[0], argv[1:]
-    script = importlib.import_module(f"star_trl.cli.commands.{command}").main
-    run(_launched if command in LAUNCHED else script, command, argv if command in LAUNCHED else rest)
+    run(
+        _launched if command in LAUNCHED else partial(_script, command), command, argv if command in LAUNCHED else rest
+    )
     return 0
+
+
+def _script(command: str, argv: list[str]) -> None:
+    """Runs a command in this process. The import takes seconds, in which Ctrl-C may come as well."""
+    importlib.import_module(f"star_trl.cli.commands.{command}").main(argv)
 
 
 def _launched(argv: list[str]) -> None:
@@ -65,7 +73,7 @@ def _launched(argv: list[str]) -> None:
     # Finds user errors before any process is started.
     (_, own, *_), launch_args = make_parser(command).parse(rest)
     if getattr(own, "dry_run", False) or _one_process(launch_args):
-        importlib.import_module(f"star_trl.cli.commands.{command}").main(rest)
+        _script(command, rest)
         return
     try:
         launch_args = resolve_accelerate_config_argument(launch_args)

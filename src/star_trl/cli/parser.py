@@ -11,7 +11,8 @@ from typing import Any, NoReturn, Union, get_args, get_origin, get_type_hints
 import yaml
 from trl import TrlParser
 
-from .errors import UsageError, nearest
+from ..user_input import OTHER_SETTINGS, nearest
+from .errors import UsageError
 
 
 class StarParser(TrlParser):
@@ -143,9 +144,11 @@ class StarParser(TrlParser):
             known += launch_options()
             other = ", nor an argument of `accelerate launch`"
         for name in (arg.split("=")[0].removeprefix("--") for arg in unknown if arg.startswith("--")):
+            field = name.replace("-", "_")
+            instead = f" {OTHER_SETTINGS[field]}" if field in OTHER_SETTINGS else nearest(field, known)
             raise UsageError(
-                f"`{name}`{place} is not a field of `{self.prog}`{other}.{nearest(name.replace('-', '_'), known)} "
-                f"`{self.prog} --help` shows every field."
+                f"`{name}`{place} is not a field of `{self.prog}`{other}.{instead} `{self.prog} --help` shows every "
+                "field."
             )
         if args and not args[0].startswith("-"):
             raise UsageError(f"`{args[0]}` does not belong to any argument. Fields are given as `--name value`.")

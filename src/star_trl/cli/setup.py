@@ -13,6 +13,7 @@ from trl import ModelConfig, get_peft_config, get_quantization_config
 from ..samplers import Sampler
 from ..star_config import STaRConfig
 from ..star_trainer import STaRTrainer
+from ..user_input import check_model_path
 from .arguments import TaskArguments
 from .data import load_few_shot, load_problems
 from .errors import UsageError
@@ -61,6 +62,7 @@ def build_evaluator(task: TaskArguments, args: STaRConfig, model_args: ModelConf
     # An evaluation does not use these. They would be refused without training and evaluation sets that fit.
     args.sample_weighting, args.gradient_view_samples = "uniform", 0
     args.load_best_model_at_end, args.eval_strategy = False, IntervalStrategy.NO
+    args.metric_for_best_model = None
     args.max_length, args.packing, args.few_shot_train = None, False, False
     args.push_to_hub = False  # a trainer would create the repository on creation
     if not task.reward_funcs:
@@ -113,6 +115,10 @@ def load_tokenizer(args: STaRConfig, model_args: ModelConfig) -> PreTrainedToken
     Loads the model's tokenizer. This happens before the data are loaded, so that a missing model is noticed early.
     """
     name = model_args.model_name_or_path
+    try:
+        check_model_path(str(name))
+    except FileNotFoundError as error:
+        raise UsageError(str(error)) from error
     try:
         return AutoTokenizer.from_pretrained(
             name, revision=model_args.model_revision, trust_remote_code=args.trust_remote_code

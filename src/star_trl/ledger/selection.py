@@ -67,13 +67,6 @@ def with_failed(samples: Sequence[Sample]) -> list[Sample]:
     return [replace(sample, drop_reason=None) if sample.drop_reason in failed else sample for sample in samples]
 
 
-def why_nothing_survives(samples: Sequence[Sample], dropped: Counter[str], iteration: int) -> str:
-    """Explains why no sample of an iteration is selected: the drop reasons, and the end of the first sample."""
-    found = ", ".join(f"{count} {reason}" for reason, count in sorted(dropped.items())) or "no sample at all"
-    example = f" The first one ends with {samples[0].completion[-200:]!r}." if samples else ""
-    return f"No sample of iteration {iteration} survives the filter: {found}.{example}"
-
-
 def _rank(sample: Sample, preference: str, seed: int) -> float:
     """Returns the sort key of a sample. Lower ranks are selected first, and equal ranks keep their order."""
     if preference == "shortest":

@@ -2,19 +2,31 @@
 """Detects signs that a run will not teach the model to reason, and describes them for the log."""
 
 import math
+import re
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
 from datasets import Dataset
 
 from ..ledger.ledger import Sample
+from ..rewards.text import before_next_question, normalize_spaces
 from ..samplers import Sampler
+from ..star_config import STaRConfig
+from ..task.task import Task
 
 
 # An answer dominates if its share of the kept samples is this much larger than its share of the true answers.
 DOMINANCE = 0.2
 # Minimum number of kept samples for a check of the answers.
 MIN_KEPT = 20
+# Minimum number of problems for a comparison of the accuracy with chance.
+MIN_PROBLEMS = 30
+# Mean number of problems per answer from which answers count as classes, so that one may be guessed. A number that is
+# the answer of a few problems is no class.
+PROBLEMS_PER_CLASS = 5
+# Number of epochs over the same samples beyond which a model learns them by heart.
+MAX_EPOCHS = 10
 
 
 def chance_level(problems: Dataset) -> float:
@@ -50,24 +62,74 @@ def chance_level(problems: Dataset) -> float:
     return max(guess, constant)
 
 
-def signs_of_chance(accuracy: float, problems: Dataset) -> list[str]:
+def signs_of_chance(samples: Sequence[Sample], problems: Dataset, args: STaRConfig) -> list[str]:
     """
-    Returns a warning if the original model's accuracy is not above chance, by two standard errors of an accuracy at
-    chance.
+    Returns a warning if the original model's accuracy is not above chance, by its confidence interval. It is not given
+    for a few problems, nor where an answer cannot be guessed. If most completions were cut, the warning is about that.
 
     Args:
-        accuracy (`float`):
-            Accuracy of the original model, or the share of its samples that is kept.
+        samples (`list[Sample]`):
+            Samples of the original model, from one sampler.
         problems ([`~datasets.Dataset`]):
-            The problems that it was measured on.
+            The problems, addressed by `problem_id`.
+        args ([`STaRConfig`]):
+            Configuration, for the advice.
     """
-    chance = chance_level(problems)
-    if accuracy > chance + 2 * math.sqrt(chance * (1 - chance) / len(problems)):
+    indices = sorted({sample.problem_id for sample in samples})
+    if len(indices) < MIN_PROBLEMS:
+        return []
+    cut = [sample for sample in samples if sample.drop_reason == "truncated"]
+    if len(cut) > len(samples) / 2:
+        return [f"{len(cut):,} of {len(samples):,} completions were cut, and count as wrong. {_advice(cut, args)}"]
+    measured = problems.select(indices)
+    chance = chance_level(measured) if _can_be_guessed(measured) else 0.0
+    accuracy = sum(sample.kept for sample in samples) / len(samples)
+    low, high = _interval(accuracy, len(indices))
+    if not chance or low > chance:
         return []
     return [
-        f"The model is right on {accuracy:.1%} of {len(problems)} problems, which is not above chance ({chance:.1%}). "
-        "What the filter keeps of such a model are lucky guesses, whose rationales teach nothing. Before training it, "
-        "improve the few-shot examples, use a stronger model, or take a task with more possible answers."
+        f"The model is right on {accuracy:.1%} of {len(indices):,} problems (95% interval {low:.1%} to {high:.1%}), "
+        f"which is not above chance ({chance:.1%}). What the filter keeps of such a model are lucky guesses, whose "
+        "rationales teach nothing. Before training it, improve the few-shot examples, use a stronger model, or take a "
+        "task with more possible answers."
+    ]
+
+
+def _can_be_guessed(problems: Dataset) -> bool:
+    """Whether problems have choices, or answers that occur often enough to be classes."""
+    if "choices" in problems.column_names:
+        return True
+    if "answer" not in problems.column_names:
+        return False
+    return len(set(map(str, problems["answer"]))) <= len(problems) / PROBLEMS_PER_CLASS
+
+
+def _interval(share: float, count: int) -> tuple[float, float]:
+    """Returns the 95% confidence interval of a share (Wilson, 1927)."""
+    z = 1.96
+    center = (share + z**2 / (2 * count)) / (1 + z**2 / count)
+    half = z / (1 + z**2 / count) * math.sqrt(share * (1 - share) / count + z**2 / (4 * count**2))
+    return max(center - half, 0.0), min(center + half, 1.0)
+
+
+def signs_of_repetition(epochs: float, iteration: int, length: str) -> list[str]:
+    """
+    Returns a warning if an inner loop repeats its samples too often.
+
+    Args:
+        epochs (`float`):
+            Number of epochs.
+        iteration (`int`):
+            Outer iteration.
+        length (`str`):
+            Description of the length in steps and epochs.
+    """
+    if epochs <= MAX_EPOCHS:
+        return []
+    return [
+        f"The fine-tuning of iteration {iteration} repeats its samples very often: {length}. The model learns them by "
+        f"heart beyond some {MAX_EPOCHS} epochs. Lower `initial_steps`, set `initial_steps=None` and "
+        "`num_train_epochs`, or keep more samples: more problems, or a higher `num_generations`."
     ]
 
 
@@ -110,3 +172,97 @@ def signs_in_samples(
                 "Balance the answers of the few-shot examples, or cap or weight the samples."
             )
     return messages
+
+
+def why_nothing_survives(
+    samples: Sequence[Sample], dropped: Counter[str], iteration: int, task: Task, args: STaRConfig
+) -> str:
+    """
+    Explains why no sample of an iteration is selected: the numbers by drop reason, and for the most frequent one a
+    sample and what to do.
+
+    Args:
+        samples (`list[Sample]`):
+            Samples of the iteration.
+        dropped (`Counter[str]`):
+            Number of samples by drop reason.
+        iteration (`int`):
+            Outer iteration.
+        task ([`~star_trl.task.task.Task`]):
+            The task.
+        args ([`STaRConfig`]):
+            Configuration.
+    """
+    message = f"No sample of iteration {iteration} survives the filter"
+    if not dropped:
+        return f"{message}: the samplers proposed none. Check which problems their `select` chooses."
+    found = ", ".join(f"{count:,} {reason}" for reason, count in dropped.most_common())
+    ((reason, _),) = dropped.most_common(1)
+    own = [sample for sample in samples if sample.drop_reason == reason]
+    if reason == "wrong":
+        advice = _advice_on_wrong(own, task, args)
+    elif reason == "unverified":
+        advice = (
+            f"For these the reward functions ({', '.join(task.scorer.names)}) returned None, which says that they do "
+            "not apply. Check the columns that they read: is the `answer` filled in?"
+        )
+    elif reason == "error":
+        advice = f"For these a reward function failed. The first error is {own[0].extra.get('error')!r:.300}."
+    else:
+        advice = _advice(own, args)
+    return f"{message}: {found}. {advice} The first {reason} one ends with {own[0].completion[-200:]!r}."
+
+
+def _advice(cut: Sequence[Sample], args: STaRConfig) -> str:
+    """Explains why completions were cut, and what to do."""
+    if sum(sample.finish_reason == "pause" for sample in cut) > len(cut) / 2:
+        return "The sampler did not continue them after a pause, such as a call of its tool. Check the tool."
+    return _advice_on_stop_strings(cut, args) or (
+        f"They are longer than `max_completion_length={args.max_completion_length}`. Set it higher: models that think "
+        "need thousands of tokens."
+    )
+
+
+def _advice_on_wrong(wrong: Sequence[Sample], task: Task, args: STaRConfig) -> str:
+    advice = _advice_on_stop_strings(wrong, args)
+    if advice is not None:
+        return advice
+    if "answer" in task.problems.column_names:
+        answers = list(task.problems["answer"])
+        near = sum(_holds(sample.completion, answers[sample.problem_id]) for sample in wrong)
+        if near > len(wrong) / 2:
+            return (
+                f"{near:,} of the wrong ones hold the right answer, but not where the reward functions "
+                f"({', '.join(task.scorer.names)}) read it. Show the form that they read in the few-shot examples, or "
+                "use a reward function that reads the form of the completions."
+            )
+    return (
+        "The model does not solve these problems, or does not understand the task. Improve the few-shot examples, "
+        "add hints, begin with easier problems, or use a stronger model."
+    )
+
+
+def _advice_on_stop_strings(samples: Sequence[Sample], args: STaRConfig) -> str | None:
+    """Returns advice if most of the samples go on with another question."""
+    going_on = sum(_goes_on(sample) for sample in samples)
+    if going_on <= len(samples) / 2:
+        return None
+    found = f"{going_on:,} of them go on with another question after their answer."
+    if args.stop_strings:
+        return f"{found} Add the text between an answer and the next question to `stop_strings={args.stop_strings}`."
+    return f"{found} Set `stop_strings=['\\n\\n']`, which ends a completion where the next question would begin."
+
+
+def _goes_on(sample: Sample) -> bool:
+    """Whether a completion goes on with another question, in the form of its prompt or in a common one."""
+    start = sample.prompt.split(maxsplit=1)[0] if sample.prompt.strip() else ""
+    lines = sample.completion.splitlines()[1:]
+    return before_next_question(sample.completion) != sample.completion or (
+        start.endswith(":") and any(line.lstrip().startswith(start) for line in lines)
+    )
+
+
+def _holds(text: str, answer: Any) -> bool:
+    """Whether a text holds an answer as a word of its own."""
+    words = re.escape(normalize_spaces(str(answer)))
+    return bool(words) and re.search(rf"(?<!\w){words}(?!\w)", normalize_spaces(text)) is not None

@@ -19,6 +19,7 @@ from transformers.utils import logging as transformers_logging
 from trl import RichProgressCallback
 
 from ..ledger.ledger import Sample
+from ..run.inner_run import Length
 from ..run.termination import Termination
 
 
@@ -34,6 +35,7 @@ class STaRProgressCallback(TrainerCallback):
     def __init__(self):
         self.outer_bar = None
         self.inner_bar = None
+        self.epochs = ""
 
     def on_train_begin(self, args, state, control, **kwargs):
         if state.is_world_process_zero:
@@ -47,6 +49,7 @@ class STaRProgressCallback(TrainerCallback):
                 total=args.inner_steps(iteration),
                 desc=f"iteration {iteration}, fine-tuning",
                 unit="step",
+                postfix=self.epochs,
                 leave=False,
                 dynamic_ncols=True,
             )
@@ -57,10 +60,13 @@ class STaRProgressCallback(TrainerCallback):
 
     def on_log(self, args, state, control, logs=None, **kwargs):
         if self.inner_bar is not None and "loss" in logs:
-            self.inner_bar.set_postfix_str(f"loss {logs['loss']:.4f}")
+            self.inner_bar.set_postfix_str(f"loss {logs['loss']:.4f}, {self.epochs}")
         if self.inner_bar is not None and "train_loss" in logs:
             self.inner_bar.close()
             self.inner_bar = None
+
+    def fine_tuning(self, iteration: int, length: Length) -> None:
+        self.epochs = f"{length.epochs:.2g} epochs"
 
     def on_epoch_end(self, args, state, control, **kwargs):
         if self.outer_bar is not None:
@@ -108,6 +114,9 @@ class PlainProgressCallback(PrinterCallback):
             say(f"iteration {math.ceil(state.epoch)}, step {state.global_step:,}{of}: {text}")
         else:
             say(text, sys.stdout)
+
+    def fine_tuning(self, iteration: int, length: Length) -> None:
+        say(f"iteration {iteration}, fine-tuning: {length}")
 
     @contextmanager
     def sampling(self, total: int, description: str) -> Iterator[Show]:
@@ -167,6 +176,37 @@ def sampling_progress(trainer: Trainer, total: int, description: str) -> Iterato
     else:
         with callback.sampling(total, description) as show:
             yield show
+
+
+def show_line(trainer: Trainer, line: str) -> None:
+    """
+    Shows a line, unless a user's callback shows the progress.
+
+    Args:
+        trainer ([`~transformers.Trainer`]):
+            The trainer, whose callback shows the progress.
+        line (`str`):
+            The line.
+    """
+    if own_callback(trainer) is not None and trainer.is_world_process_zero():
+        say(line)
+
+
+def show_fine_tuning(trainer: Trainer, iteration: int, length: Length) -> None:
+    """
+    Shows the length of a fine-tuning that begins.
+
+    Args:
+        trainer ([`~transformers.Trainer`]):
+            The trainer, whose callback shows the progress.
+        iteration (`int`):
+            Outer iteration.
+        length ([`~star_trl.run.inner_run.Length`]):
+            Its length.
+    """
+    callback = own_callback(trainer)
+    if callback is not None and trainer.is_world_process_zero():
+        callback.fine_tuning(iteration, length)
 
 
 @contextmanager

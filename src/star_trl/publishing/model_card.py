@@ -1,6 +1,7 @@
 # Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
 """The model card: how a model was trained, the results of each iteration, and caveats."""
 
+import json
 import os
 from importlib.metadata import version
 from importlib.resources import files
@@ -18,8 +19,8 @@ from trl.trainer.utils import get_comet_experiment_url, get_config_model_id, get
 
 from ..ledger.metrics import accuracy_names, format_metric
 from ..run.outer_run import Observer, OuterRun
-from ..samplers import Sampler
-from ..star_config import STaRConfig
+from ..samplers import Sampler, ToolSampler
+from ..star_config import STaRConfig, as_dict
 from ..task.task import Task
 
 
@@ -35,6 +36,7 @@ def model_card(
     model_name: str | None = None,
     dataset_name: str | None = None,
     tags: str | list[str] | None = None,
+    directory: str | os.PathLike | None = None,
 ) -> ModelCard:
     """
     Makes the card of a run's current model.
@@ -48,6 +50,9 @@ def model_card(
             Name of the dataset, as an id of the hub. Any other name, such as a path, is left out of the metadata.
         tags (`str` or `list[str]`, *optional*):
             Further tags.
+        directory (`str` or `os.PathLike`, *optional*):
+            Folder that the card is for. Its code loads the model from there, or, if it holds none, from the checkpoint
+            of the iteration. A model that is pushed is loaded by the name of its repository.
 
     Returns:
         [`~huggingface_hub.ModelCard`]: The card.
@@ -76,20 +81,14 @@ def model_card(
     )
     settings = _settings(run, model, peft_config)
     num_hints_shown = _num_hints_shown(run)
-    problem = task.problems[0]["prompt"]
     return ModelCard.from_template(
         data,
         template_path=str(files(__package__).joinpath("model_card.md")),
         model_name=model_name,
-        model_id=repository or str(args.output_dir),
         kind="a fine-tuned version" if peft_config is None else f"a {peft_config.peft_type.value} adapter",
         base_model=_reference(base) or "a model without a name",
         dataset=_reference(dataset, "datasets/"),
-        # Never one of the user's problems, which may be private.
-        problem='"..."' if isinstance(problem, str) else '[{"role": "user", "content": "..."}]',
-        max_new_tokens=args.max_completion_length,
-        num_examples=_num_examples(task),
-        few_shot_train=args.few_shot_train,
+        **_code(run, repository or _model_folder(run, directory, base)),
         evaluated=bool(task.evaluation_sets),
         chosen=args.load_best_model_at_end or args.patience,
         badges=_badges(args.report_to),
@@ -102,6 +101,62 @@ def model_card(
         versions=_versions(peft_config is not None),
         citation=trainer._paper["citation"],
     )
+
+
+def _model_folder(run: OuterRun, directory: str | os.PathLike | None, base: str) -> str:
+    """Returns where the code of a card in some folder finds the model."""
+    own = Path(directory if directory is not None else run.ledger.output_dir)
+    for folder in (own, run.checkpoint_dir(run.iteration)):
+        if (folder / "config.json").exists() or (folder / "adapter_config.json").exists():
+            return str(folder)
+    # With `save_strategy="no"`, or if the original model is the best one
+    return base if run.iteration == 0 and base else str(own)
+
+
+def _code(run: OuterRun, model_id: str) -> dict[str, Any]:
+    """
+    Returns the parts of the card's code, which generates as an evaluation does. It shows the few-shot examples, but
+    never one of the user's problems, which may be private.
+    """
+    task, args = run.task, run.args
+    is_text = isinstance(task.problems[0]["prompt"], str)
+    uses_examples = args.samples_few_shot(max(run.iteration, 1))
+    column = task.samplers[0].prompt_column
+    parts = task.prompt_builder.example_parts(column) if uses_examples else []
+    template = as_dict(args.chat_template_kwargs) if not is_text else {}
+    arguments = {
+        "max_new_tokens": args.max_completion_length,
+        "do_sample": False,
+        **as_dict(args.generation_kwargs),
+        **({"stop_sequence": args.stop_strings} if args.stop_strings else {}),
+        **({"tokenizer_encode_kwargs": template} if template else {}),
+        "return_full_text": False,
+    }
+    problem, joined = '"..."', '"\\n\\n".join([*examples, problem])'
+    if not is_text:
+        problem, joined = '[{"role": "user", "content": "..."}]', "[*examples, *problem]"
+        if task.problems[0]["prompt"][0]["role"] == "system":
+            problem = f'[{{"role": "system", "content": "..."}}, {problem[1:]}'
+            joined = "[problem[0], *examples, *problem[1:]]"
+    notes = []
+    if uses_examples and not parts and task.prompt_builder.has_examples:
+        notes.append(
+            "A function chose the few-shot examples of each problem. They preceded it and are not shown here, so this "
+            "code does not reach the accuracy below without them."
+        )
+    if parts and not args.few_shot_train:
+        notes.append("The few-shot examples preceded the problem while the model sampled, but not in the training.")
+    if isinstance(task.samplers[0], ToolSampler):
+        notes.append(f"The sampler `{task.samplers[0].name}` called a tool while it generated. This code does not.")
+    return {
+        "model_id": json.dumps(model_id, ensure_ascii=False),
+        "examples": list(map(repr, parts)),
+        "problem": problem,
+        "prompt": joined if parts else "problem",
+        "arguments": ", ".join(f"{name}={value!r}" for name, value in arguments.items()),
+        "stop_strings": repr(args.stop_strings) if args.stop_strings else "",
+        "notes": notes,
+    }
 
 
 class ModelCards(Observer):
@@ -135,8 +190,8 @@ class ModelCards(Observer):
         """
         if run.trainer.is_world_process_zero():
             try:
-                card = model_card(run, **kwargs)
                 for directory in directories:
+                    card = model_card(run, directory=directory, **kwargs)
                     card.save(Path(directory) / "README.md")
             except Exception as error:
                 logger.warning(f"The model card was not written: {error!r}.")

@@ -21,14 +21,32 @@ logger = get_logger(__name__)
 # Failures in a row, or for all of several completions, that end the run: the function is broken or its service is
 # down. The run can be resumed when it works again. A single failure may be due to the completion.
 MOST_FAILURES = 8
+# Errors in the code of a function, or in its data: the same call raises them again, so there is no retry of the group.
+# Subclasses do not count: a `JSONDecodeError`, for one, may be due to a service that is down.
+LASTING = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    ImportError,
+    IndexError,
+    KeyError,
+    ModuleNotFoundError,
+    NameError,
+    NotImplementedError,
+    TypeError,
+    UnboundLocalError,
+    ValueError,
+    ZeroDivisionError,
+)
 # Arguments that are not lists with one value per completion, unlike columns and completions.
 SHARED = ("trainer_state", "log_extra", "log_metric")
 
 
 class RewardCaller:
     """
-    Calls reward functions on a group of completions. A function that fails is called again on the whole group, and
-    then on each completion by itself, so that one completion cannot spoil the others.
+    Calls reward functions on a group of completions. A function that fails is called again on the whole group, unless
+    its error would be the same again, and then on each completion by itself, so that one completion cannot spoil the
+    others.
 
     Args:
         timeout (`float`, *optional*):
@@ -84,7 +102,7 @@ class RewardCaller:
                 "and so are the completions. Make the prompts conversational "
                 '(`[{"role": "user", "content": ...}]`), or use a reward function for text.'
             ) from error
-        for attempt in range(self.retries):
+        for attempt in range(0 if type(error) in LASTING else self.retries):
             logger.warning(f"The reward function `{name}` failed ({error!r}). Trying again in {2**attempt} s.")
             time.sleep(2**attempt)
             (outcome,) = self._call_all([func], arguments)

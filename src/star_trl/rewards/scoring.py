@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from ..user_input import nearest
 from .calling import RewardCaller
 from .models.model_reward import ModelReward
 from .models.reward_model import RewardModel
@@ -20,6 +21,7 @@ from .models.reward_model import RewardModel
 # `trainer_state`, `log_extra` and `log_metric` are passed as well. It returns one reward per completion; `None` means
 # that it does not apply. It may be a coroutine function.
 RewardFunc = Callable[..., Any]
+ARGUMENTS = {"prompts", "completions", "completion_ids", "samplers", "trainer_state", "log_extra", "log_metric"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -137,35 +139,36 @@ class Scorer:
 
     def check_columns(self, columns: Sequence[str]) -> None:
         """
-        Raises `ValueError` if a column that a reward function requires is missing.
+        Raises `ValueError` if a column that a reward function requires is missing, or if it cannot take an argument
+        that it is called with.
 
         Args:
             columns (`list[str]`):
                 Columns of the dataset.
         """
-        given = {
-            *columns,
-            "prompts",
-            "completions",
-            "completion_ids",
-            "samplers",
-            "trainer_state",
-            "log_extra",
-            "log_metric",
-        }
+        given = {name for name in columns if name not in ("prompt", "completion")} | ARGUMENTS
         if "answer" in columns:
             given.add("solution")
         for func, name in zip(self.reward_funcs, self.names, strict=True):
-            for parameter in inspect.signature(func).parameters.values():
-                required = parameter.default is inspect.Parameter.empty and parameter.kind in (
-                    inspect.Parameter.POSITIONAL_OR_KEYWORD,
-                    inspect.Parameter.KEYWORD_ONLY,
-                )
-                if required and parameter.name not in given:
+            parameters = inspect.signature(func).parameters.values()
+            by_name = [
+                parameter
+                for parameter in parameters
+                if parameter.kind in (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+            ]
+            for parameter in by_name:
+                if parameter.default is inspect.Parameter.empty and parameter.name not in given:
                     raise ValueError(
                         f"The reward function `{name}` needs a column `{parameter.name}`, which the dataset does not "
-                        f"have. Its columns are {sorted(columns)}."
+                        f"have.{nearest(parameter.name, sorted(given))} Its columns are {sorted(columns)}; the other "
+                        f"arguments are {', '.join(sorted(ARGUMENTS))}."
                     )
+            not_taken = sorted(given - {parameter.name for parameter in by_name})
+            if not_taken and not any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters):
+                raise ValueError(
+                    f"The reward function `{name}` takes {inspect.signature(func)}, but it is called with the keyword "
+                    f"arguments {', '.join(not_taken)} as well. Add `**kwargs` to its parameters, as in GRPOTrainer."
+                )
 
     def __call__(
         self, prompts: list, completions: list, completion_ids: list[list[int]], **columns: Any

@@ -10,6 +10,9 @@ from transformers import Trainer
 from ..output_dir import write_json
 
 
+LAST_NAME = "last.json"
+
+
 class ResumeCheckpoints:
     """
     The checkpoints from which an interrupted inner run is resumed. `Trainer` writes them. A file names the last one
@@ -31,7 +34,7 @@ class ResumeCheckpoints:
 
     def last(self) -> str | None:
         """Returns the path of the last complete checkpoint from which this run can be resumed, or `None`."""
-        path = self.directory / "last.json"
+        path = self.directory / LAST_NAME
         if path.exists():
             found = json.loads(path.read_text(encoding="utf-8"))
             if {name: found[name] for name in self.facts} == self.facts:
@@ -42,7 +45,13 @@ class ResumeCheckpoints:
         """Records that a checkpoint is complete, and deletes the others."""
         self.trainer.accelerator.wait_for_everyone()
         if self.trainer.is_world_process_zero():
-            write_json(self.directory / "last.json", {"step": step, **self.facts})
+            write_json(self.directory / LAST_NAME, {"step": step, **self.facts})
             for path in self.directory.glob("checkpoint-*"):
                 if path.name != f"checkpoint-{step}":
                     shutil.rmtree(path)
+
+
+def last_step(directory: Path) -> int | None:
+    """Returns the step of the last complete checkpoint in a folder of [`ResumeCheckpoints`], or `None`."""
+    path = directory / LAST_NAME
+    return json.loads(path.read_text(encoding="utf-8"))["step"] if path.exists() else None

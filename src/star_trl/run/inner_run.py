@@ -10,8 +10,10 @@ checkpoint of its own.
 """
 
 import copy
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from datasets import Dataset
@@ -105,6 +107,47 @@ class InnerRun(TrainerCallback):
         logs = {**(logs or {}), "epoch": self.state.epoch}
         self.state.log_history.append({**logs, "step": self.state.global_step})
         return self._forward("on_log", state, control, logs=logs)
+
+
+@dataclass(frozen=True)
+class Length:
+    """
+    The length of an inner run, in steps and in epochs.
+
+    Args:
+        args ([`STaRConfig`]):
+            Arguments of the inner run, from [`inner_arguments`].
+        num_samples (`int`):
+            Number of samples to train on.
+        num_rows (`int`):
+            Number of rows that they fill: as many, or fewer if they are packed.
+        num_processes (`int`):
+            Number of processes.
+    """
+
+    args: STaRConfig
+    num_samples: int
+    num_rows: int
+    num_processes: int
+
+    @property
+    def batch_size(self) -> int:
+        """Rows of an optimizer step."""
+        return self.args.train_batch_size * self.args.gradient_accumulation_steps * self.num_processes
+
+    @property
+    def steps(self) -> int:
+        if self.args.max_steps > 0:
+            return self.args.max_steps
+        return max(1, math.ceil(self.num_rows / self.batch_size * self.args.num_train_epochs))
+
+    @property
+    def epochs(self) -> float:
+        """How often each sample is trained on."""
+        return self.steps * self.batch_size / self.num_rows
+
+    def __str__(self) -> str:
+        return f"{self.steps:,} steps = {self.epochs:.2g} epochs over {self.num_samples:,} samples"
 
 
 def inner_arguments(args: STaRConfig, iteration: int, checkpoints: ResumeCheckpoints | None) -> STaRConfig:

@@ -22,9 +22,9 @@ from ..ledger.ledger import Ledger, Sample
 from ..output_dir import METRICS_NAME, clear_run, write_json
 from ..star_config import STaRConfig
 from ..task.task import Task
-from .checkpoints import ResumeCheckpoints
+from .checkpoints import ResumeCheckpoints, last_step
 from .settings import digest, run_settings
-from .state import RunState
+from .state import CannotResume, RunState
 
 
 logger = get_logger(__name__)
@@ -129,9 +129,9 @@ class OuterRun:
 
         Raises:
             `FileExistsError`: If there is a run and neither resuming nor overwriting is requested.
-            `FileNotFoundError`: If there is no run to resume.
-            `ValueError`: If the run there was started with other settings or weights, or cannot be resumed, or if the
-                best metric is unknown.
+            [`~star_trl.run.state.CannotResume`]: If the run there was started with other settings or weights, or
+                cannot be resumed. If there is none, it is a `FileNotFoundError` as well.
+            `ValueError`: If the best metric is unknown.
         """
         trainer, args = self.trainer, self.args
         self.state = RunState(
@@ -164,6 +164,28 @@ class OuterRun:
         if self._at_plateau() or self._nothing_survived():
             return args.num_iterations + 1
         return 0 if self.state.iteration is None else self.state.iteration + 1
+
+    def where_it_goes_on(self, first: int, num_problems: int) -> str:
+        """
+        Describes where a resumed run goes on.
+
+        Args:
+            first (`int`):
+                The first iteration to do, from [`~OuterRun.begin`].
+            num_problems (`int`):
+                Number of problems of that iteration.
+        """
+        if first > self.args.num_iterations:
+            return f"iteration {self.state.iteration} was the last one: nothing is left to do"
+        if first == 0 or self.iteration == first:
+            ledgers = [Ledger(self.ledger.output_dir, name=name) for name in self.task.evaluation_sets]
+            done = sum(len(ledger.read(first)) for ledger in ledgers)
+            return f"iteration {first}: {done:,} problems evaluated" + (", the model is trained" if first else "")
+        step = last_step(self._resume_dir(first))
+        if step is not None:
+            return f"iteration {first}: step {step:,} of the fine-tuning"
+        done = len({sample.problem_id for sample in self.ledger.read(first)})
+        return f"iteration {first}: {done:,} of {num_problems:,} problems sampled"
 
     def begin_iteration(self, iteration: int) -> None:
         """Begins an outer iteration, which callbacks see as an epoch. Iteration 0 evaluates the original model."""
@@ -290,7 +312,7 @@ class OuterRun:
             isinstance(resume_from_checkpoint, str)
             and Path(resume_from_checkpoint).resolve() != Path(output_dir).resolve()
         ):
-            raise ValueError(
+            raise CannotResume(
                 f"`resume_from_checkpoint={resume_from_checkpoint!r}` is not the run's `output_dir` ({output_dir!r}). "
                 "Its ledger and its checkpoints belong together: set `output_dir` to that path, or give True."
             )
@@ -302,7 +324,7 @@ class OuterRun:
         trained = [metrics["iteration"] for metrics in found.history if "train_loss" in metrics]
         last = max(trained, default=0)
         if current < last or (current and not self.checkpoint_dir(current).exists()):
-            raise ValueError(
+            raise CannotResume(
                 f"Iteration {max(last, current)} is complete, but its checkpoint is not in {output_dir}, so the "
                 "run cannot go on from it. Checkpoints must not be deleted by hand, and resuming needs a "
                 "`save_strategy` other than 'no'."

@@ -21,6 +21,8 @@ from ..task.prompting import PromptBuilder
 from ..task.task import Task
 
 
+# Settings that are stored as digests, which say nothing to a reader
+DIGESTS = ("tokenizer", "chat template", "prompts", "prompts of the evaluation", "frozen weights")
 # Fields of a model's configuration that only describe its origin, or its use in generation
 ORIGIN_OF_MODEL = (
     "_name_or_path",
@@ -68,6 +70,11 @@ def run_settings(task: Task, args: STaRConfig, trainer: SFTTrainer) -> dict[str,
         "prompts of the evaluation": {
             name: _prompts_digest(builder, dataset, samplers[:1]) for name, dataset in evaluation.items()
         },
+        # A function's examples are compared by the prompts.
+        "few-shot examples": [digest([example]) for example in builder.fixed_examples],
+        "number of problems": {
+            name: len(dataset) for name, dataset in {"train_dataset": task.problems, **evaluation}.items()
+        },
         "train_dataset": digest(task.problems),
         "eval_dataset": {name: digest(dataset) for name, dataset in evaluation.items()},
         "eos tokens": builder.tokenizer.convert_ids_to_tokens(sorted(eos)),
@@ -77,6 +84,63 @@ def run_settings(task: Task, args: STaRConfig, trainer: SFTTrainer) -> dict[str,
         **_quantization_settings(model),
     }
     return json.loads(json.dumps(settings, default=_plain))  # as they are read back from the file
+
+
+def describe_differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+    """
+    Describes how the settings of a run on disk differ from others. A setting that only one of the two has is not
+    compared.
+
+    Args:
+        old (`dict[str, Any]`):
+            Settings on disk, from [`run_settings`].
+        new (`dict[str, Any]`):
+            The other settings.
+    """
+    differing = [name for name in sorted(old.keys() & new.keys()) if old[name] != new[name]]
+    examples = _examples_differ(old.get("few-shot examples", []), new.get("few-shot examples", []))
+    problems = _problems_differ(old, new, differing)
+    if examples or problems:  # which explain why the prompts differ
+        differing = [name for name in differing if not name.startswith("prompts")]
+    others = [name for name in differing if name not in ("few-shot examples", "number of problems", *_DATASETS)]
+    return [
+        *problems,
+        *examples,
+        *(
+            f"`{name}` differs" if name in DIGESTS else f"`{name}` was {old[name]!r} and is {new[name]!r}"
+            for name in others
+        ),
+    ]
+
+
+def _examples_differ(old: list[str], new: list[str]) -> list[str]:
+    if len(old) != len(new):
+        return [f"there were {len(old)} few-shot examples, now {len(new)}"]
+    changed = [number for number, pair in enumerate(zip(old, new, strict=True), start=1) if pair[0] != pair[1]]
+    return [f"few-shot example {number} differs" for number in changed]
+
+
+def _problems_differ(old: dict[str, Any], new: dict[str, Any], differing: list[str]) -> list[str]:
+    digests = [
+        {"train_dataset": settings.get("train_dataset"), **settings.get("eval_dataset", {})} for settings in (old, new)
+    ]
+    counts = [settings.get("number of problems", {}) for settings in (old, new)]
+    found = []
+    for name in sorted(digests[0].keys() | digests[1].keys()) if set(differing) & set(_DATASETS) else []:
+        before, after = (each.get(name) for each in digests)
+        if before == after:
+            continue
+        numbers = [each.get(name) for each in counts]
+        if before is None or after is None:
+            found.append(f"`{name}` is {'new' if before is None else 'missing'}")
+        elif None not in numbers and numbers[0] != numbers[1]:
+            found.append(f"`{name}` had {numbers[0]:,} problems, now {numbers[1]:,}")
+        else:
+            found.append(f"`{name}` has other problems, or the same in another order")
+    return found
+
+
+_DATASETS = ("train_dataset", "eval_dataset")
 
 
 def digest(rows: Iterable[Any]) -> str:

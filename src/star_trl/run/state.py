@@ -10,9 +10,18 @@ from typing import Any
 from accelerate.logging import get_logger
 
 from ..output_dir import STATE_NAME, write_json
+from .settings import describe_differences
 
 
 logger = get_logger(__name__)
+
+
+class CannotResume(ValueError):
+    """Raised when the run on disk cannot be resumed. The message says why, and what to do."""
+
+
+class NoRunToResume(CannotResume, FileNotFoundError):
+    """Raised when there is no run to resume."""
 
 
 @dataclass(kw_only=True)
@@ -62,11 +71,11 @@ class RunState:
         Loads the state of a run.
 
         Raises:
-            `FileNotFoundError`: If there is no run in `output_dir`.
+            [`NoRunToResume`]: If there is no run in `output_dir`.
         """
         path = Path(output_dir) / STATE_NAME
         if not path.exists():
-            raise FileNotFoundError(
+            raise NoRunToResume(
                 f"No run to resume in {path.parent.resolve()}: it has no {STATE_NAME}. Start with "
                 "`train(resume_from_checkpoint=False)`, or give the `output_dir` of a run."
             )
@@ -74,8 +83,8 @@ class RunState:
 
     def check_same_run(self, base_weights: str, settings: dict[str, Any]) -> None:
         """
-        Raises `ValueError` with the differences if the samples on disk belong to another run. A setting that only one
-        of the two has is not compared, since it comes or goes with a version of this library or of its dependencies.
+        Raises [`CannotResume`] with the differences if the samples on disk belong to another run. A setting that only
+        one of the two has is not compared, since it comes or goes with a version of this library or its dependencies.
 
         Args:
             base_weights (`str`):
@@ -83,15 +92,11 @@ class RunState:
             settings (`dict[str, Any]`):
                 Settings of the trainer.
         """
-        differences = [
-            f"`{name}` was {self.settings[name]!r} and is {settings[name]!r}"
-            for name in sorted(self.settings.keys() & settings.keys())
-            if self.settings[name] != settings[name]
-        ]
+        differences = describe_differences(self.settings, settings)
         if self.base_weights != base_weights:
             differences.append("the original model has other weights")
         if differences:
-            raise ValueError(
+            raise CannotResume(
                 f"The run on disk cannot be resumed with these settings: {'; '.join(differences)}. Use the same "
                 "settings, another `output_dir`, or `overwrite_output_dir=True` to start over."
             )

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from accelerate.logging import get_logger
-from datasets import Dataset
-from transformers import PreTrainedConfig
+from datasets import Dataset, DatasetDict, IterableDatasetDict
+from transformers import PreTrainedConfig, PreTrainedTokenizerBase, ProcessorMixin
 
 from ..rewards.scoring import Scorer
 from ..samplers import Sampler
 from ..star_config import STaRConfig
+from ..user_input import nearest
 from .prompting import PromptBuilder
 
 
@@ -42,16 +43,16 @@ def check_problems(dataset: Any, name: str, columns: Sequence[str]) -> None:
     """
     if not isinstance(dataset, Dataset):
         raise TypeError(
-            f"`{name}` must be a `datasets.Dataset`, got `{type(dataset).__name__}`. Problems are addressed by their "
-            "index, in the ledger and over the iterations, so a stream does not do: load it without `streaming=True`."
+            f"`{name}` must be a `datasets.Dataset`, got `{type(dataset).__name__}`. {_as_dataset(dataset, name)}"
         )
     if len(dataset) == 0:
         raise ValueError(f"`{name}` is empty. Check the split and the filters that made it.")
     for column in columns:
         if column not in dataset.column_names:
             raise ValueError(
-                f"`{name}` has no column `{column}`; its columns are {dataset.column_names}. Problems need a "
-                "`prompt`, and a `hinted_prompt` for rationalization."
+                f"`{name}` has no column `{column}`; its columns are {dataset.column_names}."
+                f"{nearest(column, dataset.column_names)} Problems need a `prompt`, and a `hinted_prompt` for "
+                "rationalization."
             )
         empty = next((index for index, value in enumerate(dataset[column]) if not value), None)
         if empty is not None and column in ("prompt", "hinted_prompt"):
@@ -63,6 +64,32 @@ def check_problems(dataset: Any, name: str, columns: Sequence[str]) -> None:
                     f"Row {index} of `{name}` has the same text in `prompt` and `hinted_prompt`. Either the hint is "
                     "missing, or it is in the plain prompt as well, where it would leak into training and sampling."
                 )
+
+
+def _as_dataset(given: Any, name: str) -> str:
+    """Explains how a dataset is made of something else."""
+    if isinstance(given, (DatasetDict, IterableDatasetDict)):
+        return f"Choose a split, such as `{name}=dataset[{next(iter(given), 'train')!r}]`."
+    if isinstance(given, (list, tuple)):
+        return f"Make one of the rows: `{name}=Dataset.from_list(rows)`."
+    if isinstance(given, dict):
+        return f"Make one of the columns: `{name}=Dataset.from_dict(columns)`."
+    if isinstance(given, str):
+        return f"Load it: `{name}=load_dataset({given!r}, split='train')`."
+    return (
+        "Problems are addressed by their index, in the ledger and over the iterations, so a stream does not do: load "
+        "it without `streaming=True`, or make it with `Dataset.from_list`."
+    )
+
+
+def check_eos_token(tokenizer: PreTrainedTokenizerBase | ProcessorMixin) -> None:
+    """Raises `ValueError` if a tokenizer has no EOS token, with which the model ends a completion."""
+    own = tokenizer.tokenizer if isinstance(tokenizer, ProcessorMixin) else tokenizer
+    if own.eos_token_id is None:
+        raise ValueError(
+            f"The tokenizer (`{type(own).__name__}`) has no EOS token, with which the model ends a completion. Set "
+            "`eos_token` in `STaRConfig` to one of its tokens, such as '</s>'."
+        )
 
 
 def check_dataset(

@@ -52,11 +52,16 @@ class PromptBuilder:
         """Whether problems may have few-shot examples."""
         return bool(self._few_shot_examples)
 
+    @property
+    def fixed_examples(self) -> Sequence[dict[str, Any]]:
+        """The few-shot examples of every problem; none where a function chooses them."""
+        return [] if callable(self._few_shot_examples) else self._few_shot_examples or []
+
     def examples(self, problem: dict[str, Any]) -> Sequence[dict[str, Any]]:
         """Returns the few-shot examples of a problem."""
         if callable(self._few_shot_examples):
             return self._few_shot_examples(problem)
-        return self._few_shot_examples or []
+        return self.fixed_examples
 
     def without_examples(self, dataset: Dataset) -> list[int]:
         """Returns the indices of the problems that are not among their own few-shot examples."""
@@ -163,7 +168,21 @@ class PromptBuilder:
     def _texts(self, problem: dict[str, Any], column: str, few_shot: bool) -> list[str]:
         """Returns the few-shot examples and the prompt of a problem with a text prompt."""
         examples = self.examples(problem) if few_shot else []
-        return [*(example[column] + example["completion"] for example in examples), problem[column]]
+        return [*(self._example_text(example, column) for example in examples), problem[column]]
+
+    def example_parts(self, column: str) -> list[str] | Messages:
+        """
+        Returns what precedes every prompt: a text for each few-shot example, or their messages. Empty where a function
+        chooses the examples.
+        """
+        examples = self.fixed_examples
+        if examples and isinstance(examples[0][column], str):
+            return [self._example_text(example, column) for example in examples]
+        return [turn for example in examples for turn in self._turns(example, column)]
+
+    @staticmethod
+    def _example_text(example: dict[str, Any], column: str) -> str:
+        return example[column] + example["completion"]
 
     @staticmethod
     def _turns(example: dict[str, Any], column: str) -> Messages:

@@ -18,6 +18,7 @@ from trl import ModelConfig
 
 from ...fine_tuning.sequences import training_sequences
 from ...ledger.ledger import Sample
+from ...monitoring.diagnosis import signs_of_repetition
 from ...star_config import STaRConfig
 from ...star_trainer import STaRTrainer
 from ...task.checks import named_datasets
@@ -241,7 +242,7 @@ def show_estimate(
             "fine-tuning",
             tuning[0],
             sum(tuning),
-            f"{steps[0]:,} steps, {sum(steps):,} in all, {seconds_per_step:.2g} s each"
+            f"{_epochs(args, steps[0], proposals)}, {sum(steps):,} in all, {seconds_per_step:.2g} s each"
             + (f"; {shared:.0%} of the tokens are shared and computed once" if shared else ""),
         ),
         ("evaluation", evaluation, evaluation * (count + 1), f"{num_held_out:,} problems; the original model as well"),
@@ -250,7 +251,11 @@ def show_estimate(
     for name, first, every, note in rows:
         table.add_row(name, _duration(first), _duration(every), note)
     console.print(table)
-    for warning in trainer.engine.fallback_warnings:
+    kept = _kept(proposals)
+    repetition = (
+        signs_of_repetition(steps[0] * _batch_size(args) / kept, 1, _epochs(args, steps[0], proposals)) if kept else []
+    )
+    for warning in [*trainer.engine.fallback_warnings, *repetition]:
         console.print(f"Warning: {warning}", style="yellow", soft_wrap=True)
     console.print(
         f"Measured on {num_problems} problems and {NUM_STEPS} steps, the warm-up included in sampling: with larger "
@@ -272,9 +277,24 @@ def _steps(args: STaRConfig, iteration: int, proposals: Sequence[Proposal]) -> i
         return steps
     if args.max_steps > 0:
         return args.max_steps
-    kept = sum(proposal.completions * proposal.kept / max(proposal.measured, 1) for proposal in proposals)
-    batch_size = args.per_device_train_batch_size * args.gradient_accumulation_steps
-    return max(1, math.ceil(kept / batch_size * args.num_train_epochs))
+    return max(1, math.ceil(_kept(proposals) / _batch_size(args) * args.num_train_epochs))
+
+
+def _epochs(args: STaRConfig, steps: int, proposals: Sequence[Proposal]) -> str:
+    """Describes the steps of the first iteration, also in epochs over the samples that it may keep."""
+    kept = _kept(proposals)
+    if not kept or args.packing:
+        return f"{steps:,} steps"
+    return f"{steps:,} steps = {steps * _batch_size(args) / kept:.2g} epochs over about {kept:,.0f} samples"
+
+
+def _kept(proposals: Sequence[Proposal]) -> float:
+    """Estimates the number of samples that the first iteration keeps, from the measured share."""
+    return sum(proposal.completions * proposal.kept / max(proposal.measured, 1) for proposal in proposals)
+
+
+def _batch_size(args: STaRConfig) -> int:
+    return args.per_device_train_batch_size * args.gradient_accumulation_steps
 
 
 def _duration(seconds: float) -> str:

@@ -2,6 +2,7 @@
 """`star-trl train`."""
 
 from ...ledger.selection import NothingSurvives
+from ...run.state import CannotResume
 from ..arguments import make_parser
 from ..errors import UsageError, run
 from ..setup import build_trainer
@@ -21,8 +22,13 @@ def main(argv: list[str]) -> None:
     except FileExistsError as error:  # a run already exists there
         flags = "`--resume_from_checkpoint true`, `--output_dir` or `--overwrite_output_dir`"
         raise UsageError(f"{error} On the command line: {flags}.") from error
-    except NothingSurvives as error:
+    except (NothingSurvives, CannotResume) as error:
         raise UsageError(str(error)) from error
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(
+            f"What was finished is saved in {args.output_dir}. The same command with `--resume_from_checkpoint true` "
+            "goes on."
+        ) from None
     trainer.save_model(args.output_dir)
     report = " and the report in `report.html`" if args.html_report else ""
     trainer.accelerator.print(

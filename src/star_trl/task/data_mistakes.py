@@ -1,0 +1,229 @@
+# Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
+"""Detects likely mistakes in the problems that raise nothing, but make a run or its accuracy pointless."""
+
+import inspect
+import re
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+from datasets import Dataset
+
+from ..ledger.messages import as_text
+from ..rewards.answers.exact_match import exact_match_reward
+from ..rewards.answers.math_verify import math_verify_reward
+from ..rewards.answers.scratchpad import scratchpad_answer_reward
+from ..rewards.scoring import Scorer
+from ..rewards.text import normalize_spaces
+from ..samplers import Sampler
+from ..user_input import nearest
+from .prompting import FewShotExamples
+
+
+# Share of the rows from which repeated problems are warned of. Small random tasks repeat a few by chance.
+REPEATED = 0.1
+
+
+def signs_in_problems(dataset: Dataset, name: str, samplers: Sequence[Sampler], scorer: Scorer) -> list[str]:
+    """
+    Returns warnings about the rows of a dataset. Each names a row.
+
+    Args:
+        dataset ([`~datasets.Dataset`]):
+            The user's dataset, with the columns that the samplers and reward functions read.
+        name (`str`):
+            Name of the argument in messages.
+        samplers (`list[Sampler]`):
+            The samplers that propose for it.
+        scorer ([`~star_trl.rewards.scoring.Scorer`]):
+            The reward functions.
+
+    Raises:
+        `ValueError`: If a reward function of this package cannot read any of the answers.
+    """
+    columns = dict.fromkeys(sampler.prompt_column for sampler in samplers)
+    messages = [message for column in columns for message in _ends_in_space(dataset, name, column)]
+    messages += _repeated(dataset, name)
+    if "answer" in dataset.column_names:
+        if "hinted_prompt" in columns:
+            messages += _hints_without_answer(dataset, name)
+        if not all(sampler.supplies_answer for sampler in samplers):
+            messages += _missing_answers(dataset, name)
+            messages += _float_answers(dataset, name, scorer)
+            messages += [message for func in scorer.reward_funcs for message in _unreadable(dataset, name, func)]
+    return messages
+
+
+def signs_of_overlap(problems: Dataset, held_out: Dataset, name: str) -> list[str]:
+    """
+    Returns a warning if problems of an evaluation set are trained on.
+
+    Args:
+        problems ([`~datasets.Dataset`]):
+            The training problems.
+        held_out ([`~datasets.Dataset`]):
+            The evaluation set.
+        name (`str`):
+            Its name in messages.
+    """
+    trained = {as_text(prompt): index for index, prompt in reversed(list(enumerate(problems["prompt"])))}
+    same = [index for index, prompt in enumerate(held_out["prompt"]) if as_text(prompt) in trained]
+    if not same:
+        return []
+    first = trained[as_text(held_out[same[0]]["prompt"])]
+    return [
+        f"{len(same):,} of the {len(held_out):,} problems of `{name}` are in `train_dataset` as well, such as row "
+        f"{same[0]}, which is row {first} there. Their accuracy says nothing about new problems. Remove them from one "
+        "of the two, unless this is intended."
+    ]
+
+
+def signs_of_missing_hints(problems: Dataset, few_shot_examples: FewShotExamples | None) -> list[str]:
+    """
+    Returns the warning that rationalization is left out because the problems have no `hinted_prompt`.
+
+    Args:
+        problems ([`~datasets.Dataset`]):
+            The training problems.
+        few_shot_examples (`list[dict]` or `Callable[[dict], list[dict]]`, *optional*):
+            The few-shot examples.
+
+    Raises:
+        `ValueError`: If the few-shot examples have a `hinted_prompt`, so that hints were meant to be used.
+    """
+    columns = [column for column in problems.column_names if column != "prompt"]
+    missing = (
+        f"`train_dataset` has no column `hinted_prompt`; its columns are {problems.column_names}."
+        f"{nearest('hinted_prompt', columns)}"
+    )
+    examples = few_shot_examples(problems[0]) if callable(few_shot_examples) else few_shot_examples
+    if any(example.get("hinted_prompt") is not None for example in examples or []):
+        raise ValueError(
+            f"{missing} The few-shot examples have a `hinted_prompt`, so hints are meant to be used. Rename or add "
+            "the column, or set `samplers=[RationaleSampler()]` to do without hints."
+        )
+    return [
+        f"{missing} Rationalization is left out: failed problems are not tried again with a hint. Add the column, or "
+        "set `samplers=[RationaleSampler()]` if that is what you want."
+    ]
+
+
+def _ends_in_space(dataset: Dataset, name: str, column: str) -> list[str]:
+    rows = [index for index, text in enumerate(dataset[column]) if isinstance(text, str) and text[-1:] in (" ", "\t")]
+    if not rows:
+        return []
+    return [
+        f"The `{column}` of {_rows(rows, dataset)} of `{name}` ends in a space. Most tokenizers put a space at the "
+        f"beginning of a word, so a model rarely goes on well after one: {dataset[rows[0]][column][-40:]!r}. Remove "
+        "the space, and begin the completions of few-shot examples with it."
+    ]
+
+
+def _repeated(dataset: Dataset, name: str) -> list[str]:
+    first: dict[str, int] = {}
+    repeated = []
+    for index, prompt in enumerate(dataset["prompt"]):
+        if first.setdefault(as_text(prompt), index) != index:
+            repeated.append(index)
+    if len(repeated) < REPEATED * len(dataset) or not repeated:
+        return []
+    original = first[as_text(dataset[repeated[0]]["prompt"])]
+    return [
+        f"{len(repeated):,} of the {len(dataset):,} problems of `{name}` repeat an earlier one: row {repeated[0]} has "
+        f"the prompt of row {original}. They are sampled and counted again. Remove them, or use `num_generations` for "
+        "several samples of a problem."
+    ]
+
+
+def _hints_without_answer(dataset: Dataset, name: str) -> list[str]:
+    if "choices" in dataset.column_names:
+        return []  # a hint may mark a choice, and an answer may be its index
+    pairs = zip(dataset["hinted_prompt"], dataset["answer"], strict=True)
+    rows = [index for index, (hinted, answer) in enumerate(pairs) if answer is not None and not _holds(hinted, answer)]
+    if not rows:
+        return []
+    return [
+        f"The `hinted_prompt` of {_rows(rows, dataset)} of `{name}` does not hold its `answer` "
+        f"{dataset[rows[0]]['answer']!r:.80}. A hint that is not the answer hardly helps the model to explain it. "
+        "Check how the hints were made."
+    ]
+
+
+def _holds(hinted: Any, answer: Any) -> bool:
+    # Of a solution that marks its answer, as in GSM8K, the hint shows the answer.
+    said = {str(answer), str(answer).rpartition("####")[2], *re.findall(r"\\boxed\{(.*)\}", str(answer))}
+    if isinstance(answer, float) and answer.is_integer():
+        said.add(str(int(answer)))
+    text = normalize_spaces(as_text(hinted)).lower()
+    return any(normalize_spaces(each).lower() in text for each in said)
+
+
+def _missing_answers(dataset: Dataset, name: str) -> list[str]:
+    rows = [index for index, answer in enumerate(dataset["answer"]) if answer is None]
+    if len(rows) <= len(dataset) / 2:
+        return []
+    return [
+        f"The `answer` of {_rows(rows, dataset)} of `{name}` is None. Most reward functions do not apply then, so "
+        "these problems are sampled and their completions never kept. Fill the answers in, or leave the rows out."
+    ]
+
+
+def _float_answers(dataset: Dataset, name: str, scorer: Scorer) -> list[str]:
+    compared = [
+        func_name
+        for func, func_name in zip(scorer.reward_funcs, scorer.names, strict=True)
+        if _function(func) in (exact_match_reward, scratchpad_answer_reward)
+    ]
+    rows = [index for index, answer in enumerate(dataset["answer"]) if isinstance(answer, float)]
+    if not compared or not rows:
+        return []
+    answer = dataset[rows[0]]["answer"]
+    return [
+        f"The `answer` of {_rows(rows, dataset)} of `{name}` is the float {answer!r}, and `{compared[0]}` compares "
+        f"text: only a completion that writes {str(answer)!r} is right. Make the answers text, such as "
+        f"{f'{answer:g}'!r}, or use `numeric_reward`."
+    ]
+
+
+def _unreadable(dataset: Dataset, name: str, func: Callable) -> list[str]:
+    """
+    Calls a reward function of this package with empty completions, and returns a warning about the rows for which it
+    raises. Functions of others are not called, since a call may have effects and costs.
+    """
+    function = _function(func)
+    if function is math_verify_reward or not str(function.__module__).startswith(f"{_PACKAGE}.rewards.answers."):
+        return []
+    names = [column for column in dataset.column_names if column in inspect.signature(func).parameters]
+    columns = {column: list(dataset[column]) for column in names}
+    if _error(func, columns, range(len(dataset))) is None:
+        return []
+    errors = {index: error for index in range(len(dataset)) if (error := _error(func, columns, [index])) is not None}
+    rows = list(errors)
+    message = (
+        f"`{function.__name__}` cannot read the `answer` of {_rows(rows, dataset)} of `{name}`: {errors[rows[0]]}"
+    )
+    if len(rows) == len(dataset):
+        raise ValueError(message)
+    return [f"{message} The completions of such a problem are never kept."]
+
+
+def _error(func: Callable, columns: dict[str, Any], rows: Sequence[int]) -> Exception | None:
+    try:
+        func(completions=[""] * len(rows), **{name: [values[row] for row in rows] for name, values in columns.items()})
+    except Exception as error:
+        return error
+    return None
+
+
+def _function(func: Any) -> Any:
+    while isinstance(func, partial):
+        func = func.func
+    return func if inspect.isfunction(func) else type(func)
+
+
+def _rows(rows: Sequence[int], dataset: Dataset) -> str:
+    others = len(rows) - 1
+    return f"row {rows[0]}" + (f" and {others:,} more of the {len(dataset):,} rows" if others else "")
+
+
+_PACKAGE = __package__.partition(".")[0]
