@@ -291,10 +291,11 @@ class STaRTrainer(WeightedSFTTrainer):
         Raises:
             `FileExistsError`: If `output_dir` holds a run already and neither resuming nor overwriting is requested.
             [`~star_trl.ledger.selection.NothingSurvives`]: If no sample of the first iteration is kept.
+            [`~star_trl.run.run_lock.RunInUse`]: If another run is in progress in `output_dir`.
             `SystemExit`: With exit code 75 after SIGTERM, once the finished work is saved.
         """
         run = self.outer_run
-        with self.termination, undisturbed(self):
+        with self.termination, undisturbed(self), run.owning_directory():
             first = run.begin(resume_from_checkpoint)
             for iteration in range(first, self.args.num_iterations + 1):
                 run.begin_iteration(iteration)
@@ -358,7 +359,9 @@ class STaRTrainer(WeightedSFTTrainer):
 
         Raises:
             [`~star_trl.ledger.selection.NothingSurvives`]: If no sample of the first iteration is kept.
+            `ValueError`: If samples of an earlier iteration are lost.
         """
+        self.outer_run.check_earlier_samples(iteration)
         samples = self.ledger.read_latest(iteration, self.args.sample_iterations)
         if self.args.sample_weighting == "advantage":
             samples = with_failed(samples)

@@ -12,6 +12,7 @@ from urllib.parse import quote, unquote
 from datasets import Dataset, Features, List, Value
 
 from ..output_dir import iteration_dir, iterations
+from .seals import check_seals, read_seals, shards
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -148,8 +149,9 @@ class Ledger:
     ):
         self.output_dir = Path(output_dir)
         self._positions = {sampler: position for position, sampler in enumerate(samplers)}
-        self._name = quote(name, safe="")
-        self._shard_name = f"{self._name}-{process_index:05d}-of-{num_processes:05d}.jsonl"
+        self._name = name
+        self._shard_name = f"{quote(name, safe='')}-{process_index:05d}-of-{num_processes:05d}.jsonl"
+        self._written: dict[Path, int] = {}  # bytes of the shards that this object appended to
         self._forget()
 
     def _forget(self, iteration: int | None = None) -> None:
@@ -162,16 +164,28 @@ class Ledger:
         return iteration_dir(self.output_dir, iteration)
 
     def append(self, samples: Sequence[Sample]) -> None:
-        """Appends samples of one iteration to this process's shard; they are on disk when it returns."""
+        """
+        Appends samples of one iteration to this process's shard; they are on disk when it returns.
+
+        Raises:
+            `RuntimeError`: If samples that were appended before are gone.
+        """
         if not samples:
             return
         path = self.iteration_dir(samples[0].iteration) / self._shard_name
+        size, written = path.stat().st_size if path.exists() else 0, self._written.get(path, 0)
+        if size < written:
+            raise RuntimeError(
+                f"{path.resolve()} has {size} bytes, but {written} were written: it was deleted or cut while the run "
+                "was in progress. Resume the run, and the samples that are lost are made again."
+            )
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(path, "a", encoding="utf-8") as shard:
             for sample in samples:
                 shard.write(_encode(_as_dict(sample)) + "\n")
             shard.flush()
             os.fsync(shard.fileno())
+            self._written[path] = shard.tell()
 
     def drop_torn_line(self, iteration: int) -> None:
         """Removes a last line that a crash left unfinished, so that the next sample is not appended to it."""
@@ -190,11 +204,11 @@ class Ledger:
         Raises:
             `ValueError`: If a line is not a sample. The message names its file and number.
         """
-        shards = sorted(self.iteration_dir(iteration).glob(f"{self._name}-?????-of-?????.jsonl"))
-        changed = any(path not in shards or path.stat().st_size < size for path, (size, _) in self._read_up_to.items())
+        paths = shards(self.output_dir, iteration, self._name)
+        changed = any(path not in paths or path.stat().st_size < size for path, (size, _) in self._read_up_to.items())
         if iteration != self._iteration or changed:
             self._forget(iteration)
-        for path in shards:
+        for path in paths:
             self._read_shard(path)
         return sorted(self._samples.values(), key=self._rank)
 
@@ -244,6 +258,8 @@ def _parse(line: bytes, path: Path, number: int) -> Sample:
 
 def read_samples(output_dir: str | os.PathLike, name: str = "samples") -> list[Sample]:
     """Reads the samples of a run like [`load_ledger`], but as a list of [`Sample`]."""
+    seals = read_seals(output_dir)
+    check_seals(output_dir, seals, [key for key in seals if key.split("/", 1)[1] == name])
     ledger = Ledger(output_dir, name=name)
     samples = [sample for iteration in ledger.iterations() for sample in ledger.read(iteration)]
     if not samples:
@@ -272,6 +288,7 @@ def load_ledger(output_dir: str | os.PathLike, name: str = "samples") -> Dataset
 
     Raises:
         `FileNotFoundError`: If there are no samples under `output_dir`.
+        `ValueError`: If a finished iteration does not have the samples that it ended with, or a line is not a sample.
     """
     rows = []
     for sample in read_samples(output_dir, name):

@@ -132,6 +132,15 @@ class Rollouts:
                     ledger.append([sample for sample in group if sample.key not in recorded])
                 yield from group
                 follow(group)
+        if ledger is not None:
+            recorded = {sample.key for sample in ledger.read(iteration)}
+            lost = sum((sampler.name, prompt.problem, prompt.sample_index) not in recorded for prompt in prompts)
+            if lost:
+                raise RuntimeError(
+                    f"{lost} of the {len(prompts)} samples of `{sampler.name}` that were recorded in "
+                    f"{ledger.iteration_dir(iteration).resolve()} are gone: a file was deleted or cut while the run "
+                    "was in progress. Resume the run, and the samples are made again."
+                )
 
     def collect(
         self,

@@ -19,10 +19,12 @@ from ..distributed import wait_for_all
 from ..fine_tuning.original_weights import OriginalWeights
 from ..generation.policy import Policy
 from ..ledger.ledger import Ledger, Sample
+from ..ledger.seals import check_seals, seal, seal_key
 from ..output_dir import METRICS_NAME, clear_run, write_json
 from ..star_config import STaRConfig
 from ..task.task import Task
 from .checkpoints import ResumeCheckpoints
+from .run_lock import RunLock
 from .settings import digest, run_settings
 from .state import RunState
 
@@ -109,6 +111,7 @@ class OuterRun:
         self.observers = observers
         self.iteration = 0
         self.in_progress = False
+        self.lock = RunLock(ledger.output_dir)
         self.state = RunState(base_weights="", settings={})
         self._original_weights = original_weights
         self._metrics: dict[str, Any] = {}
@@ -119,6 +122,22 @@ class OuterRun:
     def history(self) -> list[dict[str, Any]]:
         """Metrics of each complete iteration."""
         return self.state.history
+
+    @contextmanager
+    def owning_directory(self) -> Iterator[None]:
+        """
+        Makes the first process the owner of the output directory while the context is open.
+
+        Raises:
+            [`~star_trl.run.run_lock.RunInUse`]: If another run is in progress there.
+        """
+        if self.trainer.is_world_process_zero():
+            self.lock.acquire()
+        wait_for_all()
+        try:
+            yield
+        finally:
+            self.lock.release()
 
     def begin(self, resume_from_checkpoint: bool | str | None) -> int:
         """
@@ -167,6 +186,7 @@ class OuterRun:
 
     def begin_iteration(self, iteration: int) -> None:
         """Begins an outer iteration, which callbacks see as an epoch. Iteration 0 evaluates the original model."""
+        self.lock.check()
         self._metrics = {"iteration": iteration, **self.state.metrics}
         self._start_time = time.time()
         trainer = self.trainer
@@ -180,11 +200,25 @@ class OuterRun:
             self._metrics.update(metrics)
             self.trainer.log(dict(metrics))
 
+    def check_earlier_samples(self, iteration: int) -> None:
+        """
+        Checks the samples of the finished iterations that an iteration trains on as well.
+
+        Raises:
+            `ValueError`: If one of them does not have the samples that it ended with.
+        """
+        if self.trainer.is_world_process_zero():
+            seals = self.state.ledgers
+            earlier = range(iteration - self.args.sample_iterations + 1, iteration)
+            keys = (seal_key(number, "samples") for number in earlier)
+            check_seals(self.ledger.output_dir, seals, [key for key in keys if key in seals])
+
     def save_model(self) -> None:
         """Saves the fine-tuned model, so that it survives an interrupted evaluation."""
         trainer, state = self.trainer, self.state
         if not self.in_progress or self.args.save_strategy == SaveStrategy.NO:
             return
+        self.lock.check()
         directory = self.checkpoint_dir(self.iteration)
         unfinished = directory.with_name("checkpoint.tmp")
         if trainer.is_world_process_zero():
@@ -192,6 +226,7 @@ class OuterRun:
         wait_for_all()
         trainer.save_model(str(unfinished), _internal_call=True)  # does not push to the hub
         wait_for_all()
+        self._seal(self.iteration, "samples")
         state.checkpoint_iteration = self.iteration
         state.metrics = self._metrics
         state.trainer_state = asdict(trainer.state)
@@ -204,6 +239,7 @@ class OuterRun:
 
     def end_iteration(self, eval_metrics: dict[str, float]) -> None:
         """Records the iteration as complete, notes the best model, deletes old ones and stops at a plateau."""
+        self.lock.check()
         trainer, state, iteration = self.trainer, self.state, self._metrics["iteration"]
         trainer.state.epoch = iteration
         metrics = {**self._metrics, **eval_metrics, "seconds": time.time() - self._start_time}
@@ -218,6 +254,8 @@ class OuterRun:
             trainer.control = trainer.callback_handler.on_save(self.args, trainer.state, trainer.control)
         if iteration:
             trainer.control = trainer.callback_handler.on_epoch_end(self.args, trainer.state, trainer.control)
+        for name in [*(["samples"] if iteration else []), *self.task.evaluation_sets]:
+            self._seal(iteration, name)
         state.iteration = iteration
         state.metrics = {}
         state.history.append(metrics)
@@ -247,6 +285,12 @@ class OuterRun:
         wait_for_all()
         last = self.history[-1]
         return TrainOutput(trainer.state.global_step, last.get("train_loss", float("nan")), last)
+
+    def _seal(self, iteration: int, name: str) -> None:
+        """Notes how many samples a finished ledger of an iteration has, and which ones."""
+        key = seal_key(iteration, name)
+        if self.trainer.is_world_process_zero() and key not in self.state.ledgers:
+            self.state.ledgers[key] = seal(self.ledger.output_dir, iteration, name)
 
     def _tell(self, event: str, *arguments: Any) -> None:
         """Calls a method of the observers in the main process."""
@@ -296,6 +340,9 @@ class OuterRun:
             )
         found = RunState.load(output_dir)
         found.check_same_run(self.state.base_weights, self.state.settings)
+        if trainer.is_world_process_zero():
+            # Evaluations are over once their metrics are in the history, and nothing reads their samples again.
+            check_seals(output_dir, found.ledgers, [key for key in found.ledgers if key.endswith("/samples")])
         found.settings = self.state.settings  # with those that an older version did not record
         self.state = found
         current = found.checkpoint_iteration or 0

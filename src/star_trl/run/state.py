@@ -1,7 +1,6 @@
 # Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
 """`star_state.json`, which stores what is complete and what the run was started from."""
 
-import json
 import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -9,7 +8,8 @@ from typing import Any
 
 from accelerate.logging import get_logger
 
-from ..output_dir import STATE_NAME, write_json
+from ..ledger.seals import Seal
+from ..output_dir import STATE_NAME, WAYS_OUT, iterations, read_json, write_json
 
 
 logger = get_logger(__name__)
@@ -38,6 +38,8 @@ class RunState:
             Best metric so far.
         history (`list[dict[str, Any]]`, *optional*):
             Metrics of each complete iteration, as in its `metrics.json`.
+        ledgers (`dict[str, dict[str, Any]]`, *optional*):
+            Seals of the ledgers of finished iterations, by `iteration/name`.
         trainer_state (`dict[str, Any]`, *optional*):
             The outer [`~transformers.TrainerState`].
     """
@@ -50,6 +52,7 @@ class RunState:
     best_iteration: int | None = None
     best_metric: float | None = None
     history: list[dict[str, Any]] = field(default_factory=list)
+    ledgers: dict[str, Seal] = field(default_factory=dict)
     trainer_state: dict[str, Any] = field(default_factory=dict)
 
     def save(self, output_dir: str | os.PathLike) -> None:
@@ -62,15 +65,26 @@ class RunState:
         Loads the state of a run.
 
         Raises:
-            `FileNotFoundError`: If there is no run in `output_dir`.
+            `FileNotFoundError`: If there is no run in `output_dir`, or its state is lost.
+            `ValueError`: If the state is damaged.
         """
         path = Path(output_dir) / STATE_NAME
+        if not path.exists() and iterations(output_dir):
+            raise FileNotFoundError(
+                f"{path.resolve()} is missing, though there are `iteration-*`. {WAYS_OUT[STATE_NAME]}"
+            )
         if not path.exists():
             raise FileNotFoundError(
                 f"No run to resume in {path.parent.resolve()}: it has no {STATE_NAME}. Start with "
                 "`train(resume_from_checkpoint=False)`, or give the `output_dir` of a run."
             )
-        return cls(**json.loads(path.read_text(encoding="utf-8")))
+        content = read_json(path)
+        try:
+            return cls(**content)
+        except TypeError as error:  # fields are missing, or of a newer version
+            raise ValueError(
+                f"{path.resolve()} is not the state of a run ({error}). {WAYS_OUT[STATE_NAME]}"
+            ) from error
 
     def check_same_run(self, base_weights: str, settings: dict[str, Any]) -> None:
         """

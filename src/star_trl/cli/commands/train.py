@@ -2,6 +2,7 @@
 """`star-trl train`."""
 
 from ...ledger.selection import NothingSurvives
+from ...run.run_lock import RunInUse
 from ..arguments import make_parser
 from ..errors import UsageError, run
 from ..setup import build_trainer
@@ -21,7 +22,7 @@ def main(argv: list[str]) -> None:
     except FileExistsError as error:  # a run already exists there
         flags = "`--resume_from_checkpoint true`, `--output_dir` or `--overwrite_output_dir`"
         raise UsageError(f"{error} On the command line: {flags}.") from error
-    except NothingSurvives as error:
+    except (NothingSurvives, RunInUse) as error:
         raise UsageError(str(error)) from error
     trainer.save_model(args.output_dir)
     report = " and the report in `report.html`" if args.html_report else ""
