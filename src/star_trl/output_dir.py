@@ -93,7 +93,7 @@ def read_json(path: Path) -> Any:
         `ValueError`: If it is damaged. The message names the file and the way out.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
+        content = json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse_constant)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path.resolve()} is damaged ({error}). {_way_out(path)}") from error
     if not isinstance(content, dict):
@@ -108,8 +108,9 @@ def _way_out(path: Path) -> str:
     return WAYS_OUT.get(path.name, "Put the file back from a copy.")
 
 
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is not a number of JSON")
+def refuse_constant(name: str) -> None:
+    """Refuses `Infinity` and `NaN`, which Python's reader would accept."""
+    raise ValueError(f"{name} is no number in JSON")
 
 
 def finite(content: Any) -> Any:
@@ -147,6 +148,11 @@ def clear_run(output_dir: str | os.PathLike, overwrite: bool) -> None:
         `FileExistsError`: If there is an earlier run and `overwrite` is `False`.
     """
     found = [*Path(output_dir).glob("iteration-*"), *Path(output_dir).glob(STATE_NAME)]
+    if found and not overwrite and not has_run(output_dir):
+        raise FileExistsError(
+            f"{(Path(output_dir) / STATE_NAME).resolve()} is missing, though there are `iteration-*`. "
+            f"{WAYS_OUT[STATE_NAME]}"
+        )
     if found and not overwrite:
         raise FileExistsError(
             f"{Path(output_dir).resolve()} holds a run already ({', '.join(sorted(path.name for path in found)[:3])}"

@@ -27,6 +27,7 @@ from .fine_tuning.prefix_tree import why_no_trees
 from .fine_tuning.sequences import training_sequences
 from .fine_tuning.weighted_sft import WeightedSFTTrainer
 from .generation import Engine
+from .generation.answers import exit_is_an_error
 from .generation.make_engine import make_engine
 from .generation.model_state import has_prompt_learning
 from .generation.policy import Policy, check_sharding, place
@@ -253,6 +254,7 @@ class STaRTrainer(WeightedSFTTrainer):
             self.accelerator.process_index,
             self.accelerator.num_processes,
             samplers=[sampler.name for sampler in samplers],
+            num_problems=len(train_dataset),
         )
         self._original_weights: OriginalWeights | None = None
         self.model_cards = ModelCards()
@@ -337,7 +339,9 @@ class STaRTrainer(WeightedSFTTrainer):
                 rng=random.Random(seed_of(self.args.seed, iteration, sampler.name)),
                 ledger=self.ledger,
             )
-            prompts = self.rollouts.prompts(sampler, self.task.problems, sampler.select(state), iteration)
+            with exit_is_an_error(f"The sampler `{sampler.name}`"):
+                problems = sampler.select(state)
+            prompts = self.rollouts.prompts(sampler, self.task.problems, problems, iteration)
             new = self.rollouts.sample(sampler, prompts, iteration, self.ledger)
             num_new_tokens += sum(len(sample.completion_ids) for sample in new)
             samples = self.ledger.read(iteration)

@@ -6,12 +6,14 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
+from types import NoneType
 from typing import Any
 from urllib.parse import quote, unquote
 
 from datasets import Dataset, Features, List, Value
 
-from ..output_dir import iteration_dir, iterations
+from ..finish_reason import FINISH_REASONS
+from ..output_dir import UNENCODABLE, finite, iteration_dir, iterations, refuse_constant
 from .seals import check_seals, read_seals, shards
 
 
@@ -89,7 +91,34 @@ class Sample:
 
 
 FIELDS = tuple(each.name for each in fields(Sample))
-_encode = json.JSONEncoder(ensure_ascii=False, default=str).encode
+NUMBER = (float, int, NoneType)
+# Types of the fields as JSON reads them
+TYPES: dict[str, tuple[type, ...]] = {
+    "iteration": (int,),
+    "problem_id": (int,),
+    "sampler": (str,),
+    "sample_index": (int,),
+    "prompt": (str,),
+    "hint_shown": (bool,),
+    "completion": (str,),
+    "completion_ids": (list,),
+    "loss_mask": (list,),
+    "finish_reason": (str,),
+    "rewards": (dict,),
+    "reward": NUMBER,
+    "kept": (bool,),
+    "drop_reason": (str, NoneType),
+    "logprob": NUMBER,
+    "extra": (dict,),
+}
+_encode_strictly = json.JSONEncoder(ensure_ascii=False, default=str, allow_nan=False).encode
+
+
+def _encode(sample: Sample) -> str:
+    try:
+        return _encode_strictly(_as_dict(sample))
+    except ValueError:  # infinity or NaN, in what a reward function logged
+        return _encode_strictly(finite(_as_dict(sample)))
 
 
 def _as_dict(sample: Sample) -> dict[str, Any]:
@@ -137,6 +166,8 @@ class Ledger:
         samplers (`list[str]`, *optional*, defaults to `()`):
             Names of the samplers. Samples are read in this order of samplers. Samples of other samplers follow, in
             alphabetical order.
+        num_problems (`int`, *optional*):
+            Number of problems. A sample of a problem beyond them is refused.
     """
 
     def __init__(
@@ -146,10 +177,12 @@ class Ledger:
         num_processes: int = 1,
         name: str = "samples",
         samplers: Sequence[str] = (),
+        num_problems: int | None = None,
     ):
         self.output_dir = Path(output_dir)
         self._positions = {sampler: position for position, sampler in enumerate(samplers)}
         self._name = name
+        self._num_problems = num_problems
         self._shard_name = f"{quote(name, safe='')}-{process_index:05d}-of-{num_processes:05d}.jsonl"
         self._written: dict[Path, int] = {}  # bytes of the shards that this object appended to
         self._forget()
@@ -180,9 +213,9 @@ class Ledger:
                 "was in progress. Resume the run, and the samples that are lost are made again."
             )
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open(path, "a", encoding="utf-8") as shard:
+        with open(path, "a", encoding="utf-8", errors=UNENCODABLE) as shard:
             for sample in samples:
-                shard.write(_encode(_as_dict(sample)) + "\n")
+                shard.write(_encode(sample) + "\n")
             shard.flush()
             os.fsync(shard.fileno())
             self._written[path] = shard.tell()
@@ -228,9 +261,22 @@ class Ledger:
             for line in shard:
                 if line.endswith(b"\n"):
                     offset, number = offset + len(line), number + 1
-                    sample = _parse(line, path, number)
+                    sample = self._parse(line, path, number)
                     self._samples[sample.key] = sample
                     self._read_up_to[path] = (offset, number)
+
+    def _parse(self, line: bytes, path: Path, number: int) -> Sample:
+        try:
+            sample = Sample(**json.loads(line, parse_constant=refuse_constant))
+            problem = problem_of(sample, self._iteration, self._num_problems)
+        except (ValueError, TypeError, RecursionError) as error:
+            problem = str(error)
+        if problem is not None:
+            raise ValueError(
+                f"Line {number} of {path} is not a sample ({problem}): it was written by another version, or is "
+                "damaged. Delete the line, and the sample is made again when the run is resumed."
+            )
+        return sample
 
     def _rank(self, sample: Sample) -> tuple[int, tuple[str, int, int]]:
         return self._positions.get(sample.sampler, len(self._positions)), sample.key
@@ -246,14 +292,43 @@ def ledger_names(output_dir: str | os.PathLike) -> set[str]:
     return {unquote(shard.name[: -len("-00000-of-00000.jsonl")]) for shard in shards}
 
 
-def _parse(line: bytes, path: Path, number: int) -> Sample:
-    try:
-        return Sample(**json.loads(line))
-    except (ValueError, TypeError) as error:
-        raise ValueError(
-            f"Line {number} of {path} is not a sample ({error}): it was written by another version, or is damaged. "
-            "Delete the line, and the sample is made again when the run is resumed."
-        ) from error
+def problem_of(sample: Sample, iteration: int | None, num_problems: int | None) -> str | None:
+    """
+    Returns what is wrong with a sample that was read and what was expected, or `None` if nothing is.
+
+    Args:
+        sample ([`Sample`]):
+            The sample.
+        iteration (`int`, *optional*):
+            Iteration whose folder it is in.
+        num_problems (`int`, *optional*):
+            Number of problems.
+    """
+    for name, types in TYPES.items():
+        value = getattr(sample, name)
+        if type(value) not in types:
+            expected = " or ".join("null" if each is NoneType else each.__name__ for each in types)
+            return f"`{name}` is {value!r:.80}, expected {expected}"
+    if sample.iteration != iteration:
+        return f"`iteration` is {sample.iteration}, expected {iteration} in this folder"
+    end = 2**63 if num_problems is None else num_problems
+    if not 0 <= sample.problem_id < end:
+        return f"`problem_id` is {sample.problem_id}, expected 0 to {end - 1}"
+    if not 0 <= sample.sample_index < 2**63:
+        return f"`sample_index` is {sample.sample_index}, expected 0 or more"
+    if set(map(type, sample.completion_ids)) - {int} or not 0 <= min(sample.completion_ids, default=0):
+        return "`completion_ids` has other values than token ids"
+    if max(sample.completion_ids, default=0) >= 2**63:
+        return f"`completion_ids` has the value {max(sample.completion_ids)}, which is no token id"
+    if set(map(type, sample.loss_mask)) - {bool} or len(sample.loss_mask) != len(sample.completion_ids):
+        return f"`loss_mask` is not {len(sample.completion_ids)} times true or false, once for each token id"
+    if sample.finish_reason not in FINISH_REASONS:
+        return f"`finish_reason` is {sample.finish_reason!r:.80}, expected one of {sorted(FINISH_REASONS)}"
+    if set(map(type, sample.rewards.values())) - set(NUMBER):
+        return f"`rewards` is {sample.rewards!r:.80}, expected a number or null for each name"
+    if sample.kept != (sample.drop_reason is None):
+        return f"`kept` is {sample.kept} with `drop_reason` {sample.drop_reason!r:.80}, expected a reason if not kept"
+    return None
 
 
 def read_samples(output_dir: str | os.PathLike, name: str = "samples") -> list[Sample]:

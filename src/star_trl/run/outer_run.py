@@ -24,6 +24,7 @@ from ..output_dir import METRICS_NAME, clear_run, write_json
 from ..star_config import STaRConfig
 from ..task.task import Task
 from .checkpoints import ResumeCheckpoints
+from .manifest import damage, manifest
 from .run_lock import RunLock
 from .settings import digest, run_settings
 from .state import RunState
@@ -231,6 +232,7 @@ class OuterRun:
         state.metrics = self._metrics
         state.trainer_state = asdict(trainer.state)
         if trainer.is_world_process_zero():
+            state.checkpoints[str(self.iteration)] = manifest(unfinished)
             shutil.rmtree(directory, ignore_errors=True)
             unfinished.rename(directory)
             state.save(self.ledger.output_dir)
@@ -323,7 +325,14 @@ class OuterRun:
         accelerator = self.trainer.accelerator
         if not self._evaluates:
             return None
-        return Ledger(self.ledger.output_dir, accelerator.process_index, accelerator.num_processes, name)
+        problems = self.task.evaluation_sets.get(name)
+        return Ledger(
+            self.ledger.output_dir,
+            accelerator.process_index,
+            accelerator.num_processes,
+            name,
+            num_problems=None if problems is None else len(problems),
+        )
 
     def _resume_dir(self, iteration: int) -> Path:
         return self.ledger.iteration_dir(iteration) / "fine-tuning"
@@ -417,15 +426,29 @@ class OuterRun:
         removable = [number for number in existing if number not in needed]
         for number in removable[: max(len(existing) - limit, 0)]:
             shutil.rmtree(self.checkpoint_dir(number))
+            self.state.checkpoints.pop(str(number), None)
 
     def _load(self, iteration: int) -> None:
         """Loads the weights of a saved iteration into the model, or the original weights for 0."""
         if iteration:
+            self._check_checkpoint(iteration)
             # Private in `Trainer`, but it alone knows how each kind of model (adapter, sharded file) is loaded.
             self.trainer._load_from_checkpoint(str(self.checkpoint_dir(iteration)))
         else:
             self._original_weights().restore(cast(PreTrainedModel, self.trainer.model))
         self.iteration = iteration
+
+    def _check_checkpoint(self, iteration: int) -> None:
+        """Raises `ValueError` if a file of an iteration's checkpoint is missing or damaged."""
+        files = self.state.checkpoints.get(str(iteration))  # that of an older version has no manifest
+        if files is None or not self.trainer.is_world_process_zero():
+            return
+        problem = damage(self.checkpoint_dir(iteration), files)
+        if problem is not None:
+            raise ValueError(
+                f"The model of iteration {iteration} cannot be loaded: {problem}. Put the file back from a copy, or "
+                "start over with `overwrite_output_dir=True`, which deletes the run."
+            )
 
     def _needs_best(self) -> bool:
         args = self.args

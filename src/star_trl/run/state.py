@@ -10,6 +10,7 @@ from accelerate.logging import get_logger
 
 from ..ledger.seals import Seal
 from ..output_dir import STATE_NAME, WAYS_OUT, iterations, read_json, write_json
+from .manifest import Manifest
 
 
 logger = get_logger(__name__)
@@ -40,6 +41,8 @@ class RunState:
             Metrics of each complete iteration, as in its `metrics.json`.
         ledgers (`dict[str, dict[str, Any]]`, *optional*):
             Seals of the ledgers of finished iterations, by `iteration/name`.
+        checkpoints (`dict[str, dict]`, *optional*):
+            Manifests of the checkpoints, by iteration.
         trainer_state (`dict[str, Any]`, *optional*):
             The outer [`~transformers.TrainerState`].
     """
@@ -53,6 +56,7 @@ class RunState:
     best_metric: float | None = None
     history: list[dict[str, Any]] = field(default_factory=list)
     ledgers: dict[str, Seal] = field(default_factory=dict)
+    checkpoints: dict[str, Manifest] = field(default_factory=dict)
     trainer_state: dict[str, Any] = field(default_factory=dict)
 
     def save(self, output_dir: str | os.PathLike) -> None:
