@@ -44,3 +44,14 @@ def test_it_parses_from_the_command_line():
     (args,) = HfArgumentParser(STaRConfig).parse_args_into_dataclasses(command.split())
     assert (args.num_iterations, args.temperature, args.stop_strings) == (3, 0.7, ["A", "B"])
     assert args.reward_threshold == [1.0, None]
+
+
+def test_an_output_directory_that_models_cannot_be_saved_in(monkeypatch):
+    """A name whose bytes are no UTF-8, and one that the locale encodes otherwise."""
+    assert STaRConfig("caf\u00e9", use_cpu=True).output_dir == "caf\u00e9"
+    with pytest.raises(ValueError, match="is no path in UTF-8 .*`LC_ALL=C.UTF-8`"):
+        STaRConfig("caf\udce9", use_cpu=True)
+    for encoding in ("latin-1", "ascii"):
+        monkeypatch.setattr("os.fsencode", lambda name, encoding=encoding: name.encode(encoding))
+        with pytest.raises(ValueError, match="is no path in UTF-8"):
+            STaRConfig("caf\u00e9", use_cpu=True)

@@ -1,6 +1,7 @@
 # Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
 
 import math
+import os
 from dataclasses import dataclass, field, fields
 from fractions import Fraction
 from typing import Any
@@ -528,6 +529,7 @@ class STaRConfig(SFTConfig):
                 "stay in `output_dir`. Use 'every_save', 'all_checkpoints' or 'end'."
             )
         self._check_choices()
+        self._check_output_dir()
         self._check_numbers()
         self._check_schedule()
         self._check_training()
@@ -536,6 +538,19 @@ class STaRConfig(SFTConfig):
         if isinstance(self.reward_threshold, list):
             thresholds = [None if value != value else value for value in self.reward_threshold]  # true only of NaN
             self.reward_threshold = thresholds  # type: ignore[assignment]
+
+    def _check_output_dir(self):
+        """The libraries that write the models take every path as UTF-8, whatever the locale is."""
+        try:
+            is_utf8 = os.fsencode(self.output_dir) == self.output_dir.encode("utf-8")
+        except UnicodeEncodeError:
+            is_utf8 = False
+        if not is_utf8:
+            raise ValueError(
+                f"`output_dir={self.output_dir!r}` is no path in UTF-8 in this locale, and models cannot be saved "
+                "there. Choose a name of ASCII characters, or set `PYTHONUTF8=1` and a UTF-8 locale, such as "
+                "`LC_ALL=C.UTF-8`."
+            )
 
     def _check_choices(self):
         for each in fields(self):

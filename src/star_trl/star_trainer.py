@@ -324,7 +324,7 @@ class STaRTrainer(WeightedSFTTrainer):
         Returns:
             `list[Sample]`: All samples of the iteration, from all processes.
         """
-        start_time = time.time()
+        start_time = time.monotonic()
         candidates = self.candidates(iteration)
         samples: list[Sample] = []
         earlier: set[str] = set()
@@ -346,7 +346,7 @@ class STaRTrainer(WeightedSFTTrainer):
             num_new_tokens += sum(len(sample.completion_ids) for sample in new)
             samples = self.ledger.read(iteration)
             earlier.add(sampler.name)
-        self._record_samples(samples, iteration, time.time() - start_time, num_new_tokens)
+        self._record_samples(samples, iteration, time.monotonic() - start_time, num_new_tokens)
         return samples
 
     def select(self, iteration: int) -> list[Sample]:
@@ -406,7 +406,7 @@ class STaRTrainer(WeightedSFTTrainer):
         Raises:
             `ValueError`: If a training sequence is longer than `max_length`.
         """
-        start_time = time.time()
+        start_time = time.monotonic()
         original_weights = self.keep_original_weights()
         samples = self.ledger.read_latest(iteration, self.args.sample_iterations)
         weights, metrics = training_weights(
@@ -432,7 +432,7 @@ class STaRTrainer(WeightedSFTTrainer):
             self.termination.exit_if_requested(together=True)
         self.free_optimizer()
         self.outer_run.iteration = iteration
-        seconds = time.time() - start_time
+        seconds = time.monotonic() - start_time
         self.outer_run.record({"train_loss": output.training_loss, "seconds/fine_tune": seconds})
         self.outer_run.save_model()
         return output
@@ -487,7 +487,7 @@ class STaRTrainer(WeightedSFTTrainer):
             raise ValueError("There is nothing to evaluate on. Give `eval_dataset` here or to the trainer.")
         all_metrics: dict[str, float] = {}
         for name, dataset in sets.items():
-            start_time, prefix = time.time(), f"{metric_key_prefix}{name.removeprefix('eval')}"
+            start_time, prefix = time.monotonic(), f"{metric_key_prefix}{name.removeprefix('eval')}"
             # Within a run the samples are recorded, so that an interrupted evaluation can be resumed.
             ledger = self.outer_run.evaluation_ledger(prefix) if is_own else None
             sampler = GreedySampler(self.task.samplers[0])
@@ -499,7 +499,9 @@ class STaRTrainer(WeightedSFTTrainer):
             for sign in signs_of_chance(metrics["accuracy"], dataset) if self.iteration == 0 else []:
                 logger.warning(sign)
             metrics = {f"{prefix}_{name}": value for name, value in metrics.items()}
-            metrics.update(speed_metrics(prefix, start_time, num_samples=len(samples)))
+            # `speed_metrics` takes the time of day, which may be set back meanwhile.
+            seconds = time.monotonic() - start_time
+            metrics.update(speed_metrics(prefix, time.time() - seconds, num_samples=len(samples)))
             self.log(dict(metrics))
             self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
             all_metrics.update(metrics)
@@ -561,7 +563,7 @@ class STaRTrainer(WeightedSFTTrainer):
                 **sampling_metrics(samples, [sampler.name for sampler in task.samplers], len(candidates)),
                 **self.rollouts.scoring.pop_metrics(),
                 "seconds/sample": seconds,
-                "tokens_per_second": sum(gather_object([num_new_tokens])) / seconds,
+                "tokens_per_second": sum(gather_object([num_new_tokens])) / max(seconds, 1e-9),  # a clock has steps
             }
         )
         if self.args.log_completions and self.is_world_process_zero():

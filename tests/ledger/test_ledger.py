@@ -122,6 +122,16 @@ def test_a_line_with_a_wrong_value_is_named(tmp_path, name, value):
         Ledger(tmp_path, num_problems=4).read(1)
 
 
+def test_a_number_beyond_floats_is_named(tmp_path):
+    """Python reads it as infinity."""
+    ledger = Ledger(tmp_path)
+    ledger.append([make_sample()])
+    (shard,) = tmp_path.rglob("*.jsonl")
+    shard.write_text(shard.read_text().replace('"reward": 1.0', '"reward": 1e999'))
+    with pytest.raises(ValueError, match=r"Line 1 of .* is not a sample \(.*is infinite"):
+        ledger.read(1)
+
+
 @pytest.mark.parametrize("line", ["[]", "1", "null", "[" * 10_000, '{"extra": ' * 10_000, "\x00" * 50])
 def test_a_line_of_another_shape_is_named(tmp_path, line):
     ledger = Ledger(tmp_path)

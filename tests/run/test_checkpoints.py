@@ -156,6 +156,16 @@ def test_a_lost_or_damaged_state_has_one_way_out(runs, tmp_path, content, messag
     assert runs(overwrite_output_dir=True, num_iterations=1).iteration == 1
 
 
+def test_a_clock_that_is_set_back_leaves_times_positive(make_trainer, problems, monkeypatch):
+    now = iter(range(10**9, 0, -3600))
+    monkeypatch.setattr("time.time", lambda: float(next(now)))
+    trainer = make_trainer(solve_easy_and_hinted, num_iterations=1, eval_dataset=problems)
+    trainer.train()
+    metrics = trainer.outer_run.history[-1]
+    names = ["seconds", "seconds/sample", "seconds/fine_tune", "tokens_per_second"]
+    assert all(metrics[name] >= 0 for name in names)
+
+
 def test_json_on_disk_is_strict(runs, tmp_path):
     """A loss that is NaN is null there, so that every reader of JSON reads the files."""
 

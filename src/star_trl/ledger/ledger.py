@@ -2,6 +2,7 @@
 """The append-only store of every sample, kept or not."""
 
 import json
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
@@ -326,6 +327,9 @@ def problem_of(sample: Sample, iteration: int | None, num_problems: int | None) 
         return f"`finish_reason` is {sample.finish_reason!r:.80}, expected one of {sorted(FINISH_REASONS)}"
     if set(map(type, sample.rewards.values())) - set(NUMBER):
         return f"`rewards` is {sample.rewards!r:.80}, expected a number or null for each name"
+    numbers = [*sample.rewards.values(), sample.reward, sample.logprob]
+    if not all(value is None or math.isfinite(value) for value in numbers):
+        return f"`rewards`, `reward` or `logprob` is infinite: {numbers!r:.80}"
     if sample.kept != (sample.drop_reason is None):
         return f"`kept` is {sample.kept} with `drop_reason` {sample.drop_reason!r:.80}, expected a reason if not kept"
     return None

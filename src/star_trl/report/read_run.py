@@ -147,12 +147,12 @@ def _row(ledger: str, sample: Sample) -> dict[str, Any]:
         "sampler": sample.sampler,
         "drop_reason": sample.drop_reason,
         "finish_reason": sample.finish_reason,
-        "reward": _number(sample.reward),
-        "rewards": {name: _number(value) for name, value in sample.rewards.items()},
+        "reward": sample.reward,
+        "rewards": sample.rewards,
         "tokens": len(sample.completion_ids),
         "completion": sample.completion,
         "hint_shown": sample.hint_shown or None,
-        "logprob": _number(sample.logprob),
+        "logprob": sample.logprob,
         "untrained": len(sample.loss_mask) - sum(sample.loss_mask) or None,
         "extra": json.dumps(sample.extra, ensure_ascii=False) if sample.extra else None,
     }
@@ -224,7 +224,7 @@ class _Shown:
 def _count(counts: Counts, samples: list[Sample]) -> None:
     for sample in samples:
         values = {
-            "reward": _number(sample.reward),
+            "reward": sample.reward,
             "length": len(sample.completion_ids),
             "lines": sum(bool(line.strip()) for line in sample.completion.splitlines()),
         }
@@ -244,8 +244,3 @@ def _inner_steps(log_history: list[dict[str, Any]]) -> dict[int, int]:
             steps[round(entry["epoch"])] = entry["step"] - before
             before = entry["step"]
     return steps
-
-
-def _number(value: float | None) -> float | None:
-    """Replaces infinity and NaN by None, since JSON has neither."""
-    return value if value is None or math.isfinite(value) else None

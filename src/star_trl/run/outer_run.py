@@ -117,7 +117,7 @@ class OuterRun:
         self._original_weights = original_weights
         self._metrics: dict[str, Any] = {}
         self._evaluates = False
-        self._start_time = time.time()
+        self._start_time = time.monotonic()
 
     @property
     def history(self) -> list[dict[str, Any]]:
@@ -189,7 +189,7 @@ class OuterRun:
         """Begins an outer iteration, which callbacks see as an epoch. Iteration 0 evaluates the original model."""
         self.lock.check()
         self._metrics = {"iteration": iteration, **self.state.metrics}
-        self._start_time = time.time()
+        self._start_time = time.monotonic()
         trainer = self.trainer
         trainer.state.epoch = max(iteration - 1, 0)
         if iteration:
@@ -244,7 +244,7 @@ class OuterRun:
         self.lock.check()
         trainer, state, iteration = self.trainer, self.state, self._metrics["iteration"]
         trainer.state.epoch = iteration
-        metrics = {**self._metrics, **eval_metrics, "seconds": time.time() - self._start_time}
+        metrics = {**self._metrics, **eval_metrics, "seconds": time.monotonic() - self._start_time}
         if self.policy.engine.fallback_warnings:
             metrics["fallback_warnings"] = list(self.policy.engine.fallback_warnings)
         new_best = self._note_best(metrics)
@@ -286,7 +286,8 @@ class OuterRun:
         self._prune()
         wait_for_all()
         last = self.history[-1]
-        return TrainOutput(trainer.state.global_step, last.get("train_loss", float("nan")), last)
+        loss = last.get("train_loss")
+        return TrainOutput(trainer.state.global_step, float("nan") if loss is None else loss, last)
 
     def _seal(self, iteration: int, name: str) -> None:
         """Notes how many samples a finished ledger of an iteration has, and which ones."""
