@@ -541,8 +541,9 @@ class STaRConfig(SFTConfig):
 
     def _check_output_dir(self):
         """The libraries that write the models take every path as UTF-8, whatever the locale is."""
+        path = str(self.output_dir)
         try:
-            is_utf8 = os.fsencode(self.output_dir) == self.output_dir.encode("utf-8")
+            is_utf8 = os.fsencode(path) == path.encode("utf-8")
         except UnicodeEncodeError:
             is_utf8 = False
         if not is_utf8:
