@@ -125,10 +125,14 @@ def finite(content: Any) -> Any:
 def write_json(path: Path, content: Any) -> None:
     """Writes a JSON file atomically. Infinity and NaN, which JSON does not have, become null."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    settings: dict[str, Any] = {"indent": 2, "ensure_ascii": False, "allow_nan": False}
+    try:
+        text = json.dumps(content, **settings)
+    except ValueError:
+        text = json.dumps(finite(content), **settings)
     temporary = path.with_suffix(".tmp")
     with open(temporary, "w", encoding="utf-8", errors=UNENCODABLE) as file:
-        json.dump(finite(content), file, indent=2, ensure_ascii=False, allow_nan=False)
-        file.write("\n")
+        file.write(f"{text}\n")
         file.flush()
         os.fsync(file.fileno())
     os.replace(temporary, path)

@@ -325,6 +325,7 @@ class STaRTrainer(WeightedSFTTrainer):
             `list[Sample]`: All samples of the iteration, from all processes.
         """
         start_time = time.monotonic()
+        self.ledger.forget_appended()
         candidates = self.candidates(iteration)
         samples: list[Sample] = []
         earlier: set[str] = set()

@@ -96,7 +96,7 @@ WRONG_FIELDS = [
     ("completion_ids", [1, 10**30]),
     ("completion_ids", [1, 2.0]),
     ("loss_mask", [True]),
-    ("loss_mask", [1, 0]),
+    ("loss_mask", [True, None]),
     ("finish_reason", "end"),
     ("rewards", [1.0]),
     ("rewards", {"match": "1"}),

@@ -147,3 +147,15 @@ def test_what_a_reward_function_changes_in_messages_is_not_recorded(make_trainer
 
     trainer = make_trainer(lambda prompt: "3", reward_funcs=vandal, train_dataset=problems, few_shot_examples=None)
     assert [sample.prompt for sample in trainer.sample(1)] == ['[{"role": "user", "content": "1+2?"}]']
+
+
+@pytest.mark.parametrize("values", [None, 1.0, "abcd", [1.0], torch.tensor(1.0)])
+def test_what_is_no_column_is_not_logged(make_trainer, values):
+    def faulty(completions, log_extra, **kwargs):
+        log_extra("note", values)
+        return [1.0] * len(completions)
+
+    trainer = make_trainer(solve_easy_and_hinted, reward_funcs=faulty, reward_retries=0)
+    with pytest.raises(TypeError, match=r"`log_extra` takes a list .* 4 completions.*for the column `note`"):
+        trainer.sample(1)
+    assert trainer.ledger.read(1) == []

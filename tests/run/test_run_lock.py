@@ -105,3 +105,11 @@ def test_a_ledger_deleted_during_sampling_ends_the_run(make_trainer):
     trainer = make_trainer(solve_easy_and_hinted)
     trainer.train(resume_from_checkpoint=True)
     assert len(load_ledger(trainer.args.output_dir)) == 12
+
+
+def test_sampling_again_after_the_directory_was_deleted(make_trainer):
+    """As in a notebook. What was appended before is not missed."""
+    trainer = make_trainer(solve_easy_and_hinted)
+    trainer.sample(1)
+    shutil.rmtree(trainer.args.output_dir)
+    assert len(trainer.sample(1)) == 6

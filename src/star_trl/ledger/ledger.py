@@ -4,6 +4,7 @@
 import json
 import math
 import os
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -221,6 +222,13 @@ class Ledger:
             os.fsync(shard.fileno())
             self._written[path] = shard.tell()
 
+    def forget_appended(self) -> None:
+        """
+        Forgets how much was appended so far. From here on, [`~Ledger.append`] misses only samples that are appended
+        later. A run calls it when the sampling of an iteration begins, since the run before may have been deleted.
+        """
+        self._written.clear()
+
     def drop_torn_line(self, iteration: int) -> None:
         """Removes a last line that a crash left unfinished, so that the next sample is not appended to it."""
         path = self.iteration_dir(iteration) / self._shard_name
@@ -317,11 +325,12 @@ def problem_of(sample: Sample, iteration: int | None, num_problems: int | None) 
         return f"`problem_id` is {sample.problem_id}, expected 0 to {end - 1}"
     if not 0 <= sample.sample_index < 2**63:
         return f"`sample_index` is {sample.sample_index}, expected 0 or more"
-    if set(map(type, sample.completion_ids)) - {int} or not 0 <= min(sample.completion_ids, default=0):
-        return "`completion_ids` has other values than token ids"
-    if max(sample.completion_ids, default=0) >= 2**63:
-        return f"`completion_ids` has the value {max(sample.completion_ids)}, which is no token id"
-    if set(map(type, sample.loss_mask)) - {bool} or len(sample.loss_mask) != len(sample.completion_ids):
+    try:
+        array("I", sample.completion_ids)  # one pass in C over the types and the range
+    except (TypeError, OverflowError) as error:
+        return f"`completion_ids` has other values than token ids: {error}"
+    mask = sample.loss_mask
+    if mask.count(True) + mask.count(False) != len(mask) or len(mask) != len(sample.completion_ids):
         return f"`loss_mask` is not {len(sample.completion_ids)} times true or false, once for each token id"
     if sample.finish_reason not in FINISH_REASONS:
         return f"`finish_reason` is {sample.finish_reason!r:.80}, expected one of {sorted(FINISH_REASONS)}"

@@ -72,7 +72,8 @@ def _problem(completion: Completion, max_length: int, vocab_size: int) -> str | 
         return problem
     if token_ids and max(token_ids) >= vocab_size:
         return f"the token id {max(token_ids)}, but the model has {vocab_size} tokens"
-    if len(token_ids) > max_length:
+    # An EOS may take the place of a stop string that ends within a token, which stays.
+    if len(token_ids) > max_length + (completion.finish_reason == "stop"):
         return f"{len(token_ids)} tokens, more than `max_completion_length={max_length}`"
     if type(mask) is not list or set(map(type, mask)) - {bool} or len(mask) != len(token_ids):
         return f"a `loss_mask` that is not a list of {len(token_ids)} bools, one for each token id: {_short(mask)}"

@@ -207,7 +207,9 @@ class OuterRun:
 
         Raises:
             `ValueError`: If one of them does not have the samples that it ended with.
+            `RuntimeError`: If the output directory was deleted or replaced.
         """
+        self.lock.check()
         if self.trainer.is_world_process_zero():
             seals = self.state.ledgers
             earlier = range(iteration - self.args.sample_iterations + 1, iteration)

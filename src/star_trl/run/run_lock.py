@@ -4,6 +4,7 @@
 import errno
 import os
 import socket
+from datetime import datetime
 from pathlib import Path
 
 from accelerate.logging import get_logger
@@ -40,7 +41,7 @@ class RunLock:
 
     def acquire(self) -> None:
         """
-        Takes the lock, and writes the host and the process into the file.
+        Takes the lock, and writes the process and its host into the file.
 
         Raises:
             [`RunInUse`]: If another run holds it. The message names the host and the process.
@@ -52,9 +53,9 @@ class RunLock:
             lock.acquire()
         except Timeout:
             raise RunInUse(
-                f"{self.path.parent.resolve()} is in use by another run ({self._holder()}). Two runs in one "
-                "`output_dir` would mix their samples and weights. Wait until that run ends, stop it, or choose "
-                "another `output_dir`."
+                f"{self.path.parent.resolve()} is in use by another run ({self._read_owner() or 'unknown process'}). "
+                "Two runs in one `output_dir` would mix their samples and weights. Wait until that run ends, stop it, "
+                "or choose another `output_dir`."
             ) from None
         except OSError as error:
             if error.errno not in WITHOUT_LOCKS:
@@ -63,9 +64,10 @@ class RunLock:
                 f"The file system of {self.path.parent.resolve()} has no locks ({error}), so nothing keeps a second "
                 "run out of it. Start only one run at a time there."
             )
-        self.path.write_text(f"process {os.getpid()} on {socket.gethostname()}\n", encoding="utf-8")
+        since = datetime.now().astimezone().isoformat(" ", "seconds")
+        self._owner = f"process {os.getpid()} on {socket.gethostname()}, since {since}"
+        self.path.write_text(f"{self._owner}\n", encoding="utf-8")
         self._lock = lock
-        self._identity = self._identify()
 
     def release(self) -> None:
         """Gives the lock back. It does nothing without the lock."""
@@ -80,22 +82,15 @@ class RunLock:
         Raises:
             `RuntimeError`: If it was deleted or replaced meanwhile.
         """
-        if self._lock is not None and self._identify() != self._identity:
+        if self._lock is not None and self._read_owner() != self._owner:
             raise RuntimeError(
                 f"{self.path.parent.absolute()} was deleted or replaced while the run was in progress: its file "
-                f"{LOCK_NAME} is not the one that the run made. Samples and checkpoints are lost with it. Put the "
+                f"{LOCK_NAME} is not the one that the run wrote. Samples and checkpoints are lost with it. Put the "
                 "folder back and resume with `train(resume_from_checkpoint=True)`, or start over."
             )
 
-    def _identify(self) -> tuple[int, int] | None:
+    def _read_owner(self) -> str | None:
         try:
-            found = self.path.stat()
+            return self.path.read_text(encoding="utf-8", errors="replace").strip() or None
         except FileNotFoundError:
             return None
-        return found.st_dev, found.st_ino
-
-    def _holder(self) -> str:
-        try:
-            return self.path.read_text(encoding="utf-8").strip() or "unknown process"
-        except OSError:
-            return "unknown process"
