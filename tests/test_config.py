@@ -77,3 +77,14 @@ def test_settings_that_the_loop_does_not_read_are_named(settings, messages):
 
 def test_the_table_of_settings_that_are_not_read_has_fields_only():
     assert {name for names in NOT_READ for name in names.split()} <= {field.name for field in fields(SFTConfig)}
+
+
+def test_an_output_directory_that_models_cannot_be_saved_in(monkeypatch):
+    """A name whose bytes are no UTF-8, and one that the locale encodes otherwise."""
+    assert STaRConfig("caf\u00e9", use_cpu=True).output_dir == "caf\u00e9"
+    with pytest.raises(ValueError, match="is no path in UTF-8 .*`LC_ALL=C.UTF-8`"):
+        STaRConfig("caf\udce9", use_cpu=True)
+    for encoding in ("latin-1", "ascii"):
+        monkeypatch.setattr("os.fsencode", lambda name, encoding=encoding: name.encode(encoding))
+        with pytest.raises(ValueError, match="is no path in UTF-8"):
+            STaRConfig("caf\u00e9", use_cpu=True)

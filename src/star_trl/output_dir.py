@@ -3,6 +3,7 @@
 Layout of a run's output directory:
 
     star_state.json                                what is complete, and what the run was started from
+    star_run.lock                                  held by the process that runs in the folder
     report.html  prompts.json  README.md           the report, the prompts that it shows, the model card
     iteration-001/samples-00000-of-00001.jsonl     the ledger: a shard for each process
     iteration-001/eval-00000-of-00001.jsonl        the samples of an evaluation, in the same form
@@ -14,6 +15,7 @@ Iteration 0 is the evaluation of the original model.
 """
 
 import json
+import math
 import os
 import re
 import shutil
@@ -22,8 +24,22 @@ from typing import Any
 
 
 STATE_NAME = "star_state.json"
+LOCK_NAME = "star_run.lock"
 REPORT_NAME, PROMPTS_NAME = "report.html", "prompts.json"  # deleted together with the run that they show
 METRICS_NAME = "metrics.json"
+
+# How characters are written that UTF-8 does not have, such as the bytes of a file name in another encoding: as JSON's
+# own escape, `\udce9`
+UNENCODABLE = "backslashreplace"
+
+# What to do about a damaged file, by its name
+WAYS_OUT = {
+    STATE_NAME: "Without it the run cannot be resumed. Put the file back from a copy, or start over with "
+    "`overwrite_output_dir=True`, which deletes the run. If it is deleted, `load_ledger` still reads the samples.",
+    METRICS_NAME: "Put the file back from a copy: the same metrics are in the `history` of star_state.json. Or delete "
+    "it, and the iteration is missing in the figures.",
+    PROMPTS_NAME: "Delete it, and the report shows no hints, few-shot examples and answers until the run is resumed.",
+}
 
 
 def iteration_dir(output_dir: str | os.PathLike, iteration: int) -> Path:
@@ -66,16 +82,57 @@ def load_history(output_dir: str | os.PathLike) -> list[dict[str, Any]]:
         Iteration 0 is the evaluation of the original model; without an evaluation set it is almost empty.
     """
     paths = [iteration_dir(output_dir, iteration) / METRICS_NAME for iteration in iterations(output_dir)]
-    return [json.loads(path.read_text(encoding="utf-8")) for path in paths if path.exists()]
+    return [read_json(path) for path in paths if path.exists()]
+
+
+def read_json(path: Path) -> Any:
+    """
+    Reads a JSON file of a run, which is an object.
+
+    Raises:
+        `ValueError`: If it is damaged. The message names the file and the way out.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path.resolve()} is damaged ({error}). {_way_out(path)}") from error
+    if not isinstance(content, dict):
+        raise ValueError(
+            f"{path.resolve()} is damaged (a JSON object is expected, and it holds a {type(content).__name__}). "
+            f"{_way_out(path)}"
+        )
+    return content
+
+
+def _way_out(path: Path) -> str:
+    return WAYS_OUT.get(path.name, "Put the file back from a copy.")
+
+
+def refuse_constant(name: str) -> None:
+    """Refuses `Infinity` and `NaN`, which Python's reader would accept."""
+    raise ValueError(f"{name} is no number in JSON")
+
+
+def finite(content: Any) -> Any:
+    """Returns content for JSON in which null stands for infinity and NaN."""
+    if isinstance(content, dict):
+        return {name: finite(value) for name, value in content.items()}
+    if isinstance(content, (list, tuple)):
+        return [finite(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Writes a JSON file atomically."""
+    """Writes a JSON file atomically. Infinity and NaN, which JSON does not have, become null."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    settings: dict[str, Any] = {"indent": 2, "ensure_ascii": False, "allow_nan": False}
+    try:
+        text = json.dumps(content, **settings)
+    except ValueError:
+        text = json.dumps(finite(content), **settings)
     temporary = path.with_suffix(".tmp")
-    with open(temporary, "w", encoding="utf-8") as file:
-        json.dump(content, file, indent=2, ensure_ascii=False)
-        file.write("\n")
+    with open(temporary, "w", encoding="utf-8", errors=UNENCODABLE) as file:
+        file.write(f"{text}\n")
         file.flush()
         os.fsync(file.fileno())
     os.replace(temporary, path)
@@ -95,6 +152,11 @@ def clear_run(output_dir: str | os.PathLike, overwrite: bool) -> None:
         `FileExistsError`: If there is an earlier run and `overwrite` is `False`.
     """
     found = [*Path(output_dir).glob("iteration-*"), *Path(output_dir).glob(STATE_NAME)]
+    if found and not overwrite and not has_run(output_dir):
+        raise FileExistsError(
+            f"{(Path(output_dir) / STATE_NAME).resolve()} is missing, though there are `iteration-*`. "
+            f"{WAYS_OUT[STATE_NAME]}"
+        )
     if found and not overwrite:
         raise FileExistsError(
             f"{Path(output_dir).resolve()} holds a run already ({', '.join(sorted(path.name for path in found)[:3])}"

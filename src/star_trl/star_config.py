@@ -1,6 +1,7 @@
 # Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
 
 import math
+import os
 from dataclasses import MISSING, dataclass, field, fields
 from fractions import Fraction
 from numbers import Integral, Real
@@ -579,6 +580,7 @@ class STaRConfig(SFTConfig):
             )
         self._check_types()
         self._check_choices()
+        self._check_output_dir()
         self._check_numbers()
         self._check_schedule()
         self._check_training()
@@ -615,6 +617,20 @@ class STaRConfig(SFTConfig):
             raise ValueError(
                 f"`{name}` must be of type `{expected}`{f' or `{also.__name__}`' if also else ''}, got {value!r} "
                 f"(`{type(value).__name__}`)."
+            )
+
+    def _check_output_dir(self):
+        """The libraries that write the models take every path as UTF-8, whatever the locale is."""
+        path = str(self.output_dir)
+        try:
+            is_utf8 = os.fsencode(path) == path.encode("utf-8")
+        except UnicodeEncodeError:
+            is_utf8 = False
+        if not is_utf8:
+            raise ValueError(
+                f"`output_dir={self.output_dir!r}` is no path in UTF-8 in this locale, and models cannot be saved "
+                "there. Choose a name of ASCII characters, or set `PYTHONUTF8=1` and a UTF-8 locale, such as "
+                "`LC_ALL=C.UTF-8`."
             )
 
     def _check_choices(self):

@@ -27,6 +27,7 @@ from .fine_tuning.prefix_tree import why_no_trees
 from .fine_tuning.sequences import training_sequences
 from .fine_tuning.weighted_sft import WeightedSFTTrainer
 from .generation import Engine
+from .generation.answers import exit_is_an_error
 from .generation.make_engine import make_engine
 from .generation.model_state import has_prompt_learning
 from .generation.policy import Policy, check_sharding, place
@@ -274,6 +275,7 @@ class STaRTrainer(WeightedSFTTrainer):
             self.accelerator.process_index,
             self.accelerator.num_processes,
             samplers=[sampler.name for sampler in samplers],
+            num_problems=len(train_dataset),
         )
         self._original_weights: OriginalWeights | None = None
         self.model_cards = ModelCards()
@@ -312,10 +314,11 @@ class STaRTrainer(WeightedSFTTrainer):
         Raises:
             `FileExistsError`: If `output_dir` holds a run already and neither resuming nor overwriting is requested.
             [`~star_trl.ledger.selection.NothingSurvives`]: If no sample of the first iteration is kept.
+            [`~star_trl.run.run_lock.RunInUse`]: If another run is in progress in `output_dir`.
             `SystemExit`: With exit code 75 after SIGTERM, once the finished work is saved.
         """
         run = self.outer_run
-        with self.termination, undisturbed(self):
+        with self.termination, undisturbed(self), run.owning_directory():
             first = run.begin(resume_from_checkpoint)
             if resume_from_checkpoint and self.is_world_process_zero():
                 place_in_run = run.where_it_goes_on(first, len(self.candidates(first)))
@@ -345,7 +348,8 @@ class STaRTrainer(WeightedSFTTrainer):
         Returns:
             `list[Sample]`: All samples of the iteration, from all processes.
         """
-        start_time = time.time()
+        start_time = time.monotonic()
+        self.ledger.forget_appended()
         candidates = self.candidates(iteration)
         samples: list[Sample] = []
         earlier: set[str] = set()
@@ -360,12 +364,14 @@ class STaRTrainer(WeightedSFTTrainer):
                 rng=random.Random(seed_of(self.args.seed, iteration, sampler.name)),
                 ledger=self.ledger,
             )
-            prompts = self.rollouts.prompts(sampler, self.task.problems, sampler.select(state), iteration)
+            with exit_is_an_error(f"The sampler `{sampler.name}`"):
+                problems = sampler.select(state)
+            prompts = self.rollouts.prompts(sampler, self.task.problems, problems, iteration)
             new = self.rollouts.sample(sampler, prompts, iteration, self.ledger)
             num_new_tokens += sum(len(sample.completion_ids) for sample in new)
             samples = self.ledger.read(iteration)
             earlier.add(sampler.name)
-        self._record_samples(samples, iteration, time.time() - start_time, num_new_tokens)
+        self._record_samples(samples, iteration, time.monotonic() - start_time, num_new_tokens)
         return samples
 
     def select(self, iteration: int) -> list[Sample]:
@@ -382,7 +388,9 @@ class STaRTrainer(WeightedSFTTrainer):
 
         Raises:
             [`~star_trl.ledger.selection.NothingSurvives`]: If no sample of the first iteration is kept.
+            `ValueError`: If samples of an earlier iteration are lost.
         """
+        self.outer_run.check_earlier_samples(iteration)
         samples = self.ledger.read_latest(iteration, self.args.sample_iterations)
         if self.args.sample_weighting == "advantage":
             samples = with_failed(samples)
@@ -422,7 +430,7 @@ class STaRTrainer(WeightedSFTTrainer):
         Raises:
             `ValueError`: If a training sequence is longer than `max_length`.
         """
-        start_time = time.time()
+        start_time = time.monotonic()
         original_weights = self.keep_original_weights()
         samples = self.ledger.read_latest(iteration, self.args.sample_iterations)
         weights, metrics = training_weights(
@@ -452,7 +460,7 @@ class STaRTrainer(WeightedSFTTrainer):
             self.termination.exit_if_requested(together=True)
         self.free_optimizer()
         self.outer_run.iteration = iteration
-        seconds = time.time() - start_time
+        seconds = time.monotonic() - start_time
         self.outer_run.record({"train_loss": output.training_loss, "seconds/fine_tune": seconds})
         self.outer_run.save_model()
         return output
@@ -507,7 +515,7 @@ class STaRTrainer(WeightedSFTTrainer):
             raise ValueError("There is nothing to evaluate on. Give `eval_dataset` here or to the trainer.")
         all_metrics: dict[str, float] = {}
         for name, dataset in sets.items():
-            start_time, prefix = time.time(), f"{metric_key_prefix}{name.removeprefix('eval')}"
+            start_time, prefix = time.monotonic(), f"{metric_key_prefix}{name.removeprefix('eval')}"
             # Within a run the samples are recorded, so that an interrupted evaluation can be resumed.
             ledger = self.outer_run.evaluation_ledger(prefix) if is_own else None
             sampler = GreedySampler(self.task.samplers[0])
@@ -521,7 +529,9 @@ class STaRTrainer(WeightedSFTTrainer):
                 for sign in signs_of_chance(samples, dataset, self.args):
                     logger.warning(sign)
             metrics = {f"{prefix}_{name}": value for name, value in metrics.items()}
-            metrics.update(speed_metrics(prefix, start_time, num_samples=len(samples)))
+            # `speed_metrics` takes the time of day, which may be set back meanwhile.
+            seconds = time.monotonic() - start_time
+            metrics.update(speed_metrics(prefix, time.time() - seconds, num_samples=len(samples)))
             self.log(dict(metrics))
             self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
             all_metrics.update(metrics)
@@ -590,7 +600,7 @@ class STaRTrainer(WeightedSFTTrainer):
                 **sampling_metrics(samples, [sampler.name for sampler in task.samplers], len(candidates)),
                 **self.rollouts.scoring.pop_metrics(),
                 "seconds/sample": seconds,
-                "tokens_per_second": sum(gather_object([num_new_tokens])) / seconds,
+                "tokens_per_second": sum(gather_object([num_new_tokens])) / max(seconds, 1e-9),  # a clock has steps
             }
         )
         if self.args.log_completions and self.is_world_process_zero():

@@ -9,7 +9,6 @@ from datasets import Dataset
 
 from star_trl import RationaleSampler, RationalizationSampler, load_ledger
 from star_trl.ledger import FEATURES, Ledger
-from star_trl.ledger import ledger as ledger_module
 from support.samples import make_sample
 from support.sums import last_question, solve_easy_and_hinted
 
@@ -37,8 +36,8 @@ def test_shards_of_several_processes_are_one_ledger(tmp_path):
 def test_reading_again_parses_the_new_lines_only(tmp_path, monkeypatch):
     """Also those of other processes. A shard that is gone or shorter is forgotten."""
     parsed = []
-    parse = ledger_module._parse
-    monkeypatch.setattr(ledger_module, "_parse", lambda *args: parsed.append(args) or parse(*args))
+    parse = Ledger._parse
+    monkeypatch.setattr(Ledger, "_parse", lambda *args: parsed.append(args) or parse(*args))
     ledger, other = Ledger(tmp_path, 0, 2), Ledger(tmp_path, 1, 2)
     ledger.append([make_sample(problem_id=0)])
     assert len(ledger.read(1)) == len(parsed) == 1
@@ -77,6 +76,77 @@ def test_a_line_torn_inside_a_character_is_left_out(tmp_path):
     Ledger(tmp_path).drop_torn_line(1)
     Ledger(tmp_path).append([make_sample(problem_id=5)])
     assert load_ledger(tmp_path)["problem_id"][:] == [0, 5]
+
+
+WRONG_FIELDS = [
+    ("problem_id", -1),
+    ("problem_id", 4),
+    ("problem_id", 10**30),
+    ("problem_id", "0"),
+    ("problem_id", True),
+    ("iteration", 2),
+    ("sample_index", -1),
+    ("sampler", None),
+    ("prompt", ["Q"]),
+    ("hint_shown", 0),
+    ("completion", None),
+    ("completion_ids", None),
+    ("completion_ids", [1, "2"]),
+    ("completion_ids", [1, -2]),
+    ("completion_ids", [1, 10**30]),
+    ("completion_ids", [1, 2.0]),
+    ("loss_mask", [True]),
+    ("loss_mask", [True, None]),
+    ("finish_reason", "end"),
+    ("rewards", [1.0]),
+    ("rewards", {"match": "1"}),
+    ("reward", "1"),
+    ("reward", float("inf")),
+    ("kept", "no"),
+    ("kept", False),
+    ("drop_reason", "wrong"),
+    ("logprob", float("nan")),
+    ("extra", []),
+    ("unknown", 1),
+]
+
+
+@pytest.mark.parametrize(("name", "value"), WRONG_FIELDS)
+def test_a_line_with_a_wrong_value_is_named(tmp_path, name, value):
+    ledger = Ledger(tmp_path, num_problems=4)
+    ledger.append([make_sample(), make_sample(problem_id=3)])
+    (shard,) = tmp_path.rglob("*.jsonl")
+    first, second = shard.read_text().splitlines()
+    shard.write_text(f"{first}\n{json.dumps({**json.loads(second), name: value})}\n")
+    with pytest.raises(ValueError, match=r"Line 2 of .*samples-00000-of-00001.jsonl is not a sample \(.*Delete"):
+        Ledger(tmp_path, num_problems=4).read(1)
+
+
+def test_a_number_beyond_floats_is_named(tmp_path):
+    """Python reads it as infinity."""
+    ledger = Ledger(tmp_path)
+    ledger.append([make_sample()])
+    (shard,) = tmp_path.rglob("*.jsonl")
+    shard.write_text(shard.read_text().replace('"reward": 1.0', '"reward": 1e999'))
+    with pytest.raises(ValueError, match=r"Line 1 of .* is not a sample \(.*is infinite"):
+        ledger.read(1)
+
+
+@pytest.mark.parametrize("line", ["[]", "1", "null", "[" * 10_000, '{"extra": ' * 10_000, "\x00" * 50])
+def test_a_line_of_another_shape_is_named(tmp_path, line):
+    ledger = Ledger(tmp_path)
+    ledger.append([make_sample()])
+    (shard,) = tmp_path.rglob("*.jsonl")
+    shard.write_text(f"{line}\n{shard.read_text()}")
+    with pytest.raises(ValueError, match=r"Line 1 of .* is not a sample"):
+        ledger.read(1)
+
+
+def test_what_json_does_not_have_is_null(tmp_path):
+    """A reward function may log NaN, and bytes of a file name that are no text."""
+    ledger = Ledger(tmp_path)
+    ledger.append([make_sample(extra={"scores": [float("nan"), 1.0], "file": "caf\udce9"})])
+    assert ledger.read(1)[0].extra == {"scores": [None, 1.0], "file": "caf\udce9"}
 
 
 def test_samples_are_in_the_order_of_the_samplers(tmp_path):

@@ -10,6 +10,7 @@ import pytest
 
 from star_trl import RationaleSampler, RationalizationSampler, load_ledger
 from star_trl.ledger import Ledger
+from star_trl.output_dir import write_json
 from star_trl.report import live, write_report
 from star_trl.report.histogram import Histogram
 from star_trl.report.page import write_page
@@ -47,8 +48,7 @@ DROPPED = {"kept": False, "drop_reason": "wrong", "reward": 0.0}
 
 def write_metrics(output_dir, iteration: int, **metrics) -> None:
     path = Ledger(output_dir).iteration_dir(iteration) / "metrics.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"iteration": iteration, "seconds": 1.0, "eval_clipped_ratio": 0.0, **metrics}))
+    write_json(path, {"iteration": iteration, "seconds": 1.0, "eval_clipped_ratio": 0.0, **metrics})
 
 
 @pytest.fixture

@@ -352,7 +352,8 @@ def test_a_run_without_an_evaluation_set_stops_at_the_same_plateau(runs, monkeyp
 
 
 def test_damaged_line_is_named(runs):
-    runs.start(num_iterations=1)
+    with pytest.raises(Crash):
+        runs.start(callbacks=[CrashAt(step=1)])
     shard = next(runs.trainer.ledger.output_dir.glob("iteration-001/samples-*"))
     lines = shard.read_text().splitlines(keepends=True)
     shard.write_text("".join([lines[0], '{"iteration": 1\n', *lines[1:]]))

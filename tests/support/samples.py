@@ -23,4 +23,6 @@ def make_sample(**changes: Any) -> Sample:
         "reward": 1.0,
         "kept": True,
     }
+    if not changes.get("kept", True):
+        fields["drop_reason"] = "wrong"
     return Sample(**{**fields, **changes})

@@ -4,13 +4,11 @@
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 from transformers import PreTrainedModel
 
-
-FinishReason = Literal["eos", "stop", "length", "pause"]
-"""What ended a completion: its EOS, a stop string, the length limit, or a place where a tool is called."""
+from ..finish_reason import FinishReason
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -2,16 +2,21 @@
 """The append-only store of every sample, kept or not."""
 
 import json
+import math
 import os
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
+from types import NoneType
 from typing import Any
 from urllib.parse import quote, unquote
 
 from datasets import Dataset, Features, List, Value
 
-from ..output_dir import iteration_dir, iterations
+from ..finish_reason import FINISH_REASONS
+from ..output_dir import UNENCODABLE, finite, iteration_dir, iterations, refuse_constant
+from .seals import check_seals, read_seals, shards
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -88,7 +93,34 @@ class Sample:
 
 
 FIELDS = tuple(each.name for each in fields(Sample))
-_encode = json.JSONEncoder(ensure_ascii=False, default=str).encode
+NUMBER = (float, int, NoneType)
+# Types of the fields as JSON reads them
+TYPES: dict[str, tuple[type, ...]] = {
+    "iteration": (int,),
+    "problem_id": (int,),
+    "sampler": (str,),
+    "sample_index": (int,),
+    "prompt": (str,),
+    "hint_shown": (bool,),
+    "completion": (str,),
+    "completion_ids": (list,),
+    "loss_mask": (list,),
+    "finish_reason": (str,),
+    "rewards": (dict,),
+    "reward": NUMBER,
+    "kept": (bool,),
+    "drop_reason": (str, NoneType),
+    "logprob": NUMBER,
+    "extra": (dict,),
+}
+_encode_strictly = json.JSONEncoder(ensure_ascii=False, default=str, allow_nan=False).encode
+
+
+def _encode(sample: Sample) -> str:
+    try:
+        return _encode_strictly(_as_dict(sample))
+    except ValueError:  # infinity or NaN, in what a reward function logged
+        return _encode_strictly(finite(_as_dict(sample)))
 
 
 def _as_dict(sample: Sample) -> dict[str, Any]:
@@ -136,6 +168,8 @@ class Ledger:
         samplers (`list[str]`, *optional*, defaults to `()`):
             Names of the samplers. Samples are read in this order of samplers. Samples of other samplers follow, in
             alphabetical order.
+        num_problems (`int`, *optional*):
+            Number of problems. A sample of a problem beyond them is refused.
     """
 
     def __init__(
@@ -145,11 +179,14 @@ class Ledger:
         num_processes: int = 1,
         name: str = "samples",
         samplers: Sequence[str] = (),
+        num_problems: int | None = None,
     ):
         self.output_dir = Path(output_dir)
         self._positions = {sampler: position for position, sampler in enumerate(samplers)}
-        self._name = quote(name, safe="")
-        self._shard_name = f"{self._name}-{process_index:05d}-of-{num_processes:05d}.jsonl"
+        self._name = name
+        self._num_problems = num_problems
+        self._shard_name = f"{quote(name, safe='')}-{process_index:05d}-of-{num_processes:05d}.jsonl"
+        self._written: dict[Path, int] = {}  # bytes of the shards that this object appended to
         self._forget()
 
     def _forget(self, iteration: int | None = None) -> None:
@@ -162,16 +199,35 @@ class Ledger:
         return iteration_dir(self.output_dir, iteration)
 
     def append(self, samples: Sequence[Sample]) -> None:
-        """Appends samples of one iteration to this process's shard; they are on disk when it returns."""
+        """
+        Appends samples of one iteration to this process's shard; they are on disk when it returns.
+
+        Raises:
+            `RuntimeError`: If samples that were appended before are gone.
+        """
         if not samples:
             return
         path = self.iteration_dir(samples[0].iteration) / self._shard_name
+        size, written = path.stat().st_size if path.exists() else 0, self._written.get(path, 0)
+        if size < written:
+            raise RuntimeError(
+                f"{path.resolve()} has {size} bytes, but {written} were written: it was deleted or cut while the run "
+                "was in progress. Resume the run, and the samples that are lost are made again."
+            )
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open(path, "a", encoding="utf-8") as shard:
+        with open(path, "a", encoding="utf-8", errors=UNENCODABLE) as shard:
             for sample in samples:
-                shard.write(_encode(_as_dict(sample)) + "\n")
+                shard.write(_encode(sample) + "\n")
             shard.flush()
             os.fsync(shard.fileno())
+            self._written[path] = shard.tell()
+
+    def forget_appended(self) -> None:
+        """
+        Forgets how much was appended so far. From here on, [`~Ledger.append`] misses only samples that are appended
+        later. A run calls it when the sampling of an iteration begins, since the run before may have been deleted.
+        """
+        self._written.clear()
 
     def drop_torn_line(self, iteration: int) -> None:
         """Removes a last line that a crash left unfinished, so that the next sample is not appended to it."""
@@ -190,11 +246,11 @@ class Ledger:
         Raises:
             `ValueError`: If a line is not a sample. The message names its file and number.
         """
-        shards = sorted(self.iteration_dir(iteration).glob(f"{self._name}-?????-of-?????.jsonl"))
-        changed = any(path not in shards or path.stat().st_size < size for path, (size, _) in self._read_up_to.items())
+        paths = shards(self.output_dir, iteration, self._name)
+        changed = any(path not in paths or path.stat().st_size < size for path, (size, _) in self._read_up_to.items())
         if iteration != self._iteration or changed:
             self._forget(iteration)
-        for path in shards:
+        for path in paths:
             self._read_shard(path)
         return sorted(self._samples.values(), key=self._rank)
 
@@ -214,9 +270,22 @@ class Ledger:
             for line in shard:
                 if line.endswith(b"\n"):
                     offset, number = offset + len(line), number + 1
-                    sample = _parse(line, path, number)
+                    sample = self._parse(line, path, number)
                     self._samples[sample.key] = sample
                     self._read_up_to[path] = (offset, number)
+
+    def _parse(self, line: bytes, path: Path, number: int) -> Sample:
+        try:
+            sample = Sample(**json.loads(line, parse_constant=refuse_constant))
+            problem = problem_of(sample, self._iteration, self._num_problems)
+        except (ValueError, TypeError, RecursionError) as error:
+            problem = str(error)
+        if problem is not None:
+            raise ValueError(
+                f"Line {number} of {path} is not a sample ({problem}): it was written by another version, or is "
+                "damaged. Delete the line, and the sample is made again when the run is resumed."
+            )
+        return sample
 
     def _rank(self, sample: Sample) -> tuple[int, tuple[str, int, int]]:
         return self._positions.get(sample.sampler, len(self._positions)), sample.key
@@ -232,18 +301,53 @@ def ledger_names(output_dir: str | os.PathLike) -> set[str]:
     return {unquote(shard.name[: -len("-00000-of-00000.jsonl")]) for shard in shards}
 
 
-def _parse(line: bytes, path: Path, number: int) -> Sample:
+def problem_of(sample: Sample, iteration: int | None, num_problems: int | None) -> str | None:
+    """
+    Returns what is wrong with a sample that was read and what was expected, or `None` if nothing is.
+
+    Args:
+        sample ([`Sample`]):
+            The sample.
+        iteration (`int`, *optional*):
+            Iteration whose folder it is in.
+        num_problems (`int`, *optional*):
+            Number of problems.
+    """
+    for name, types in TYPES.items():
+        value = getattr(sample, name)
+        if type(value) not in types:
+            expected = " or ".join("null" if each is NoneType else each.__name__ for each in types)
+            return f"`{name}` is {value!r:.80}, expected {expected}"
+    if sample.iteration != iteration:
+        return f"`iteration` is {sample.iteration}, expected {iteration} in this folder"
+    end = 2**63 if num_problems is None else num_problems
+    if not 0 <= sample.problem_id < end:
+        return f"`problem_id` is {sample.problem_id}, expected 0 to {end - 1}"
+    if not 0 <= sample.sample_index < 2**63:
+        return f"`sample_index` is {sample.sample_index}, expected 0 or more"
     try:
-        return Sample(**json.loads(line))
-    except (ValueError, TypeError) as error:
-        raise ValueError(
-            f"Line {number} of {path} is not a sample ({error}): it was written by another version, or is damaged. "
-            "Delete the line, and the sample is made again when the run is resumed."
-        ) from error
+        array("I", sample.completion_ids)  # one pass in C over the types and the range
+    except (TypeError, OverflowError) as error:
+        return f"`completion_ids` has other values than token ids: {error}"
+    mask = sample.loss_mask
+    if mask.count(True) + mask.count(False) != len(mask) or len(mask) != len(sample.completion_ids):
+        return f"`loss_mask` is not {len(sample.completion_ids)} times true or false, once for each token id"
+    if sample.finish_reason not in FINISH_REASONS:
+        return f"`finish_reason` is {sample.finish_reason!r:.80}, expected one of {sorted(FINISH_REASONS)}"
+    if set(map(type, sample.rewards.values())) - set(NUMBER):
+        return f"`rewards` is {sample.rewards!r:.80}, expected a number or null for each name"
+    numbers = [*sample.rewards.values(), sample.reward, sample.logprob]
+    if not all(value is None or math.isfinite(value) for value in numbers):
+        return f"`rewards`, `reward` or `logprob` is infinite: {numbers!r:.80}"
+    if sample.kept != (sample.drop_reason is None):
+        return f"`kept` is {sample.kept} with `drop_reason` {sample.drop_reason!r:.80}, expected a reason if not kept"
+    return None
 
 
 def read_samples(output_dir: str | os.PathLike, name: str = "samples") -> list[Sample]:
     """Reads the samples of a run like [`load_ledger`], but as a list of [`Sample`]."""
+    seals = read_seals(output_dir)
+    check_seals(output_dir, seals, [key for key in seals if key.split("/", 1)[1] == name])
     ledger = Ledger(output_dir, name=name)
     samples = [sample for iteration in ledger.iterations() for sample in ledger.read(iteration)]
     if not samples:
@@ -272,6 +376,7 @@ def load_ledger(output_dir: str | os.PathLike, name: str = "samples") -> Dataset
 
     Raises:
         `FileNotFoundError`: If there are no samples under `output_dir`.
+        `ValueError`: If a finished iteration does not have the samples that it ended with, or a line is not a sample.
     """
     rows = []
     for sample in read_samples(output_dir, name):

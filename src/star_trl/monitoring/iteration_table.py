@@ -61,7 +61,7 @@ class IterationTable(Observer):
                 f"{_title(key)} {format_metric(key, row[key])}" + (f" ({', '.join(groups)})" if groups else "")
             )
         for key, text in {**self._solved(), "samples/selected": "trained on", "train_loss": "train loss"}.items():
-            if key in row:
+            if row.get(key) is not None:  # a loss that is NaN is read back as null
                 parts.append(f"{text} {format_metric(key, row[key])}")
         text = ", ".join([*parts, f"{row['seconds']:,.0f} s"])
         say(f"iteration {row['iteration']} of {num_iterations}: {text}", sys.stdout)

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from ..ledger.ledger import Ledger, Sample, ledger_names
-from ..output_dir import STATE_NAME, load_history
+from ..ledger.seals import check_seals, read_seals
+from ..output_dir import STATE_NAME, load_history, read_json
 from ..seeds import seed_of
 from .stored_prompts import read_prompts
 
@@ -91,6 +92,7 @@ class RunReader:
         self._total = 0
         self._counts: Counts = defaultdict(lambda: defaultdict(Counter))
         self._done: set[tuple[str, int]] = set()
+        self._checked: set[str] = set()
 
     def read(self) -> Run:
         """
@@ -98,6 +100,7 @@ class RunReader:
 
         Raises:
             `FileNotFoundError`: If there is no run.
+            `ValueError`: If a file is damaged, or a finished iteration does not have the samples that it ended with.
         """
         path = self.path
         ledgers = sorted(ledger_names(path), key=lambda name: (name != TRAINING, name))
@@ -105,11 +108,14 @@ class RunReader:
         if not ledgers and not run.history:
             raise FileNotFoundError(f"No run in {path}: it has no `iteration-*`. Give the `output_dir` of a run.")
         if (path / STATE_NAME).exists():
-            found = _read_json(path / STATE_NAME)
+            found = read_json(path / STATE_NAME)
             run.settings = {name: found["settings"].get(name) for name in SETTINGS}
             state = found["trainer_state"]
             run.planned_iterations = state.get("num_train_epochs")
             run.inner_steps = _inner_steps(state.get("log_history", []))
+        seals = read_seals(path)
+        check_seals(path, seals, [key for key in seals if key not in self._checked])
+        self._checked.update(seals)
         for name in ledgers:
             ledger = Ledger(path, name=name)
             for iteration in ledger.iterations():
@@ -141,12 +147,12 @@ def _row(ledger: str, sample: Sample) -> dict[str, Any]:
         "sampler": sample.sampler,
         "drop_reason": sample.drop_reason,
         "finish_reason": sample.finish_reason,
-        "reward": _number(sample.reward),
-        "rewards": {name: _number(value) for name, value in sample.rewards.items()},
+        "reward": sample.reward,
+        "rewards": sample.rewards,
         "tokens": len(sample.completion_ids),
         "completion": sample.completion,
         "hint_shown": sample.hint_shown or None,
-        "logprob": _number(sample.logprob),
+        "logprob": sample.logprob,
         "untrained": len(sample.loss_mask) - sum(sample.loss_mask) or None,
         "extra": json.dumps(sample.extra, ensure_ascii=False) if sample.extra else None,
     }
@@ -218,7 +224,7 @@ class _Shown:
 def _count(counts: Counts, samples: list[Sample]) -> None:
     for sample in samples:
         values = {
-            "reward": _number(sample.reward),
+            "reward": sample.reward,
             "length": len(sample.completion_ids),
             "lines": sum(bool(line.strip()) for line in sample.completion.splitlines()),
         }
@@ -238,12 +244,3 @@ def _inner_steps(log_history: list[dict[str, Any]]) -> dict[int, int]:
             steps[round(entry["epoch"])] = entry["step"] - before
             before = entry["step"]
     return steps
-
-
-def _number(value: float | None) -> float | None:
-    """Replaces infinity and NaN by None, since JSON has neither."""
-    return value if value is None or math.isfinite(value) else None
-
-
-def _read_json(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))

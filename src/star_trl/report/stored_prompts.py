@@ -1,13 +1,12 @@
 # Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
 """`prompts.json`, which stores what the ledger leaves out: hinted prompts, groups, answers and few-shot examples."""
 
-import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..ledger.messages import as_text
-from ..output_dir import PROMPTS_NAME, write_json
+from ..output_dir import PROMPTS_NAME, read_json, write_json
 
 
 if TYPE_CHECKING:  # `star-trl report` does without torch
@@ -60,7 +59,7 @@ def read_prompts(output_dir: str | os.PathLike) -> dict[str, Any]:
     path = Path(output_dir) / PROMPTS_NAME
     if not path.exists():
         return {"columns": {}, "problems": {}, "examples": []}
-    return json.loads(path.read_text(encoding="utf-8"))
+    return read_json(path)
 
 
 def _few_shot_text(problem: dict[str, Any], column: str, builder: "PromptBuilder") -> str:

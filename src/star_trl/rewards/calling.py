@@ -3,6 +3,7 @@
 
 import asyncio
 import inspect
+import math
 import queue
 import threading
 import time
@@ -10,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import Any, cast
 
 import torch
 from accelerate.logging import get_logger
@@ -38,6 +39,8 @@ LASTING = (
     ValueError,
     ZeroDivisionError,
 )
+# What a call may raise. `sys.exit` and a cancelled task would end the run in the middle, the first one without a word.
+CAUGHT = (Exception, SystemExit, asyncio.CancelledError)
 # Arguments that are not lists with one value per completion, unlike columns and completions.
 SHARED = ("trainer_state", "log_extra", "log_metric")
 
@@ -81,14 +84,16 @@ class RewardCaller:
 
         Raises:
             `Exception`: What a function raises, if it fails for all completions of the group, or for 8 in a row.
-            `TypeError`: If a function fails on text prompts because it reads messages.
+            `TypeError`: If a function returns something else than numbers, or fails on text prompts because it reads
+                messages.
+            `ValueError`: If a function does not return one finite reward per completion.
         """
         rewards: list[list[float | None | Exception]] = []
-        for func, name, outcome in zip(funcs, names, self._call_all(funcs, arguments), strict=True):
+        for func, name, outcome in zip(funcs, names, self._call_all(funcs, names, arguments), strict=True):
             if isinstance(outcome, Exception):
                 rewards.append(self._try_again(func, name, arguments, outcome))
             else:
-                rewards.append(list(outcome))
+                rewards.append([*as_rewards(outcome, name, len(arguments["completions"]))])
                 self._failures[name] = 0
         return rewards
 
@@ -105,10 +110,10 @@ class RewardCaller:
         for attempt in range(0 if type(error) in LASTING else self.retries):
             logger.warning(f"The reward function `{name}` failed ({error!r}). Trying again in {2**attempt} s.")
             time.sleep(2**attempt)
-            (outcome,) = self._call_all([func], arguments)
+            (outcome,) = self._call_all([func], [name], arguments)
             if not isinstance(outcome, Exception):
                 self._failures[name] = 0
-                return list(outcome)
+                return [*as_rewards(outcome, name, len(arguments["completions"]))]
             error = outcome
         count = len(arguments["completions"])
         outcomes: list[float | None | Exception] = []
@@ -116,8 +121,8 @@ class RewardCaller:
             one = {key: value if key in SHARED else value[row : row + 1] for key, value in arguments.items()}
             if "log_extra" in one:
                 one["log_extra"] = lambda column, values: None  # it expects a value for every completion of the group
-            (outcome,) = self._call_all([func], one)
-            outcomes.append(outcome if isinstance(outcome, Exception) else next(iter(outcome)))
+            (outcome,) = self._call_all([func], [name], one)
+            outcomes += [outcome] if isinstance(outcome, Exception) else as_rewards(outcome, name, 1)
             self._failures[name] = self._failures[name] + 1 if isinstance(outcome, Exception) else 0
             failed = sum(isinstance(outcome, Exception) for outcome in outcomes)
             if self._failures[name] == MOST_FAILURES or failed == count > 1:
@@ -125,42 +130,131 @@ class RewardCaller:
         logger.warning(f"The reward function `{name}` fails for {failed} of {count} completions: {error!r}.")
         return outcomes
 
-    def _call_all(self, funcs: Sequence[Callable], arguments: dict[str, Any]) -> list[Any]:
+    def _call_all(self, funcs: Sequence[Callable], names: Sequence[str], arguments: dict[str, Any]) -> list[Any]:
         """Returns the result of each function, or the exception that it raised."""
-        outcomes = [self._call(func, arguments) for func in funcs]
+        outcomes = [self._call(func, name, arguments) for func, name in zip(funcs, names, strict=True)]
         if not any(inspect.isawaitable(outcome) for outcome in outcomes):
             return outcomes
 
+        async def result_of(outcome: Any, name: str) -> Any:
+            try:
+                return await outcome if inspect.isawaitable(outcome) else outcome
+            except (Exception, SystemExit) as error:
+                return as_exception(error, name)
+
+        async def result_in_time(outcome: Any, name: str) -> Any:
+            try:
+                return await asyncio.wait_for(result_of(outcome, name), self.timeout)
+            except TimeoutError:
+                return self._timed_out(name)
+            except asyncio.CancelledError as error:  # not caught above, since a timeout cancels as well
+                return as_exception(error, name)
+
         async def wait() -> list[Any]:
-            waiting = (asyncio.wait_for(outcome, self.timeout) for outcome in outcomes if inspect.isawaitable(outcome))
-            awaited = iter(await asyncio.gather(*waiting, return_exceptions=True))
-            return [next(awaited) if inspect.isawaitable(outcome) else outcome for outcome in outcomes]
+            results = (result_in_time(outcome, name) for outcome, name in zip(outcomes, names, strict=True))
+            return await asyncio.gather(*results)
 
         # In a separate thread, since a notebook already runs an event loop in this one.
         with ThreadPoolExecutor(max_workers=1) as executor:
             return executor.submit(asyncio.run, wait()).result()
 
-    def _call(self, func: Callable, arguments: dict[str, Any]) -> Any:
+    def _call(self, func: Callable, name: str, arguments: dict[str, Any]) -> Any:
+        # Every call has lists of its own. A function that changes them changes neither what is recorded and trained on
+        # nor what other functions see.
+        arguments = {key: value if key in SHARED else own_copy(value) for key, value in arguments.items()}
         if self.timeout is None or inspect.iscoroutinefunction(func):
             try:
                 with torch_defaults():
                     return func(**arguments)
-            except Exception as error:
-                return error
+            except CAUGHT as error:
+                return as_exception(error, name)
         returned: queue.Queue = queue.Queue()
 
         def call() -> None:
             try:
                 returned.put(func(**arguments))
-            except Exception as error:
-                returned.put(error)
+            except CAUGHT as error:
+                returned.put(as_exception(error, name))
 
         # A daemon, so that a function that never returns does not keep the program from ending.
         threading.Thread(target=call, daemon=True).start()
         try:
             return returned.get(timeout=self.timeout)
         except queue.Empty:
-            return TimeoutError(f"no answer within `reward_timeout={self.timeout}` seconds")
+            return self._timed_out(name)
+
+    def _timed_out(self, name: str) -> TimeoutError:
+        return TimeoutError(f"`{name}` gave no answer within `reward_timeout={self.timeout}` seconds")
+
+
+def as_exception(error: BaseException, name: str) -> Exception:
+    """Returns what a reward function raised as an error that names it and that is no command to end the program."""
+    if isinstance(error, SystemExit):
+        return RuntimeError(f"the reward function `{name}` called `sys.exit({error.code!r})`; raise an error instead")
+    if isinstance(error, asyncio.CancelledError):
+        return RuntimeError(f"the reward function `{name}` was cancelled (`{error!r}`); let it catch this")
+    error.add_note(f"Raised by the reward function `{name}`.")
+    return cast(Exception, error)
+
+
+def as_rewards(returned: Any, name: str, count: int) -> list[float | None]:
+    """
+    Returns what a reward function returned as one number or `None` per completion.
+
+    Args:
+        returned (`Any`):
+            What it returned.
+        name (`str`):
+            Its name.
+        count (`int`):
+            Number of completions.
+
+    Raises:
+        `TypeError`: If it is no list of numbers.
+        `ValueError`: If there is not one reward per completion, or one is infinite.
+    """
+    expected = "It must return a list with one number per completion, `None` where it does not apply."
+    try:
+        if isinstance(returned, (str, bytes, dict)):
+            raise TypeError
+        rewards = list(returned)
+    except TypeError:  # also that of a tensor without dimensions
+        raise TypeError(
+            f"The reward function `{name}` returned {returned!r:.80} (`{type(returned).__name__}`). {expected}"
+        ) from None
+    if len(rewards) != count:
+        raise ValueError(
+            f"The reward function `{name}` returned {len(rewards)} rewards for {count} completions. {expected}"
+        )
+    return [_as_reward(reward, name, expected) for reward in rewards]
+
+
+def _as_reward(reward: Any, name: str, expected: str) -> float | None:
+    if reward is None:
+        return None
+    try:
+        if isinstance(reward, (str, bytes)):  # a text of digits is no number
+            raise TypeError
+        value = float(reward)
+    except (TypeError, ValueError, OverflowError, RuntimeError):  # torch raises the last one
+        raise TypeError(
+            f"The reward function `{name}` returned a list with {reward!r:.80} (`{type(reward).__name__}`) in it. "
+            f"{expected}"
+        ) from None
+    if math.isinf(value):
+        raise ValueError(f"The reward function `{name}` returned the reward {value}, but rewards are finite.")
+    # Reward functions written for GRPO may use NaN where they do not apply. JSON cannot hold NaN.
+    return None if math.isnan(value) else value
+
+
+def own_copy(value: Any) -> Any:
+    """Copies the lists and dicts of an argument, as far as they are nested."""
+    if isinstance(value, dict):
+        return {key: own_copy(item) for key, item in value.items()}
+    if isinstance(value, list):
+        nested = {list, dict} & set(map(type, value))
+        return [own_copy(item) for item in value] if nested else value.copy()
+    return value
 
 
 @contextmanager

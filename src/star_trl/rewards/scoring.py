@@ -2,7 +2,6 @@
 """Calls the reward functions and decides what is kept."""
 
 import inspect
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -190,34 +189,14 @@ class Scorer:
             `list[Score]`: One score per completion.
 
         Raises:
-            `ValueError`: If a function does not return one reward per completion.
-            `TypeError`: If a function fails on text prompts because it reads messages.
+            `ValueError`: If a function does not return one finite reward per completion.
+            `TypeError`: If a function returns something else than numbers, or fails on text prompts because it reads
+                messages.
             `Exception`: The exception of a function that fails for every completion.
         """
         arguments = {"prompts": prompts, "completions": completions, "completion_ids": completion_ids, **columns}
-        returned = self._call(self.reward_funcs, self.names, arguments)
-        rewards_by_func = [
-            self._check_rewards(rewards, name, len(completions))
-            for rewards, name in zip(returned, self.names, strict=True)
-        ]
+        rewards_by_func = self._call(self.reward_funcs, self.names, arguments)
         return [self._score(rewards) for rewards in zip(*rewards_by_func, strict=True)]
-
-    @staticmethod
-    def _check_rewards(rewards: list, name: str, expected: int) -> list[float | None | Exception]:
-        if len(rewards) != expected:
-            raise ValueError(
-                f"The reward function `{name}` returned {len(rewards)} rewards for {expected} completions. It must "
-                "return exactly one per completion, `None` where it does not apply."
-            )
-        # Reward functions written for GRPO may use NaN where they do not apply. JSON cannot hold NaN.
-        return [
-            reward
-            if isinstance(reward, Exception)
-            else None
-            if reward is None or math.isnan(reward)
-            else float(reward)
-            for reward in rewards
-        ]
 
     def _score(self, outcomes: Sequence[float | None | Exception]) -> Score:
         errors = [

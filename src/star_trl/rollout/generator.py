@@ -16,6 +16,7 @@ from ..generation import (
     SamplingParams,
     StopStrings,
 )
+from ..generation.answers import check_output, check_outputs
 from ..samplers import Completion, Pauses, Prompt
 from ..seeds import seed_of
 
@@ -76,8 +77,9 @@ class Generator:
         if pauses is None:
             outputs = self.engine.generate(self.model, requests, params)
         else:
-            outputs = self.engine.generate_and_resume(self.model, requests, params, _Resume(prompts, params, pauses))
-        for output in outputs:
+            resume = _Resume(prompts, requests, params, pauses, self.engine)
+            outputs = self.engine.generate_and_resume(self.model, requests, params, resume)
+        for output in check_outputs(outputs, requests, params, self.engine):
             prompt = prompts[output.index]
             if _num_begun(prompt) >= params.max_new_tokens:
                 yield _cut(cast(Completion, prompt.begun), params.max_new_tokens)
@@ -104,24 +106,41 @@ class _Resume:
     Args:
         prompts (`list[Prompt]`):
             The prompts. Each is replaced when its completion goes on.
+        requests (`list[GenerationRequest]`):
+            The requests. Each is replaced when its completion goes on.
         params ([`~star_trl.generation.SamplingParams`]):
             Sampling parameters.
         pauses ([`~star_trl.samplers.Pauses`]):
             Continues the completions.
+        engine ([`~star_trl.generation.Engine`]):
+            The engine, whose outputs are checked.
     """
 
-    def __init__(self, prompts: list[Prompt], params: SamplingParams, pauses: Pauses):
+    def __init__(
+        self,
+        prompts: list[Prompt],
+        requests: list[GenerationRequest],
+        params: SamplingParams,
+        pauses: Pauses,
+        engine: Engine,
+    ):
         self.prompts = prompts
+        self.requests = requests
         self.params = params
         self.pauses = pauses
+        self.engine = engine
 
     def begin(self, output: GenerationOutput) -> "Future[Any] | None":
+        check_output(output, self.requests, self.params, self.engine)
         return self.pauses.begin(self._completion(output))
 
     def request(self, output: GenerationOutput, result: Any) -> GenerationRequest | None:
         completion = self.pauses.end(self._completion(output), result)
         prompt = self.prompts[output.index] = replace(self.prompts[output.index], begun=completion)
-        return _request(prompt, self.params) if _num_begun(prompt) < self.params.max_new_tokens else None
+        if _num_begun(prompt) >= self.params.max_new_tokens:
+            return None
+        request = self.requests[output.index] = _request(prompt, self.params)
+        return request
 
     def _completion(self, output: GenerationOutput) -> Completion:
         return _joined(self.prompts[output.index], output.token_ids, output.finish_reason, output.logprobs)

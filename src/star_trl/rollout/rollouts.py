@@ -9,6 +9,7 @@ from datasets import Dataset
 from transformers import GenerationConfig, TrainerState
 
 from ..distributed import own_part
+from ..generation.answers import exit_is_an_error
 from ..generation.engine import SamplingParams
 from ..generation.policy import Policy, eos_token_ids
 from ..ledger.ledger import Ledger, Sample
@@ -16,6 +17,7 @@ from ..samplers import Prompt, Sampler
 from ..seeds import seed_of
 from ..star_config import STaRConfig, as_dict
 from ..task.task import Task
+from .completions import check_completions
 from .generator import Generator
 from .scoring import BATCH_SIZE, CompletionScorer
 
@@ -127,11 +129,24 @@ class Rollouts:
             missing = [prompt for prompt in prompts if prompt.problem in open_problems]
         title = f"iteration {iteration}, {'evaluation' if self.evaluation else sampler.name}"
         with self.generator(sampler) as generate, self.follow(len(missing), title) as follow:
-            for group in self.scoring(sampler.sample(missing, generate), sampler, iteration, self.state()):
+            vocab_size = generate.model.config.get_text_config().vocab_size
+            with exit_is_an_error(f"The sampler `{sampler.name}`"):
+                completions = sampler.sample(missing, generate)
+            completions = check_completions(completions, missing, sampler, self.args.max_completion_length, vocab_size)
+            for group in self.scoring(completions, sampler, iteration, self.state()):
                 if ledger is not None:
                     ledger.append([sample for sample in group if sample.key not in recorded])
                 yield from group
                 follow(group)
+        if ledger is not None:
+            recorded = {sample.key for sample in ledger.read(iteration)}
+            lost = sum((sampler.name, prompt.problem, prompt.sample_index) not in recorded for prompt in prompts)
+            if lost:
+                raise RuntimeError(
+                    f"{lost} of the {len(prompts)} samples of `{sampler.name}` that were recorded in "
+                    f"{ledger.iteration_dir(iteration).resolve()} are gone: a file was deleted or cut while the run "
+                    "was in progress. Resume the run, and the samples are made again."
+                )
 
     def collect(
         self,

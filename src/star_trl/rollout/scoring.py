@@ -114,17 +114,19 @@ class CompletionScorer:
             columns["answer"] = [completion.answer for completion in completions]
         if "answer" in columns:
             columns.setdefault("solution", columns["answer"])
-        extras: dict[str, list] = {}
+        logged: dict[str, Any] = {}
         scores = self.scorer(
             prompts=[row["prompt"] for row in rows],
             completions=[as_completion(text, row["prompt"]) for text, row in zip(texts, rows, strict=True)],
             completion_ids=[completion.token_ids for completion in completions],
             samplers=[sampler.name] * len(rows),
             trainer_state=trainer_state,
-            log_extra=lambda column, values: extras.update({column: list(values)}),
+            log_extra=lambda column, values: logged.update({column: values}),
             log_metric=lambda name, value: self._logged[name].append(_as_float(name, value)),
             **columns,
         )
+        # Checked here, since an error within the reward function would only have it called again without `log_extra`.
+        extras = {column: _as_column(column, values, len(rows)) for column, values in logged.items()}
         return [
             _sample(
                 completions[row],
@@ -136,6 +138,20 @@ class CompletionScorer:
             )
             for row, text in enumerate(texts)
         ]
+
+
+def _as_column(column: str, values: Any, count: int) -> list:
+    """Returns what a reward function logs for each completion as a list."""
+    try:
+        found = None if isinstance(values, (str, bytes, dict)) else list(values)
+    except TypeError:  # also that of a tensor without dimensions
+        found = None
+    if found is None or len(found) != count:
+        raise TypeError(
+            f"`log_extra` takes a list with one value for each of the {count} completions, but a reward function gave "
+            f"it {values!r:.80} (`{type(values).__name__}`) for the column `{column}`."
+        )
+    return found
 
 
 def _as_float(name: str, value: Any) -> float:

@@ -1,13 +1,19 @@
 # Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
 """Checkpoints of the inner loop."""
 
-import json
 import shutil
 from pathlib import Path
 
+from accelerate.logging import get_logger
+from accelerate.utils import broadcast_object_list
 from transformers import Trainer
 
-from ..output_dir import write_json
+from ..distributed import wait_for_all
+from ..output_dir import read_json, write_json
+from .manifest import damage, manifest
+
+
+logger = get_logger(__name__)
 
 
 LAST_NAME = "last.json"
@@ -16,7 +22,8 @@ LAST_NAME = "last.json"
 class ResumeCheckpoints:
     """
     The checkpoints from which an interrupted inner run is resumed. `Trainer` writes them. A file names the last one
-    that every process has finished.
+    that every process has finished, with its manifest. `Trainer` itself would go on with a new optimizer where the
+    file of the old one is missing.
 
     Args:
         directory (`Path`):
@@ -33,19 +40,37 @@ class ResumeCheckpoints:
         self.facts = {"training_set": training_set, "num_processes": trainer.accelerator.num_processes}
 
     def last(self) -> str | None:
-        """Returns the path of the last complete checkpoint from which this run can be resumed, or `None`."""
+        """
+        Returns the path of the last whole checkpoint from which this run can be resumed, or `None`. All processes must
+        call it together.
+        """
+        found = [self._last_whole() if self.trainer.is_world_process_zero() else None]
+        wait_for_all()  # reading a large checkpoint takes longer than a collective waits
+        return broadcast_object_list(found)[0]
+
+    def _last_whole(self) -> str | None:
         path = self.directory / LAST_NAME
-        if path.exists():
-            found = json.loads(path.read_text(encoding="utf-8"))
-            if {name: found[name] for name in self.facts} == self.facts:
-                return str(self.directory / f"checkpoint-{found['step']}")
-        return None
+        if not path.exists():
+            return None
+        try:
+            found = read_json(path)
+            directory = self.directory / f"checkpoint-{found['step']}"
+            if {name: found[name] for name in self.facts} != self.facts:
+                return None
+            problem = damage(directory, found["files"])
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            problem = f"{path.absolute()} is damaged ({error!r})"
+        if problem is not None:
+            logger.warning(f"The fine-tuning begins anew, since its checkpoint is not whole: {problem}.")
+            return None
+        return str(directory)
 
     def complete(self, step: int) -> None:
         """Records that a checkpoint is complete, and deletes the others."""
         self.trainer.accelerator.wait_for_everyone()
         if self.trainer.is_world_process_zero():
-            write_json(self.directory / LAST_NAME, {"step": step, **self.facts})
+            files = manifest(self.directory / f"checkpoint-{step}")
+            write_json(self.directory / LAST_NAME, {"step": step, **self.facts, "files": files})
             for path in self.directory.glob("checkpoint-*"):
                 if path.name != f"checkpoint-{step}":
                     shutil.rmtree(path)
@@ -54,4 +79,7 @@ class ResumeCheckpoints:
 def last_step(directory: Path) -> int | None:
     """Returns the step of the last complete checkpoint in a folder of [`ResumeCheckpoints`], or `None`."""
     path = directory / LAST_NAME
-    return json.loads(path.read_text(encoding="utf-8"))["step"] if path.exists() else None
+    try:
+        return read_json(path)["step"] if path.exists() else None
+    except (ValueError, KeyError):  # it is damaged, so the fine-tuning begins anew
+        return None

@@ -19,10 +19,13 @@ from ..distributed import wait_for_all
 from ..fine_tuning.original_weights import OriginalWeights
 from ..generation.policy import Policy
 from ..ledger.ledger import Ledger, Sample
+from ..ledger.seals import check_seals, seal, seal_key
 from ..output_dir import METRICS_NAME, clear_run, write_json
 from ..star_config import STaRConfig
 from ..task.task import Task
 from .checkpoints import ResumeCheckpoints, last_step
+from .manifest import damage, manifest
+from .run_lock import RunLock
 from .settings import digest, run_settings
 from .state import CannotResume, RunState
 
@@ -109,16 +112,33 @@ class OuterRun:
         self.observers = observers
         self.iteration = 0
         self.in_progress = False
+        self.lock = RunLock(ledger.output_dir)
         self.state = RunState(base_weights="", settings={})
         self._original_weights = original_weights
         self._metrics: dict[str, Any] = {}
         self._evaluates = False
-        self._start_time = time.time()
+        self._start_time = time.monotonic()
 
     @property
     def history(self) -> list[dict[str, Any]]:
         """Metrics of each complete iteration."""
         return self.state.history
+
+    @contextmanager
+    def owning_directory(self) -> Iterator[None]:
+        """
+        Makes the first process the owner of the output directory while the context is open.
+
+        Raises:
+            [`~star_trl.run.run_lock.RunInUse`]: If another run is in progress there.
+        """
+        if self.trainer.is_world_process_zero():
+            self.lock.acquire()
+        wait_for_all()
+        try:
+            yield
+        finally:
+            self.lock.release()
 
     def begin(self, resume_from_checkpoint: bool | str | None) -> int:
         """
@@ -189,8 +209,9 @@ class OuterRun:
 
     def begin_iteration(self, iteration: int) -> None:
         """Begins an outer iteration, which callbacks see as an epoch. Iteration 0 evaluates the original model."""
+        self.lock.check()
         self._metrics = {"iteration": iteration, **self.state.metrics}
-        self._start_time = time.time()
+        self._start_time = time.monotonic()
         trainer = self.trainer
         trainer.state.epoch = max(iteration - 1, 0)
         if iteration:
@@ -202,11 +223,27 @@ class OuterRun:
             self._metrics.update(metrics)
             self.trainer.log(dict(metrics))
 
+    def check_earlier_samples(self, iteration: int) -> None:
+        """
+        Checks the samples of the finished iterations that an iteration trains on as well.
+
+        Raises:
+            `ValueError`: If one of them does not have the samples that it ended with.
+            `RuntimeError`: If the output directory was deleted or replaced.
+        """
+        self.lock.check()
+        if self.trainer.is_world_process_zero():
+            seals = self.state.ledgers
+            earlier = range(iteration - self.args.sample_iterations + 1, iteration)
+            keys = (seal_key(number, "samples") for number in earlier)
+            check_seals(self.ledger.output_dir, seals, [key for key in keys if key in seals])
+
     def save_model(self) -> None:
         """Saves the fine-tuned model, so that it survives an interrupted evaluation."""
         trainer, state = self.trainer, self.state
         if not self.in_progress or self.args.save_strategy == SaveStrategy.NO:
             return
+        self.lock.check()
         directory = self.checkpoint_dir(self.iteration)
         unfinished = directory.with_name("checkpoint.tmp")
         if trainer.is_world_process_zero():
@@ -214,10 +251,12 @@ class OuterRun:
         wait_for_all()
         trainer.save_model(str(unfinished), _internal_call=True)  # does not push to the hub
         wait_for_all()
+        self._seal(self.iteration, "samples")
         state.checkpoint_iteration = self.iteration
         state.metrics = self._metrics
         state.trainer_state = asdict(trainer.state)
         if trainer.is_world_process_zero():
+            state.checkpoints[str(self.iteration)] = manifest(unfinished)
             shutil.rmtree(directory, ignore_errors=True)
             unfinished.rename(directory)
             state.save(self.ledger.output_dir)
@@ -226,9 +265,10 @@ class OuterRun:
 
     def end_iteration(self, eval_metrics: dict[str, float]) -> None:
         """Records the iteration as complete, notes the best model, deletes old ones and stops at a plateau."""
+        self.lock.check()
         trainer, state, iteration = self.trainer, self.state, self._metrics["iteration"]
         trainer.state.epoch = iteration
-        metrics = {**self._metrics, **eval_metrics, "seconds": time.time() - self._start_time}
+        metrics = {**self._metrics, **eval_metrics, "seconds": time.monotonic() - self._start_time}
         if self.policy.engine.fallback_warnings:
             metrics["fallback_warnings"] = list(self.policy.engine.fallback_warnings)
         new_best = self._note_best(metrics)
@@ -240,6 +280,8 @@ class OuterRun:
             trainer.control = trainer.callback_handler.on_save(self.args, trainer.state, trainer.control)
         if iteration:
             trainer.control = trainer.callback_handler.on_epoch_end(self.args, trainer.state, trainer.control)
+        for name in [*(["samples"] if iteration else []), *self.task.evaluation_sets]:
+            self._seal(iteration, name)
         state.iteration = iteration
         state.metrics = {}
         state.history.append(metrics)
@@ -268,7 +310,14 @@ class OuterRun:
         self._prune()
         wait_for_all()
         last = self.history[-1]
-        return TrainOutput(trainer.state.global_step, last.get("train_loss", float("nan")), last)
+        loss = last.get("train_loss")
+        return TrainOutput(trainer.state.global_step, float("nan") if loss is None else loss, last)
+
+    def _seal(self, iteration: int, name: str) -> None:
+        """Notes how many samples a finished ledger of an iteration has, and which ones."""
+        key = seal_key(iteration, name)
+        if self.trainer.is_world_process_zero() and key not in self.state.ledgers:
+            self.state.ledgers[key] = seal(self.ledger.output_dir, iteration, name)
 
     def _tell(self, event: str, *arguments: Any) -> None:
         """Calls a method of the observers in the main process."""
@@ -301,7 +350,14 @@ class OuterRun:
         accelerator = self.trainer.accelerator
         if not self._evaluates:
             return None
-        return Ledger(self.ledger.output_dir, accelerator.process_index, accelerator.num_processes, name)
+        problems = self.task.evaluation_sets.get(name)
+        return Ledger(
+            self.ledger.output_dir,
+            accelerator.process_index,
+            accelerator.num_processes,
+            name,
+            num_problems=None if problems is None else len(problems),
+        )
 
     def _resume_dir(self, iteration: int) -> Path:
         return self.ledger.iteration_dir(iteration) / "fine-tuning"
@@ -318,6 +374,9 @@ class OuterRun:
             )
         found = RunState.load(output_dir)
         found.check_same_run(self.state.base_weights, self.state.settings)
+        if trainer.is_world_process_zero():
+            # Evaluations are over once their metrics are in the history, and nothing reads their samples again.
+            check_seals(output_dir, found.ledgers, [key for key in found.ledgers if key.endswith("/samples")])
         found.settings = self.state.settings  # with those that an older version did not record
         self.state = found
         current = found.checkpoint_iteration or 0
@@ -392,15 +451,29 @@ class OuterRun:
         removable = [number for number in existing if number not in needed]
         for number in removable[: max(len(existing) - limit, 0)]:
             shutil.rmtree(self.checkpoint_dir(number))
+            self.state.checkpoints.pop(str(number), None)
 
     def _load(self, iteration: int) -> None:
         """Loads the weights of a saved iteration into the model, or the original weights for 0."""
         if iteration:
+            self._check_checkpoint(iteration)
             # Private in `Trainer`, but it alone knows how each kind of model (adapter, sharded file) is loaded.
             self.trainer._load_from_checkpoint(str(self.checkpoint_dir(iteration)))
         else:
             self._original_weights().restore(cast(PreTrainedModel, self.trainer.model))
         self.iteration = iteration
+
+    def _check_checkpoint(self, iteration: int) -> None:
+        """Raises `ValueError` if a file of an iteration's checkpoint is missing or damaged."""
+        files = self.state.checkpoints.get(str(iteration))  # that of an older version has no manifest
+        if files is None or not self.trainer.is_world_process_zero():
+            return
+        problem = damage(self.checkpoint_dir(iteration), files)
+        if problem is not None:
+            raise ValueError(
+                f"The model of iteration {iteration} cannot be loaded: {problem}. Put the file back from a copy, or "
+                "start over with `overwrite_output_dir=True`, which deletes the run."
+            )
 
     def _needs_best(self) -> bool:
         args = self.args

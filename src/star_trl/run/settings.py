@@ -14,6 +14,7 @@ from trl import SFTTrainer
 from ..fine_tuning.original_weights import frozen_weights_digest
 from ..generation.policy import eos_token_ids
 from ..ledger.messages import as_text
+from ..output_dir import finite
 from ..samplers import Sampler
 from ..star_config import STaRConfig
 from ..task.checks import named_datasets
@@ -83,7 +84,7 @@ def run_settings(task: Task, args: STaRConfig, trainer: SFTTrainer) -> dict[str,
         **_adapter_settings(model),
         **_quantization_settings(model),
     }
-    return json.loads(json.dumps(settings, default=_plain))  # as they are read back from the file
+    return finite(json.loads(json.dumps(settings, default=_plain)))  # as they are read back from the file
 
 
 def describe_differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:

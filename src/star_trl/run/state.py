@@ -1,7 +1,6 @@
 # Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
 """`star_state.json`, which stores what is complete and what the run was started from."""
 
-import json
 import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -9,7 +8,9 @@ from typing import Any
 
 from accelerate.logging import get_logger
 
-from ..output_dir import STATE_NAME, write_json
+from ..ledger.seals import Seal
+from ..output_dir import STATE_NAME, WAYS_OUT, iterations, read_json, write_json
+from .manifest import Manifest
 from .settings import describe_differences
 
 
@@ -47,6 +48,10 @@ class RunState:
             Best metric so far.
         history (`list[dict[str, Any]]`, *optional*):
             Metrics of each complete iteration, as in its `metrics.json`.
+        ledgers (`dict[str, dict[str, Any]]`, *optional*):
+            Seals of the ledgers of finished iterations, by `iteration/name`.
+        checkpoints (`dict[str, dict]`, *optional*):
+            Manifests of the checkpoints, by iteration.
         trainer_state (`dict[str, Any]`, *optional*):
             The outer [`~transformers.TrainerState`].
     """
@@ -59,6 +64,8 @@ class RunState:
     best_iteration: int | None = None
     best_metric: float | None = None
     history: list[dict[str, Any]] = field(default_factory=list)
+    ledgers: dict[str, Seal] = field(default_factory=dict)
+    checkpoints: dict[str, Manifest] = field(default_factory=dict)
     trainer_state: dict[str, Any] = field(default_factory=dict)
 
     def save(self, output_dir: str | os.PathLike) -> None:
@@ -71,15 +78,25 @@ class RunState:
         Loads the state of a run.
 
         Raises:
-            [`NoRunToResume`]: If there is no run in `output_dir`.
+            [`NoRunToResume`]: If there is no run in `output_dir`, or its state is lost.
+            [`CannotResume`]: If the state is damaged.
         """
         path = Path(output_dir) / STATE_NAME
+        if not path.exists() and iterations(output_dir):
+            raise NoRunToResume(f"{path.resolve()} is missing, though there are `iteration-*`. {WAYS_OUT[STATE_NAME]}")
         if not path.exists():
             raise NoRunToResume(
                 f"No run to resume in {path.parent.resolve()}: it has no {STATE_NAME}. Start with "
                 "`train(resume_from_checkpoint=False)`, or give the `output_dir` of a run."
             )
-        return cls(**json.loads(path.read_text(encoding="utf-8")))
+        try:
+            return cls(**read_json(path))
+        except ValueError as error:
+            raise CannotResume(str(error)) from error
+        except TypeError as error:  # fields are missing, or of a newer version
+            raise CannotResume(
+                f"{path.resolve()} is not the state of a run ({error}). {WAYS_OUT[STATE_NAME]}"
+            ) from error
 
     def check_same_run(self, base_weights: str, settings: dict[str, Any]) -> None:
         """

@@ -2,6 +2,7 @@
 """`star-trl train`."""
 
 from ...ledger.selection import NothingSurvives
+from ...run.run_lock import RunInUse
 from ...run.state import CannotResume
 from ..arguments import make_parser
 from ..errors import UsageError, run
@@ -22,7 +23,7 @@ def main(argv: list[str]) -> None:
     except FileExistsError as error:  # a run already exists there
         flags = "`--resume_from_checkpoint true`, `--output_dir` or `--overwrite_output_dir`"
         raise UsageError(f"{error} On the command line: {flags}.") from error
-    except (NothingSurvives, CannotResume) as error:
+    except (NothingSurvives, CannotResume, RunInUse) as error:
         raise UsageError(str(error)) from error
     except KeyboardInterrupt:
         raise KeyboardInterrupt(
