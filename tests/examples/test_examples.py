@@ -81,8 +81,9 @@ def test_every_word_problem_is_prompted_hinted_and_extracted():
     assert (len(train), [row["source"] for row in held_out].count("SVAMP")) == (2289, 1000)
     for row in train + held_out:
         assert row["hinted_prompt"] == row["prompt"].replace("\nA:", f" ({row['answer']})\nA:")
-        assert re.fullmatch(r"Q: ['A-Z0-9$].*[^ ][?.]\nA:", row["prompt"]) and " ." not in row["prompt"]
-        assert numeric_reward([row["direct"]], [row["answer"]]) == [1.0] and row["steps"] >= 1
+        assert re.fullmatch(r"Q: ['A-Z0-9$].*[^ ]\nA:", row["prompt"]) and " ." not in row["prompt"]
+        assert numeric_reward([row["direct"]], [row["answer"]]) == [1.0]
+    assert [row["steps"] for row in train + held_out].count(0) == 1  # whose answer is a number of the question
 
     def wording(row):
         return re.sub(r"[^a-z]", "", row["prompt"].lower())
@@ -152,7 +153,7 @@ def test_rows_of_the_hub_are_those_of_the_files(monkeypatch, tmp_path):
     )
     mawps, _, svamp = word_problems.load("eval", None)
     assert (mawps["answer"], mawps["steps"], mawps["source"], svamp["source"]) == ("1004", 1, "held out", "SVAMP")
-    assert [args[0].rpartition("/")[2] for args, _ in asked[2:]] == ["Calc-mawps", "Calc-asdiv_a", "Calc-svamp"]
+    assert [args[0].rpartition("/")[2] for args, _ in asked[-3:]] == ["Calc-mawps", "Calc-asdiv_a", "Calc-svamp"]
 
 
 # Few-shot examples

@@ -194,6 +194,8 @@ def _unreadable(dataset: Dataset, name: str, func: Callable) -> list[str]:
     if function is math_verify_reward or not str(function.__module__).startswith(f"{_PACKAGE}.rewards.answers."):
         return []
     names = [column for column in dataset.column_names if column in inspect.signature(func).parameters]
+    if "answer" not in names:
+        return []
     columns = {column: list(dataset[column]) for column in names}
     if _error(func, columns, range(len(dataset))) is None:
         return []
