@@ -14,4 +14,4 @@ def small_adder(tmp_path_factory) -> Path:
 
     folder = tmp_path_factory.getbasetemp().parent
     with FileLock(folder / "small-adder.lock"):
-        return make_base_model(folder / "small-adder", phases=((120, 32, 32, (1,)), (60, 16, 64, (1,))))
+        return make_base_model(folder / "small-adder", phases=((80, 32, 32, (1,)), (40, 16, 64, (1,))))
