@@ -138,8 +138,8 @@ class Setting:
     Args:
         title (`str`):
             Name of the setting, for tables and figures.
-        run (`str`, *optional*, defaults to `"star"`):
-            Which of `paper_runs.RUNS` it is.
+        run (`str`, *optional*, defaults to `"star_zero_shot_train"`):
+            Which of `paper_runs.RUNS` it is. Training without the few-shot examples takes half of the time.
         domain ([`Domain`], *optional*):
             The word problems, with other hints, samplers or reward functions.
         calculator (`bool`, *optional*, defaults to `True`):
@@ -149,7 +149,7 @@ class Setting:
     """
 
     title: str
-    run: str = "star"
+    run: str = "star_zero_shot_train"
     domain: Domain = word_problems.DOMAIN
     calculator: bool = True
     config: dict[str, Any] = field(default_factory=dict)
