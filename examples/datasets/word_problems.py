@@ -29,6 +29,7 @@ import csv
 import hashlib
 import json
 import re
+from collections import Counter, defaultdict
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
@@ -41,8 +42,11 @@ from paper_runs import main
 from star_trl.rewards import derived_answer_reward, numeric_reward
 
 
-# One problem in so many is held out, with all problems of the same wording.
+# One problem in so many is held out.
 HELD_OUT = 6
+# A training problem is left out if it shares more of its wording than this with a held-out problem: the number of
+# sequences of three words that both have, divided by that of all sequences that either has. Numbers do not count.
+MOST_SHARED = 0.5
 # Answers with more decimal places were rounded by the datasets' authors.
 DECIMAL_PLACES = 4
 OPERATORS = "+-*/"
@@ -51,34 +55,73 @@ OPERATORS = "+-*/"
 def load(split: str, data_dir: str | None) -> list[dict]:
     """
     Loads problems from the files of Patel et al. (2021), which hold all three datasets, or from the hub, where
-    Kadlčík et al. (2023) have published them. The files' problems are divided by their wording without the numbers, so
-    that no held-out problem differs from a training problem in its numbers alone. On the hub, MAWPS is divided by its
-    authors, and ASDiv-A has no training part.
+    Kadlčík et al. (2023) have published them.
+
+    Problems of the files that are alike but for numbers and names, of which there are many, are either trained on or
+    held out. On the hub, MAWPS was divided by its authors, and ASDiv-A has no training part.
     """
     if data_dir is None:
         return _load_from_hub(split)
-    problems: dict[str, dict] = {}
-    for row in csv.DictReader((Path(data_dir) / "train.csv").open()):
-        numbers = [_plain(Fraction(number)) for number in row["Numbers"].split()]
-        value, equation = _read_prefix(row["Equation"].split(), numbers)
-        rounded = (value * 10**DECIMAL_PLACES).denominator != 1
-        if rounded or abs(value - Fraction(row["Answer"])) > Fraction(1, 1000):
-            continue  # The answer was rounded, or is wrong.
-        wording = re.sub(r"number\d|[^a-z]", "", row["Question"].lower())
-        held_out = int(hashlib.sha256(wording.encode()).hexdigest(), 16) % HELD_OUT == 0
-        if held_out == (split == "eval"):
-            question = re.sub(r"number(\d)", lambda name, numbers=numbers: numbers[int(name[1])], row["Question"])
-            problem = make_problem(question, _plain(value), _without_frame(equation), "held out")
-            problems.setdefault(problem["prompt"].lower(), problem)  # Some repeat in lower case.
+    problems = sorted(
+        _read_problems(Path(data_dir) / "train.csv"), key=_digest
+    )  # the datasets come one after the other
+    held_out = [problem for problem in problems if int(_digest(problem), 16) % HELD_OUT == 0]
     if split == "eval":
-        for row in json.loads((Path(data_dir) / "SVAMP.json").read_text()):
-            # Some bodies do not end with a full stop.
-            question = f"{row['Body'].rstrip(' .?,')}. {row['Question']}"
-            equation = re.sub(r"[\d.]+", lambda number: _plain(Fraction(number[0])), row["Equation"])
-            equation = _without_frame(equation.replace("( ", "(").replace(" )", ")"))
-            problem = make_problem(question, _plain(Fraction(row["Answer"])), equation, "SVAMP")
-            problems.setdefault(problem["prompt"].lower(), problem)
+        return [*held_out, *_read_svamp(Path(data_dir) / "SVAMP.json")]
+    return _without_similar([problem for problem in problems if problem not in held_out], held_out)
+
+
+def _read_problems(path: Path) -> list[dict]:
+    """Reads MAWPS and ASDiv-A without problems that repeat, and without answers that are wrong or were rounded."""
+    problems: dict[str, dict] = {}
+    with path.open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            numbers = [_plain(Fraction(number)) for number in row["Numbers"].split()]
+            value, equation = _read_prefix(row["Equation"].split(), numbers)
+            rounded = (value * 10**DECIMAL_PLACES).denominator != 1
+            if not rounded and abs(value - Fraction(row["Answer"])) <= Fraction(1, 1000):
+                question = re.sub(r"number(\d)", lambda name, numbers=numbers: numbers[int(name[1])], row["Question"])
+                problem = make_problem(question, _plain(value), _without_frame(equation), "held out")
+                problems.setdefault(problem["prompt"].lower(), problem)  # Some repeat in lower case.
     return list(problems.values())
+
+
+def _read_svamp(path: Path) -> list[dict]:
+    problems = []
+    for row in json.loads(path.read_text(encoding="utf-8")):
+        # Some bodies do not end with a full stop.
+        question = f"{row['Body'].rstrip(' .?,')}. {row['Question']}"
+        equation = re.sub(r"[\d.]+", lambda number: _plain(Fraction(number[0])), row["Equation"])
+        equation = _without_frame(equation.replace("( ", "(").replace(" )", ")"))
+        problems.append(make_problem(question, _plain(Fraction(row["Answer"])), equation, "SVAMP"))
+    return problems
+
+
+def _without_similar(problems: list[dict], held_out: list[dict]) -> list[dict]:
+    """Returns the problems that share at most `MOST_SHARED` of their wording with every held-out problem."""
+    wordings = [_wording(problem) for problem in held_out]
+    having: dict[tuple[str, ...], list[int]] = defaultdict(list)
+    for number, wording in enumerate(wordings):
+        for words in wording:
+            having[words].append(number)
+    kept = []
+    for problem in problems:
+        wording = _wording(problem)
+        shared = Counter(number for words in wording for number in having[words])
+        if all(
+            count <= MOST_SHARED * (len(wording) + len(wordings[number]) - count) for number, count in shared.items()
+        ):
+            kept.append(problem)
+    return kept
+
+
+def _wording(problem: dict) -> set[tuple[str, ...]]:
+    words = re.findall(r"[a-z]+", problem["prompt"].lower())
+    return set(zip(words, words[1:], words[2:], strict=False))
+
+
+def _digest(problem: dict) -> str:
+    return hashlib.sha256(problem["prompt"].lower().encode()).hexdigest()
 
 
 def _load_from_hub(split: str) -> list[dict]:
@@ -93,7 +136,7 @@ def _load_from_hub(split: str) -> list[dict]:
 
 
 def _from_hub(row: dict, source: str) -> dict:
-    equation = " ".join(re.findall(r'<gadget id="calculator">(.*?)</gadget>', row["chain"]))
+    equation = ", ".join(re.findall(r'<gadget id="calculator">(.*?)</gadget>', row["chain"]))
     return make_problem(row["question"], row["result"].replace("_", ""), equation, source)
 
 
