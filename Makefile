@@ -39,7 +39,7 @@ reproduce-arithmetic: install
 
 # An hour or more for each setting on one core. An interrupted run goes on where it stopped.
 reproduce-word-problems: install language-model
-	$(BIN)/python examples/language_models/word_problems_reproduction.py --data_dir $(DATA) \
+	$(BIN)/python examples/language_models/word_problems_reproduction.py --data_dir $(or $(DATA),$(error DATA=path/to/files is missing)) \
 		$(if $(SETTING),--setting $(SETTING)) --seed $(or $(SEED),0)
 	$(BIN)/python examples/language_models/word_problems_report.py
 

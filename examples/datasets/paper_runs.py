@@ -133,10 +133,12 @@ def print_table(domain: Domain, results: dict[str, dict[str, float]]) -> None:
     """
     Prints a table like the paper's tables 1 and 2: accuracy and share of the training data used, here by sampler.
     """
-    strict = domain.reward_funcs[1].__name__
+    second = domain.reward_funcs[1].__name__
+    groups = dict.fromkeys(key for metrics in results.values() for key in metrics if key.startswith("eval_accuracy/"))
     columns = {
         "eval_accuracy": "accuracy",
-        f"eval_rewards/{strict}": "strict\naccuracy",
+        **{key: key.removeprefix("eval_accuracy/") for key in groups},
+        f"eval_rewards/{second}": second.removesuffix("_reward").replace("_", "\n"),
         "train_data_used": "train data\nused",
         "rationale/solved": "by\nrationales",
         "rationalization/solved": "by\nrationalization",

@@ -4,7 +4,7 @@
 # dependencies = ["star-trl[examples,peft,quantization]"]
 # ///
 r"""
-Word problems of one or two calculations, for a small language model: MAWPS (Koncel-Kedziorski et al., 2016) and
+Word problems, most of one or two calculations, for a small language model: MAWPS (Koncel-Kedziorski et al., 2016) and
 ASDiv-A (Miao et al., 2020) to train on, a part of them and SVAMP (Patel et al., 2021) to evaluate on. A problem with
 its hint, the answer in parentheses, and a few-shot completion with calculator marks:
 
@@ -62,13 +62,14 @@ def load(split: str, data_dir: str | None) -> list[dict]:
     """
     if data_dir is None:
         return _load_from_hub(split)
-    problems = sorted(
-        _read_problems(Path(data_dir) / "train.csv"), key=_digest
-    )  # the datasets come one after the other
-    held_out = [problem for problem in problems if int(_digest(problem), 16) % HELD_OUT == 0]
+    # In the order of their digests, since in the file one dataset follows the other
+    problems = {_digest(problem): problem for problem in _read_problems(Path(data_dir) / "train.csv")}
+    training, held_out = [], []
+    for digest in sorted(problems):
+        (training if int(digest, 16) % HELD_OUT else held_out).append(problems[digest])
     if split == "eval":
         return [*held_out, *_read_svamp(Path(data_dir) / "SVAMP.json")]
-    return _without_similar([problem for problem in problems if problem not in held_out], held_out)
+    return _without_similar(training, held_out)
 
 
 def _read_problems(path: Path) -> list[dict]:
@@ -157,8 +158,7 @@ def make_problem(question: str, answer: str, equation: str, source: str = "held 
 def format_row(row: dict) -> dict:
     """Turns a row of the hub into a problem, without its direct answer: the `formatting_function` of the recipes."""
     problem = _from_hub(row, "held out")
-    del problem["direct"], problem["source"]
-    return problem
+    return {column: value for column, value in problem.items() if column not in ("direct", "source")}
 
 
 def tidy(question: str) -> str:
@@ -203,11 +203,13 @@ DOMAIN = Domain(
     direct_pattern=r"#### .+",
     instruction='Solve the problem step by step, and end with a line "#### <number>".',
     direct_instruction='Answer with the number alone, as "#### <number>".',
-    # The second says whether the answer follows from the calculations. It is reported only.
     reward_funcs=[numeric_reward, derived_answer_reward],
     defaults={
         "model_name_or_path": "HuggingFaceTB/SmolLM2-135M-Instruct",
-        "max_completion_length": 64,
+        "learning_rate": 1e-4,
+        "per_device_train_batch_size": 8,
+        "gradient_accumulation_steps": 1,
+        "max_completion_length": 48,
         "calculator": True,
         "eval_group_column": "source",
     },

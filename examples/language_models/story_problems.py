@@ -10,7 +10,8 @@ from star_trl.tools.calculator import calculate
 from word_problems import make_problem
 
 
-# Question and solution. The letters are whole numbers from 2 to 60, drawn until the answer is one, too.
+# Question and solution. The letters are whole numbers from 2 to 60, or to 12 in a product, drawn until the answer is a
+# whole number as well.
 TEMPLATES = [
     ("Tom picked {a} apples and gave {b} of them to his sister. How many apples does he have left?", "{a} - {b}"),
     ("There were {a} people on a bus. At the next stop {b} people got off. How many are still on it?", "{a} - {b}"),
@@ -26,7 +27,7 @@ TEMPLATES = [
     ("Eva ran {a} miles last week and {b} miles this week. How far did she run altogether?", "{a} + {b}"),
     ("There are {a} boats in the harbor. Then {b} more arrive. How many boats are in the harbor now?", "{a} + {b}"),
     ("A shirt costs {a} dollars and a hat costs {b} dollars. What do both cost together?", "{a} + {b}"),
-    ("Sam is {a} inches tall. He will grow {b} more inches. How tall will he be then?", "{a} + {b}"),
+    ("A tree is {a} feet tall. It will grow {b} more feet. How tall will it be then?", "{a} + {b}"),
     ("A pond has {a} ducks and {b} swans on it. How many birds are on the pond?", "{a} + {b}"),
     ("Amy wrote {a} letters in May and {b} letters in June. How many letters did she write?", "{a} + {b}"),
     ("A cook used {a} onions today and {b} onions yesterday. How many onions did the cook use?", "{a} + {b}"),
@@ -70,7 +71,7 @@ TEMPLATES = [
     ("A bus with {a} riders took on {b} more, and then {c} got off. How many riders are left?", "{a} + {b} - {c}"),
     ("Ella spent {a} dollars on food and {b} on books. She had {c} dollars. What is left?", "{c} - {a} - {b}"),
 ]
-LARGEST = 60
+LARGEST, LARGEST_FACTOR = 60, 12
 # Every fourth template is held out.
 HELD_OUT = 4
 
@@ -90,9 +91,9 @@ def draw_problems(split: str, per_template: int) -> list[dict]:
     for number, (question, solution) in enumerate(TEMPLATES):
         if (number % HELD_OUT == HELD_OUT - 1) != (split == "eval"):
             continue
-        wanted = len(problems) + per_template
+        wanted, largest = len(problems) + per_template, LARGEST_FACTOR if "*" in solution else LARGEST
         while len(problems) < wanted:
-            values = {letter: rng.randint(2, LARGEST) for letter in "abc"}
+            values = {letter: rng.randint(2, largest) for letter in "abc"}
             equation = solution.format(**values)
             answer = calculate(equation)
             if answer is not None and answer.isdecimal() and int(answer) > 1:

@@ -17,7 +17,7 @@ from collections.abc import Iterable
 import matplotlib.pyplot as plt
 
 
-from word_problems_reproduction import RESULTS, SETTINGS, TABLE_2  # isort: skip  (it makes the next ones importable)
+from word_problems_reproduction import RESULTS, RUNS, SETTINGS, TABLE_2  # isort: skip  (it makes the next ones importable)
 from plots import accuracy_axes, draw_seeds, legend_beside
 from runs import read_results
 from tables import fill_in, markdown_table, spread
@@ -48,7 +48,8 @@ def draw(runs: Runs) -> None:
                 panel.axhline(level, linestyle=":", **style)
         what = "word problems" if source == SOURCES[0] else ""
         accuracy_axes(panel, longest, source, what)
-        panel.set_ylim(0, 60)
+        panel.autoscale(axis="y")
+        panel.set_ylim(bottom=0)
     legend_beside(panels[-1], fontsize="small")
     figure.savefig(DOCS / "images" / "word_problems.png", dpi=120)
     plt.close(figure)
@@ -89,7 +90,9 @@ def table_2(runs: Runs) -> str:
 def iterations_table(runs: Runs) -> str:
     """Table of every iteration of STaR: accuracy, and the quality of what was kept."""
     rows = []
-    for name in ("star_without_rationalization", "star", "star_zero_shot_train"):
+    for name, setting in SETTINGS.items():
+        if RUNS[setting.run].train != "star" or name in FILTERS[1:] + HINTS[1:]:
+            continue
         for seeds in zip(*runs.get(name, []), strict=False):
             cells = [SETTINGS[name].title, str(seeds[0]["iteration"])]
             cells += [spread([row["accuracy"][source] for row in seeds]) for source in SOURCES]
@@ -125,10 +128,10 @@ def filters_table(runs: Runs) -> str:
 
 
 def hints_table(runs: Runs) -> str:
-    """Table of the hints after one iteration. Tiers count together, with the samples of each as weights."""
+    """Table of the hints after one iteration. Each tier has a row of its own."""
     rows = []
     for name in HINTS:
-        first = [run[1] for run in runs.get(name, [])]
+        first = [run[1] for run in runs.get(name, []) if len(run) > 1]  # in a run of one row, nothing was kept
         if not first:
             continue
         title = "Hint: behind the question (the paper's)" if name == HINTS[0] else SETTINGS[name].title

@@ -56,10 +56,6 @@ CONFIG: dict[str, Any] = {
     "num_iterations": 3,
     "initial_steps": 40,
     "step_growth": 1.2,
-    "learning_rate": 1e-4,
-    "per_device_train_batch_size": 8,
-    "gradient_accumulation_steps": 1,
-    "max_completion_length": 48,
     "stop_strings": ["\n\n"],
     "save_total_limit": 1,
     "disable_tqdm": True,
@@ -233,7 +229,7 @@ def summarize(row: dict[str, Any], steps: int, samplers: dict[int, dict] | None 
     """Returns what the results keep of an iteration's metrics."""
     prefix = "eval_accuracy/"
     judged = (samplers or {}).get(row["iteration"], {})
-    names = [key.removesuffix("/yield") for key in row if key.endswith("/yield")] if samplers else []
+    names = [key.removesuffix("/yield") for key in row if key.endswith("/yield")] if samplers is not None else []
     return {
         "iteration": row["iteration"],
         "steps": steps,
@@ -284,7 +280,8 @@ def main() -> None:
     for name in args.setting:
         print(f"{name}, seed {args.seed}", flush=True)
         iterations = do_setting(name, args)
-        run = {"torch": torch.__version__, "iterations": iterations}
+        sizes = {"max_train_problems": args.max_train_problems, "evaluated": args.evaluated}
+        run = {"torch": torch.__version__, **sizes, "iterations": iterations}
         runs.merge_results(RESULTS, name, {f"seed {args.seed}": run})
         print(f"{name}, seed {args.seed}: {iterations[-1]['accuracy']}, in {RESULTS}", flush=True)
 

@@ -78,7 +78,8 @@ def test_every_row_of_the_data_is_prompted_hinted_and_extracted(name):
 def test_every_word_problem_is_prompted_hinted_and_extracted():
     folder = data_of("word_problems")
     train, held_out = (word_problems.load(split, folder) for split in ("train", "eval"))
-    assert (len(train), [row["source"] for row in held_out].count("SVAMP")) == (2289, 1000)
+    sources = [row["source"] for row in held_out]
+    assert (len(train), sources.count("held out"), sources.count("SVAMP")) == (1857, 485, 1000)
     for row in train + held_out:
         assert row["hinted_prompt"] == row["prompt"].replace("\nA:", f" ({row['answer']})\nA:")
         assert re.fullmatch(r"Q: ['A-Z0-9$].*[^ ]\nA:", row["prompt"]) and " ." not in row["prompt"]

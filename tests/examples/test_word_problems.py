@@ -45,7 +45,7 @@ def test_without_the_package_the_hub_is_asked(tmp_path, monkeypatch):
     monkeypatch.setattr(smollm2, "PACKAGE", "no_such_package")
     monkeypatch.setattr(smollm2, "HUB_ID", str(tmp_path / "hub"))
     assert smollm2.find_gguf() is None
-    with pytest.raises(OSError, match="hub"):
+    with pytest.raises(FileNotFoundError, match="`make language-model`"):
         smollm2.make_smollm2(tmp_path / "model")
 
 
@@ -82,9 +82,11 @@ def tiny_model(tmp_path_factory):
 def tiny(monkeypatch, tmp_path, script_engine, tiny_model):
     """Settings that take seconds, and an engine that copies the hint."""
     lines = ["Question,Numbers,Equation,Answer"]
-    for number in range(3, 9):
-        question = f"{'ab'[number % 2] * number} has number0 pens and gets number1 . how many ?"
-        lines.append(f'"{question}",{number} 2,+ number0 number1,{number + 2}')
+    for number in range(3, 15):
+        first, *words = (
+            chr(ord("a") + number) * length for length in range(2, 7)
+        )  # wordings that have nothing in common
+        lines.append(f'"{first} number0 {" ".join(words)} number1 ?",{number} 2,+ number0 number1,{number + 2}')
     (tmp_path / "train.csv").write_text("\n".join(lines))
     svamp = {"Body": "Ann has 3 pens", "Question": "How many?", "Equation": "( 3.0 + 1.0 )", "Answer": 4.0}
     (tmp_path / "SVAMP.json").write_text(json.dumps([svamp] * 3))
@@ -133,10 +135,18 @@ def test_fine_tuning_on_answers_takes_as_many_steps_as_star(tiny):
     assert answers["steps"] == 2 and answers["train_data_used"] == 1.0
 
 
-def test_filters_drop_what_is_copied(tiny):
+def test_filters_drop_what_is_copied(tiny, script_engine):
+    def solve_one(prompt: str) -> str:
+        question = prompt.rpartition("Q: ")[2]
+        return " It is <<3+2=" if question.startswith("Dd 3 ") and ">>" not in question else follow_the_hint(prompt)
+
+    script_engine(solve_one)
     results = tiny("--setting", "derived_rationalizations", "derived_samples")
     for setting in results.values():
-        for row in setting["seed 0"]["iterations"][1:]:
+        first, *others = setting["seed 0"]["iterations"]
+        assert first["iteration"] == 0 and len(others) == 2
+        for row in others:
+            assert row["samplers"]["rationale"]["derived"] == 1.0
             assert row["samplers"]["rationalization"] == {"solved": 0.0, "yield": 0.0}
 
 
@@ -191,7 +201,7 @@ def test_the_demo_reports_what_changed(tiny_model, script_engine, tmp_path, monk
     monkeypatch.setattr(sys, "argv", ["demo.py", *arguments])
     demo.main()
     output = capsys.readouterr().out
-    assert "Accuracy on 4 problems with other wordings: 0% before, 0% after one iteration" in output
+    assert "Accuracy on 4 problems with other wordings: 0% before, 0% after iteration 1" in output
     assert (tmp_path / "run" / "report.html").exists()
     assert all("<<" in text and ">>" in text for text in load_ledger(tmp_path / "run")["completion"])
 

@@ -64,6 +64,7 @@ def launch(backend: str, base_model: str, output_dir: Path, num_processes: int) 
         except ProcessException as error:
             code = 1 if isinstance(error, ProcessRaisedException) else error.exit_code
             assert code == ENDS.get(backend), error
+            assert backend != "crash" or "RuntimeError: crash" in str(error)
             return {}
         finally:
             for process in processes.processes:
