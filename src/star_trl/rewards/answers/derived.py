@@ -11,16 +11,18 @@ from .numbers import plain_numbers
 from .numeric import extract_number
 
 
-_NUMBER = re.compile(r"[0-9]{1,3}(?:,[0-9]{3})+(?:\.[0-9]+)?|[0-9]+(?:\.[0-9]+)?|\.[0-9]+")
+_NUMBER = re.compile(r"[0-9]{1,3}(?:,[0-9]{3}){1,6}(?:\.[0-9]{1,20})?|[0-9]{1,20}(?:\.[0-9]{1,20})?|\.[0-9]{1,20}")
 _VALUE = r"\$?(?:[0-9][0-9,]{0,20}(?:\.[0-9]{1,20})?|\.[0-9]{1,20})"
-_OPERAND = rf"\(?{_VALUE}%?\)?"
-_OPERATOR = r"[ \t]{0,3}(?:\*\*|//|[-+*/×÷x])[ \t]{0,3}"
-# A calculator mark (`<<24-15=9>>`), or a calculation in plain text (`24 - 15 = 9`, `6 × $3 = $18`)
+_OPERAND = rf"\({{0,3}}{_VALUE}\){{0,3}}"
+_OPERATOR = r"[ \t]{0,3}(?:\*\*|//|[-−–+*/×·÷xX])[ \t]{0,3}"
+# A calculator mark (`<<24-15=9>>`), or a calculation in plain text (`24 - 15 = 9`, `6 × $3 = $18`). Its result may be
+# the first operand of the next one (`12 + 7 = 19 - 2 = 17`).
 _CALCULATION = re.compile(
-    rf"<<(?P<marked>[^<>=\n]{{1,100}})=(?P<mark_says>[^<>=\n]{{1,40}})>>"
-    rf"|(?P<plain>{_OPERAND}(?:{_OPERATOR}{_OPERAND}){{1,8}})[ \t]{{0,3}}=[ \t]{{0,3}}(?P<says>{_VALUE})"
+    r"<<(?P<marked>[^<>=\n]{1,100})=(?P<mark_says>[^<>=\n]{1,40})>>"
+    rf"|(?<![\w.,:^%·÷×−])(?P<plain>{_OPERAND}(?:{_OPERATOR}{_OPERAND}){{1,8}})[ \t]{{0,3}}="
+    rf"(?=[ \t]{{0,3}}(?P<says>-?{_VALUE}))"
 )
-_PLAIN = str.maketrans({"×": "*", "÷": "/", "x": "*", "$": None, ",": None, "%": None})
+_PLAIN = str.maketrans({"×": "*", "·": "*", "x": "*", "X": "*", "÷": "/", "−": "-", "–": "-", "$": None, ",": None})
 
 # The value of words that stand for a number in a question. Half of something is computed by a 2, per cent by a 100.
 _WORDS = {
@@ -73,10 +75,11 @@ def derived_answer_reward(
     green. #### 2454". Use it as a second reward function to report how often that happens (threshold `None`), or to
     drop such samples (threshold `1.0`); `docs/hints.md` has both.
 
-    Calculations are calculator marks (`<<24-15=9>>`) and plain equations (`24 - 15 = 9`), without units between the
-    numbers. Results may be rounded to two decimal places. The question's numbers may be digits or words ("twice",
-    "half", "a dozen", "percent"). Constants that everyone knows, such as 60 minutes, do not occur in the question, so
-    a calculation with them does not count.
+    Calculations are calculator marks (`<<24-15=9>>`) and plain equations (`24 - 15 = 9`), without units and percent
+    signs between the numbers. Results may be rounded, to two decimal places at least. The question's numbers may be
+    digits or single words ("five", "twice", "half", "a dozen", "percent"), but not several words ("two hundred").
+    Constants that everyone knows, such as 60 minutes, do not occur in the question, so a calculation with them does
+    not count.
 
     Args:
         prompts (`list[str]` or `list[list[dict]]`):
@@ -117,13 +120,20 @@ def _derived_values(question: str, rationale: str) -> set[Fraction]:
     derived: set[Fraction] = set()
     for match in _CALCULATION.finditer(rationale):
         expression = (match["marked"] or match["plain"]).translate(_PLAIN)
-        value, said = calculate(expression), calculate((match["mark_says"] or match["says"]).translate(_PLAIN))
-        if value is None or said is None or not _numbers(expression) <= known | derived:
+        value, result = calculate(expression), calculate((match["mark_says"] or match["says"]).translate(_PLAIN))
+        if value is None or result is None or len(_NUMBER.findall(expression)) < 2:  # one number is no calculation
             continue
-        if round(Fraction(value), 2) == round(Fraction(said), 2):
+        # The sign of an operand does not matter.
+        if _numbers(expression) <= known | {abs(each) for each in derived} and _is_rounded(value, result):
             # A result that was rounded is as good as the exact one, here and in later calculations.
-            derived |= {Fraction(value), Fraction(said)}
+            derived |= {Fraction(value), Fraction(result), round(Fraction(value), 2)}
     return derived
+
+
+def _is_rounded(value: str, result: str) -> bool:
+    """Whether a result is a value, rounded to as many decimal places as it has, and to two at least."""
+    places = max(2, len(result.partition(".")[2]))
+    return abs(Fraction(value) - Fraction(result)) <= Fraction(1, 2 * 10**places)
 
 
 def _numbers(text: str) -> set[Fraction]:
