@@ -87,13 +87,13 @@ def load_history(output_dir: str | os.PathLike) -> list[dict[str, Any]]:
 
 def read_json(path: Path) -> Any:
     """
-    Reads a JSON file of a run, which is an object.
+    Reads a JSON file of a run, which is an object. Infinity and NaN are read as null.
 
     Raises:
         `ValueError`: If it is damaged. The message names the file and the way out.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse_constant)
+        content = json.loads(path.read_text(encoding="utf-8"), parse_constant=as_null)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path.resolve()} is damaged ({error}). {_way_out(path)}") from error
     if not isinstance(content, dict):
@@ -108,9 +108,8 @@ def _way_out(path: Path) -> str:
     return WAYS_OUT.get(path.name, "Put the file back from a copy.")
 
 
-def refuse_constant(name: str) -> None:
-    """Refuses `Infinity` and `NaN`, which Python's reader would accept."""
-    raise ValueError(f"{name} is no number in JSON")
+def as_null(constant: str) -> None:
+    """Reads `Infinity` and `NaN`, which earlier versions wrote, as null. For `parse_constant` of [`json.loads`]."""
 
 
 def finite(content: Any) -> Any:

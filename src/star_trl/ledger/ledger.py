@@ -15,7 +15,7 @@ from urllib.parse import quote, unquote
 from datasets import Dataset, Features, List, Value
 
 from ..finish_reason import FINISH_REASONS
-from ..output_dir import UNENCODABLE, finite, iteration_dir, iterations, refuse_constant
+from ..output_dir import UNENCODABLE, as_null, finite, iteration_dir, iterations
 from .seals import check_seals, read_seals, shards
 
 
@@ -276,7 +276,7 @@ class Ledger:
 
     def _parse(self, line: bytes, path: Path, number: int) -> Sample:
         try:
-            sample = Sample(**json.loads(line, parse_constant=refuse_constant))
+            sample = Sample(**json.loads(line, parse_constant=as_null))
             problem = problem_of(sample, self._iteration, self._num_problems)
         except (ValueError, TypeError, RecursionError) as error:
             problem = str(error)

@@ -57,7 +57,8 @@ class ResumeCheckpoints:
             directory = self.directory / f"checkpoint-{found['step']}"
             if {name: found[name] for name in self.facts} != self.facts:
                 return None
-            problem = damage(directory, found["files"])
+            # That of an older version has no manifest.
+            problem = damage(directory, found.get("files", {}))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             problem = f"{path.absolute()} is damaged ({error!r})"
         if problem is not None:
