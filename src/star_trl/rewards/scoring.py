@@ -189,10 +189,10 @@ class Scorer:
             `list[Score]`: One score per completion.
 
         Raises:
-            `ValueError`: If a function does not return one finite reward per completion.
-            `TypeError`: If a function returns something else than numbers, or fails on text prompts because it reads
-                messages.
-            `Exception`: The exception of a function that fails for every completion.
+            `ValueError`: If a function does not return one reward per completion.
+            `TypeError`: If a function returns no list of numbers, or fails on text prompts because it reads messages.
+            `Exception`: The exception of a function that fails for every completion, or for 8 in a row.
+            `SystemExit`: If a function exits with a code other than 0.
         """
         arguments = {"prompts": prompts, "completions": completions, "completion_ids": completion_ids, **columns}
         rewards_by_func = self._call(self.reward_funcs, self.names, arguments)
