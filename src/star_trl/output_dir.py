@@ -69,6 +69,14 @@ def has_run(output_dir: str | os.PathLike) -> bool:
     return (Path(output_dir) / STATE_NAME).exists()
 
 
+def state_is_lost(output_dir: str | os.PathLike) -> str | None:
+    """Returns a message if an output directory has iterations, but no state of their run, or else `None`."""
+    if has_run(output_dir) or not iterations(output_dir):
+        return None
+    path = (Path(output_dir) / STATE_NAME).resolve()
+    return f"{path} is missing, though there are folders `iteration-*`. {WAYS_OUT[STATE_NAME]}"
+
+
 def load_history(output_dir: str | os.PathLike) -> list[dict[str, Any]]:
     """
     Loads the metrics of a run.
@@ -151,11 +159,8 @@ def clear_run(output_dir: str | os.PathLike, overwrite: bool) -> None:
         `FileExistsError`: If there is an earlier run and `overwrite` is `False`.
     """
     found = [*Path(output_dir).glob("iteration-*"), *Path(output_dir).glob(STATE_NAME)]
-    if found and not overwrite and not has_run(output_dir):
-        raise FileExistsError(
-            f"{(Path(output_dir) / STATE_NAME).resolve()} is missing, though there are `iteration-*`. "
-            f"{WAYS_OUT[STATE_NAME]}"
-        )
+    if not overwrite and state_is_lost(output_dir):
+        raise FileExistsError(state_is_lost(output_dir))
     if found and not overwrite:
         raise FileExistsError(
             f"{Path(output_dir).resolve()} holds a run already ({', '.join(sorted(path.name for path in found)[:3])}"

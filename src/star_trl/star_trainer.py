@@ -454,6 +454,8 @@ class STaRTrainer(WeightedSFTTrainer):
             self.model_wrapped = self.model
         set_seed(args.seed)
         checkpoint = checkpoints.last() if checkpoints is not None else None
+        if checkpoint is not None:
+            show_line(self, f"The fine-tuning continues after step {checkpoint.rpartition('-')[2]}.")
         with inner_run(self, prepared, args, checkpoints, self.termination) as inner:
             output = super().train(resume_from_checkpoint=checkpoint)
         if inner.interrupted:

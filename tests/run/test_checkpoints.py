@@ -110,6 +110,25 @@ def test_a_checkpoint_of_an_older_version_has_no_manifest(runs, tmp_path, missin
     assert counted.steps == (6 if missing else 2)
 
 
+def test_a_checkpoint_counts_before_its_digests_are_known(runs, monkeypatch):
+    """A scheduler may kill the program while they are computed."""
+    computed = []
+
+    def crash(directory):
+        computed.append(directory)
+        if len(computed) == 2:  # in the second iteration
+            raise InterruptedError
+        return {}
+
+    monkeypatch.setattr("star_trl.run.checkpoints.manifest", crash)
+    with pytest.raises(InterruptedError):
+        runs()
+    monkeypatch.undo()
+    counted = CrashAt()
+    runs(resume=True, callback=counted)
+    assert counted.steps == 2
+
+
 def test_a_damaged_model_of_an_iteration_is_refused(runs, tmp_path):
     """It is named, with what is wrong and the way out."""
     runs()
@@ -147,7 +166,7 @@ def test_the_manifests_of_deleted_checkpoints_are_forgotten(runs, tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (None, "star_state.json is missing, though there are `iteration-"),
+        (None, "star_state.json is missing, though there are folders `iteration-"),
         ("", "star_state.json is damaged"),
         ("\0" * 100, "star_state.json is damaged"),
         ("[1]", "star_state.json is damaged .*a JSON object is expected, and it holds a list"),

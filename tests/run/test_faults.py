@@ -156,7 +156,9 @@ def test_resuming_says_where_it_goes_on(runs, capsys):
         runs.start(resume=True, callbacks=[CrashAt(step=8)])
     assert line() == "iteration 1: 2 of 4 problems sampled."
     runs.start(resume=True)
-    assert line() == "iteration 1: step 5 of the fine-tuning."
+    shown = capsys.readouterr().err
+    assert "/out: iteration 1: sampled, fine-tuning.\n" in shown
+    assert "The fine-tuning continues after step 5.\n" in shown
     runs.start(resume=True)
     assert line() == "iteration 2 was the last one: nothing is left to do."
 

@@ -14,13 +14,15 @@ NOT_LOADED = ("README.md",)
 BLOCK = 2**24
 
 
+def sizes(directory: Path) -> Manifest:
+    """Returns the size of each file in a folder, by its path within the folder."""
+    paths = sorted(path for path in directory.rglob("*") if path.is_file() and path.name not in NOT_LOADED)
+    return {path.relative_to(directory).as_posix(): {"size": path.stat().st_size} for path in paths}
+
+
 def manifest(directory: Path) -> Manifest:
     """Returns the size and the digest of each file in a folder, by its path within the folder."""
-    paths = sorted(path for path in directory.rglob("*") if path.is_file() and path.name not in NOT_LOADED)
-    return {
-        path.relative_to(directory).as_posix(): {"size": path.stat().st_size, "digest": _digest(path)}
-        for path in paths
-    }
+    return {name: {**file, "digest": _digest(directory / name)} for name, file in sizes(directory).items()}
 
 
 def damage(directory: Path, expected: Manifest) -> str | None:
