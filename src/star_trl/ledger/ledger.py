@@ -224,8 +224,8 @@ class Ledger:
 
     def forget_appended(self) -> None:
         """
-        Forgets how much was appended so far. From here on, [`~Ledger.append`] misses only samples that are appended
-        later. A run calls it when the sampling of an iteration begins, since the run before may have been deleted.
+        Forgets how much was appended so far. Later calls of [`~Ledger.append`] check only what is appended from now
+        on. A run calls it when the sampling of an iteration begins, since the run before may have been deleted.
         """
         self._written.clear()
 
