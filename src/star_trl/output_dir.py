@@ -69,6 +69,14 @@ def has_run(output_dir: str | os.PathLike) -> bool:
     return (Path(output_dir) / STATE_NAME).exists()
 
 
+def state_is_lost(output_dir: str | os.PathLike) -> str | None:
+    """Returns a message if an output directory has iterations, but no state of their run, or else `None`."""
+    if has_run(output_dir) or not iterations(output_dir):
+        return None
+    path = (Path(output_dir) / STATE_NAME).resolve()
+    return f"{path} is missing, though there are folders `iteration-*`. {WAYS_OUT[STATE_NAME]}"
+
+
 def load_history(output_dir: str | os.PathLike) -> list[dict[str, Any]]:
     """
     Loads the metrics of a run.
@@ -87,13 +95,13 @@ def load_history(output_dir: str | os.PathLike) -> list[dict[str, Any]]:
 
 def read_json(path: Path) -> Any:
     """
-    Reads a JSON file of a run, which is an object.
+    Reads a JSON file of a run, which is an object. Infinity and NaN are read as null.
 
     Raises:
         `ValueError`: If it is damaged. The message names the file and the way out.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse_constant)
+        content = json.loads(path.read_text(encoding="utf-8"), parse_constant=as_null)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path.resolve()} is damaged ({error}). {_way_out(path)}") from error
     if not isinstance(content, dict):
@@ -108,9 +116,8 @@ def _way_out(path: Path) -> str:
     return WAYS_OUT.get(path.name, "Put the file back from a copy.")
 
 
-def refuse_constant(name: str) -> None:
-    """Refuses `Infinity` and `NaN`, which Python's reader would accept."""
-    raise ValueError(f"{name} is no number in JSON")
+def as_null(constant: str) -> None:
+    """Reads `Infinity` and `NaN`, which earlier versions wrote, as null. For `parse_constant` of [`json.loads`]."""
 
 
 def finite(content: Any) -> Any:
@@ -152,11 +159,8 @@ def clear_run(output_dir: str | os.PathLike, overwrite: bool) -> None:
         `FileExistsError`: If there is an earlier run and `overwrite` is `False`.
     """
     found = [*Path(output_dir).glob("iteration-*"), *Path(output_dir).glob(STATE_NAME)]
-    if found and not overwrite and not has_run(output_dir):
-        raise FileExistsError(
-            f"{(Path(output_dir) / STATE_NAME).resolve()} is missing, though there are `iteration-*`. "
-            f"{WAYS_OUT[STATE_NAME]}"
-        )
+    if not overwrite and state_is_lost(output_dir):
+        raise FileExistsError(state_is_lost(output_dir))
     if found and not overwrite:
         raise FileExistsError(
             f"{Path(output_dir).resolve()} holds a run already ({', '.join(sorted(path.name for path in found)[:3])}"

@@ -55,7 +55,13 @@ from .samplers.greedy import GreedySampler
 from .seeds import seed_of
 from .star_config import STaRConfig, as_dict
 from .task.checks import check_dataset, check_eos_token, check_problems, check_prompts, named_datasets
-from .task.data_mistakes import signs_in_problems, signs_of_missing_hints, signs_of_overlap
+from .task.data_mistakes import (
+    HintsForgotten,
+    hints_are_forgotten,
+    signs_in_problems,
+    signs_of_missing_hints,
+    signs_of_overlap,
+)
 from .task.prompting import FewShotExamples, PromptBuilder
 from .task.task import Task, evaluation_sets
 from .user_input import OTHER_ARGUMENTS, check_model_path, explain_unknown
@@ -214,7 +220,7 @@ class STaRTrainer(WeightedSFTTrainer):
             check_dataset(dataset, name, samplers[:1], scorer, args.eval_group_column)
         signs = list(args.ignored_settings)
         if without_hints:
-            signs += signs_of_missing_hints(train_dataset, few_shot_examples)
+            signs += signs_of_missing_hints(train_dataset)
         signs += signs_in_problems(train_dataset, "train_dataset", samplers, scorer)
         for name, dataset in named_datasets(eval_dataset).items():
             signs += signs_in_problems(dataset, name, [GreedySampler(samplers[0])], scorer)
@@ -277,6 +283,7 @@ class STaRTrainer(WeightedSFTTrainer):
             samplers=[sampler.name for sampler in samplers],
             num_problems=len(train_dataset),
         )
+        self._hints_are_forgotten = without_hints and hints_are_forgotten(train_dataset, few_shot_examples)
         self._original_weights: OriginalWeights | None = None
         self.model_cards = ModelCards()
         observers: list[Observer] = [
@@ -313,10 +320,14 @@ class STaRTrainer(WeightedSFTTrainer):
 
         Raises:
             `FileExistsError`: If `output_dir` holds a run already and neither resuming nor overwriting is requested.
+            [`~star_trl.task.data_mistakes.HintsForgotten`]: If the few-shot examples have a `hinted_prompt`, but the
+                problems have none.
             [`~star_trl.ledger.selection.NothingSurvives`]: If no sample of the first iteration is kept.
             [`~star_trl.run.run_lock.RunInUse`]: If another run is in progress in `output_dir`.
             `SystemExit`: With exit code 75 after SIGTERM, once the finished work is saved.
         """
+        if self._hints_are_forgotten:  # an evaluation needs no hints
+            raise HintsForgotten(self.task.problems)
         run = self.outer_run
         with self.termination, undisturbed(self), run.owning_directory():
             first = run.begin(resume_from_checkpoint)
@@ -454,6 +465,8 @@ class STaRTrainer(WeightedSFTTrainer):
             self.model_wrapped = self.model
         set_seed(args.seed)
         checkpoint = checkpoints.last() if checkpoints is not None else None
+        if checkpoint is not None:
+            show_line(self, f"The fine-tuning continues after step {checkpoint.rpartition('-')[2]}.")
         with inner_run(self, prepared, args, checkpoints, self.termination) as inner:
             output = super().train(resume_from_checkpoint=checkpoint)
         if inner.interrupted:

@@ -220,14 +220,18 @@ def test_adapters_are_evaluated_with_their_base(inside, capsys):
 
 
 @pytest.mark.parametrize("command", ["evaluate", "generate"])
-@pytest.mark.parametrize("settings", [{"load_best_model_at_end": True, "packing": True}, {"eval_strategy": "epoch"}])
-def test_what_a_recipe_says_of_training_does_not_matter(inside, capsys, command, settings):
+@pytest.mark.parametrize(
+    "settings",
+    [{"load_best_model_at_end": True, "packing": True}, {"eval_strategy": "epoch"}, {"num_train_epochs": 1}],
+)
+def test_what_a_recipe_says_of_training_does_not_matter(inside, capsys, caplog, command, settings):
     """Without a network, a trainer that is to push to the hub cannot be made."""
     hub = {"push_to_hub": True, "hub_model_id": "org/name", "hub_token": "hf_of_nobody"}
     recipe = {**yaml.safe_load(RECIPE), **hub, **settings, "max_length": 16}
     (inside / "training.yaml").write_text(yaml.safe_dump(recipe))
     main([command, "--config", "training.yaml"])
     assert "eval_accuracy" in capsys.readouterr().out or command == "generate"
+    assert "no effect" not in caplog.text
 
 
 def test_a_run_is_resumed_or_refused(inside, capsys):
@@ -245,6 +249,12 @@ def test_a_run_that_cannot_be_resumed_is_a_message(inside, capsys):
     check_message(capsys, resumed, "No run to resume in .*other")
     main(arguments)
     check_message(capsys, [*resumed, "--learning_rate", "1"], "`learning_rate` was 0.001 and is 1.0")
+    (inside / "other/report.html").unlink()
+    (inside / "other/report.html").mkdir()
+    check_message(capsys, ["report", "--output_dir", "other"], "Is a directory")
+    (shard,) = (inside / "other").glob("iteration-001/samples-*")
+    shard.write_text("")
+    check_message(capsys, resumed, "of a finished iteration has 0 whole samples")
 
 
 def test_ctrl_c_is_a_message(inside, capsys, monkeypatch):

@@ -101,11 +101,9 @@ WRONG_FIELDS = [
     ("rewards", [1.0]),
     ("rewards", {"match": "1"}),
     ("reward", "1"),
-    ("reward", float("inf")),
     ("kept", "no"),
     ("kept", False),
     ("drop_reason", "wrong"),
-    ("logprob", float("nan")),
     ("extra", []),
     ("unknown", 1),
 ]
@@ -147,6 +145,14 @@ def test_what_json_does_not_have_is_null(tmp_path):
     ledger = Ledger(tmp_path)
     ledger.append([make_sample(extra={"scores": [float("nan"), 1.0], "file": "caf\udce9"})])
     assert ledger.read(1)[0].extra == {"scores": [None, 1.0], "file": "caf\udce9"}
+
+
+def test_what_an_earlier_version_wrote_of_nan_is_null(tmp_path):
+    ledger = Ledger(tmp_path)
+    ledger.append([make_sample(extra={"score": 7.25})])
+    (shard,) = tmp_path.rglob("*.jsonl")
+    shard.write_text(shard.read_text().replace("7.25", "NaN"))
+    assert ledger.read(1)[0].extra == {"score": None}
 
 
 def test_samples_are_in_the_order_of_the_samplers(tmp_path):

@@ -55,7 +55,10 @@ def test_a_damaged_ledger_of_a_finished_iteration_is_refused(make_trainer, shard
     output_dir = shard.parents[1]
     found = load_ledger(output_dir)
     damage(shard)
-    message = r"iteration-001/samples-\*.jsonl of a finished iteration has .*`trainer.sample\(1\)`.*start over"
+    message = (
+        r"iteration-001/samples-\*.jsonl of a finished iteration has .*`trainer.sample\(1\)`"
+        r".*delete `\"1/samples\"` from `ledgers`.*start over"
+    )
     with pytest.raises(ValueError, match=message):
         make_trainer(solve_easy_and_hinted, num_iterations=3, **SETTINGS).train(resume_from_checkpoint=True)
     for read in (load_ledger, sft_dataset, write_report):

@@ -224,8 +224,10 @@ def test_hints_under_another_name_are_suggested(make_trainer, problems, warnings
     (message,) = warnings()
     assert "no column `hinted_prompt`" in message and "Did you mean `hint_prompt`?" in message
     assert "Rationalization is left out" in message
+    trainer = make_trainer(solve_easy_and_hinted, train_dataset=renamed)
+    assert trainer.evaluate(renamed)["eval_accuracy"] == 0.5
     with pytest.raises(ValueError, match=r"Did you mean `hint_prompt`\? The few-shot examples have a `hinted_prompt`"):
-        make_trainer(train_dataset=renamed)
+        trainer.train()
 
 
 def test_no_hints_on_purpose_is_no_warning(make_trainer, problems, warnings):

@@ -149,6 +149,14 @@ def test_a_directory_without_a_run(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("name", ["settings", "trainer_state", "ledgers"])
+def test_a_state_of_another_shape_is_named(tmp_path, name):
+    Ledger(tmp_path).append([make_sample()])
+    write_json(tmp_path / "star_state.json", {name: 1})
+    with pytest.raises(ValueError, match=r"star_state.json is damaged .* must be objects"):
+        write_report(tmp_path)
+
+
 def test_it_needs_nothing_from_outside(run_dir):
     page = write_report(run_dir).read_text()
     assert not re.findall(r"https?:|@import|url\(|\bsrc=", page)

@@ -39,7 +39,7 @@ def giving(value):
         ([[1.0], [0.0]], TypeError, r"a list with \[1.0\] \(`list`\) in it"),
         (torch.ones(2, 3), TypeError, r"a list with tensor\(\[1., 1., 1.\]\) \(`Tensor`\) in it"),
         ([1.0], ValueError, "`faulty` returned 1 rewards for 2 completions"),
-        ([float("inf"), 0.0], ValueError, "`faulty` returned the reward inf, but rewards are finite"),
+        ([float("inf")] * 2, ValueError, "`faulty` returned the reward inf, but rewards are finite"),
     ],
 )
 @pytest.mark.parametrize("timeout", [None, 30])
@@ -53,6 +53,40 @@ def test_what_is_no_reward_is_refused_by_name(value, error, message, timeout):
 )
 def test_numbers_of_any_kind_are_rewards(value):
     assert score(giving(value)) == [1.0, None]
+
+
+@pytest.mark.parametrize("value", [float("inf"), "1"])
+def test_one_wrong_reward_marks_one_completion(value):
+    """Until a function gives 8 of them in a row, which is broken."""
+    scorer = Scorer(giving([value, 1.0]))
+    wrong, right = scorer(["Q", "Q"], ["a", "b"], [[1], [2]])
+    assert wrong.error.startswith("faulty: ") and str(value) in wrong.error
+    assert (wrong.passed, wrong.reward, right.passed, right.error) == (False, None, True, None)
+    broken = Scorer(giving([value]))
+    for _ in range(7):
+        assert broken(["Q"], ["a"], [[1]])[0].error
+    with pytest.raises((TypeError, ValueError), match="The reward function `faulty` returned "):
+        broken(["Q"], ["a"], [[1]])
+
+
+@pytest.mark.parametrize("timeout", [None, 30])
+@pytest.mark.parametrize("is_async", [False, True])
+def test_an_exit_with_a_code_ends_the_program(timeout, is_async):
+    """Without a retry."""
+    calls = []
+
+    def leaving(completions, **kwargs):
+        calls.append(completions)
+        sys.exit(143)
+
+    async def leaving_later(completions, **kwargs):
+        await asyncio.sleep(0)
+        leaving(completions)
+
+    with pytest.raises(SystemExit) as left:
+        Scorer(leaving_later if is_async else leaving, call=RewardCaller(timeout, retries=2))(["Q"], ["a"], [[1]])
+    assert left.value.code == 143
+    assert len(calls) == 1
 
 
 @pytest.mark.parametrize("timeout", [None, 30])

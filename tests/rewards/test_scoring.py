@@ -2,6 +2,7 @@
 """Reward functions in GRPO's calling convention, and the gate that they form."""
 
 import asyncio
+import functools
 import json
 
 import numpy as np
@@ -69,6 +70,41 @@ def test_a_grpo_style_reward_with_extra_columns(make_trainer, problems):
     assert {sample.problem_id for sample in trainer.ledger.read(1) if sample.kept} == {0, 1}
     assert json.loads(load_ledger(trainer.args.output_dir)[0]["extra"]) == {"length": 16}
     assert any("share_easy" in entry for entry in trainer.state.log_history)
+
+
+def test_a_list_that_a_reward_uses_again_is_recorded_as_it_was(make_trainer):
+    def reward(completions, log_extra, **kwargs):
+        values = [1] * len(completions)
+        log_extra("first", values)
+        values[:] = [2] * len(completions)
+        log_extra("second", values)
+        return [1.0] * len(completions)
+
+    samples = make_trainer(solve_easy_and_hinted, reward_funcs=reward).sample(1)
+    assert [sample.extra for sample in samples] == [{"first": 1, "second": 2}] * len(samples)
+
+
+@pytest.mark.parametrize("name", ["samplers", "completions", "trainer_state"])
+def test_a_column_with_the_name_of_an_argument_is_refused(name):
+    with pytest.raises(ValueError, match=f"has the column `{name}`, .*Rename the column"):
+        Scorer(exact_match_reward).check_columns(["prompt", "answer", name])
+
+
+def test_a_decorator_takes_the_arguments_of_its_function():
+    def passing_on(func):
+        @functools.wraps(func)
+        def inner(completions, answer, **kwargs):
+            return func(completions, answer)
+
+        return inner
+
+    @passing_on
+    def reward(completions, answer):
+        return [1.0] * len(completions)
+
+    Scorer(reward).check_columns(["prompt", "answer"])
+    with pytest.raises(ValueError, match="Add `\\*\\*kwargs`"):
+        Scorer(reward.__wrapped__).check_columns(["prompt", "answer"])
 
 
 def test_logged_metrics_of_an_evaluation_are_its_own(make_trainer, problems):

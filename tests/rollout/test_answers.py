@@ -157,3 +157,14 @@ def test_the_outputs_of_a_paused_completion_are_checked(tokenizer, make_trainer)
     trainer.engine = TooLong(tokenizer, solve_easy_and_hinted)
     with pytest.raises(RuntimeError, match=r"token ids, but the request allows \d\d \("):
         trainer.sample(1)
+
+
+def test_too_many_new_tokens_are_refused_before_they_are_generated(make_trainer):
+    class Greedy(RationaleSampler):
+        def sample(self, prompts, generate):
+            yield from generate(prompts, max_new_tokens=33)
+
+    trainer = make_trainer(solve_easy_and_hinted, samplers=[Greedy()])
+    with pytest.raises(ValueError, match=r"`max_new_tokens=33`, .*`max_completion_length=32`"):
+        trainer.sample(1)
+    assert trainer.engine.prompts == []

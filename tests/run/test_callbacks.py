@@ -6,6 +6,7 @@ from collections import Counter
 import pytest
 from transformers import EarlyStoppingCallback, TrainerCallback
 
+from star_trl.run.inner_run import Length
 from support.sums import solve_easy_and_hinted
 
 
@@ -106,3 +107,26 @@ def test_metrics_that_a_person_follows(make_trainer, problems):
     assert all(metrics[name] > 0 for name in ("seconds/sample", "seconds/fine_tune", "tokens_per_second", "seconds"))
     logged = {name for entry in trainer.state.log_history for name in entry}
     assert expected.keys() <= logged
+
+
+@pytest.mark.parametrize(("num_train_epochs", "steps"), [(2, 4), (1.5, 3), (0.1, 1)])
+def test_the_length_in_epochs_is_that_of_the_trainer(make_args, num_train_epochs, steps):
+    """The last step of each epoch has fewer rows: ten rows in steps of eight."""
+    args = make_args(
+        initial_steps=None,
+        num_train_epochs=num_train_epochs,
+        per_device_train_batch_size=8,
+        gradient_accumulation_steps=1,
+    )
+    length = Length(args, num_samples=10, num_rows=10, num_processes=1)
+    assert (length.steps, length.epochs) == (steps, num_train_epochs)
+
+
+def test_a_metric_that_is_nan_is_never_the_best(make_trainer, problems):
+    trainer = make_trainer(eval_dataset=problems)
+    values = {1: float("nan"), 2: 0.5, 3: float("nan")}
+    noted = [
+        trainer.outer_run._note_best({"iteration": number, "eval_accuracy": value}) for number, value in values.items()
+    ]
+    assert noted == [0, 2, 0]
+    assert trainer.outer_run.state.best_metric == 0.5

@@ -95,6 +95,40 @@ def test_a_damaged_note_of_the_last_checkpoint_is_not_used(expected, runs, model
     assert all(torch.equal(value, expected[key]) for key, value in model.state_dict().items())
 
 
+@pytest.mark.parametrize("missing", [False, True])
+def test_a_checkpoint_of_an_older_version_has_no_manifest(runs, tmp_path, missing):
+    with pytest.raises(InterruptedError):
+        runs(callback=CrashAt(step=6 + 5))
+    path = tmp_path / "out" / "iteration-002" / "fine-tuning" / "last.json"
+    content = json.loads(path.read_text())
+    del content["files"]
+    path.write_text(json.dumps(content))
+    if missing:
+        shutil.rmtree(path.parent / "checkpoint-4")
+    counted = CrashAt()
+    runs(resume=True, callback=counted)
+    assert counted.steps == (6 if missing else 2)
+
+
+def test_a_checkpoint_counts_before_its_digests_are_known(runs, monkeypatch):
+    """A scheduler may kill the program while they are computed."""
+    computed = []
+
+    def crash(directory):
+        computed.append(directory)
+        if len(computed) == 2:  # in the second iteration
+            raise InterruptedError
+        return {}
+
+    monkeypatch.setattr("star_trl.run.checkpoints.manifest", crash)
+    with pytest.raises(InterruptedError):
+        runs()
+    monkeypatch.undo()
+    counted = CrashAt()
+    runs(resume=True, callback=counted)
+    assert counted.steps == 2
+
+
 def test_a_damaged_model_of_an_iteration_is_refused(runs, tmp_path):
     """It is named, with what is wrong and the way out."""
     runs()
@@ -132,12 +166,11 @@ def test_the_manifests_of_deleted_checkpoints_are_forgotten(runs, tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (None, "star_state.json is missing, though there are `iteration-"),
+        (None, "star_state.json is missing, though there are folders `iteration-"),
         ("", "star_state.json is damaged"),
         ("\0" * 100, "star_state.json is damaged"),
         ("[1]", "star_state.json is damaged .*a JSON object is expected, and it holds a list"),
         ('{"settings": {}}', "star_state.json is not the state of a run"),
-        ('{"base_weights": "", "settings": {}, "best_metric": Infinity}', "star_state.json is damaged .*Infinity"),
     ],
 )
 def test_a_lost_or_damaged_state_has_one_way_out(runs, tmp_path, content, message):
@@ -183,3 +216,15 @@ def test_json_on_disk_is_strict(runs, tmp_path):
     state = RunState.load(trainer.args.output_dir)
     assert {entry["note"] for entry in state.trainer_state["log_history"]} == {None}
     assert runs(resume=True, num_iterations=2).iteration == 2
+
+
+def test_a_run_of_an_earlier_version_with_nan_is_resumed(runs, tmp_path):
+    """That version wrote NaN and Infinity."""
+    runs(num_iterations=1)
+    path = tmp_path / "out" / "star_state.json"
+    content = json.loads(path.read_text())
+    content["trainer_state"]["log_history"][0].update(grad_norm=float("nan"), loss=float("-inf"))
+    path.write_text(json.dumps(content))
+    trainer = runs(resume=True)
+    assert trainer.iteration == 2
+    assert trainer.state.log_history[0]["grad_norm"] is trainer.state.log_history[0]["loss"] is None

@@ -69,6 +69,17 @@ def test_a_file_system_without_locks_is_warned_about(make_trainer, monkeypatch, 
     assert "has no locks" in caplog.text and "only one run at a time" in caplog.text
 
 
+def test_another_run_on_a_file_system_without_locks_is_named(make_trainer):
+    def answer(prompt):
+        path.write_text("process 7 on elsewhere\n")
+        return solve_easy_and_hinted(prompt)
+
+    trainer = make_trainer(answer)
+    path = RunLock(trainer.args.output_dir).path
+    with pytest.raises(RuntimeError, match=r"Another run \(process 7 on elsewhere\) has begun in .*out while"):
+        trainer.train()
+
+
 @pytest.mark.parametrize("moment", ["sampling", "fine-tuning"])
 def test_an_output_directory_deleted_during_the_run_ends_it(make_trainer, moment):
     """In the second iteration. A run that goes on without the samples of the first one would train on fewer."""

@@ -120,6 +120,11 @@ def test_data_that_differ_are_described(make_trainer, problems, changes, differe
     assert ";" not in str(error.value)
 
 
+def test_what_no_prompt_shows_of_an_example_may_change(make_trainer):
+    begin(make_trainer(few_shot_examples=[{**EXAMPLES[0], "id": 1}]))
+    begin(make_trainer(few_shot_examples=[{**EXAMPLES[0], "id": 2}]), resume=True)
+
+
 def test_another_vocabulary_is_refused(make_trainer):
     """Also with the same prompts as text."""
     begin(make_trainer())
@@ -195,13 +200,14 @@ def test_what_an_older_version_did_not_record_is_not_compared(make_trainer, capl
     begin(make_trainer())
     state = make_trainer().ledger.output_dir / "star_state.json"
     content = json.loads(state.read_text())
-    del content["settings"]["neftune_noise_alpha"], content["settings"]["frozen weights"]
+    for name in ("neftune_noise_alpha", "frozen weights", "few-shot examples", "number of problems"):
+        del content["settings"][name]
     content["settings"]["gone"] = 1
     state.write_text(json.dumps(content))
     trainer = make_trainer(neftune_noise_alpha=5.0)
     begin(trainer, resume=True)
     (message,) = (record.getMessage() for record in caplog.records if "not compared" in record.getMessage())
-    assert message.endswith(": frozen weights, gone, neftune_noise_alpha.")
+    assert message.endswith(": few-shot examples, frozen weights, gone, neftune_noise_alpha, number of problems.")
     trainer.outer_run.state.save(trainer.ledger.output_dir)
     with pytest.raises(ValueError, match="`neftune_noise_alpha` was 5.0 and is None"):
         begin(make_trainer(), resume=True)

@@ -16,6 +16,7 @@ from star_trl.rewards import (
     numeric_reward,
     strict_numeric_reward,
 )
+from star_trl.task import data_mistakes
 from support.sums import PROBLEMS
 
 
@@ -58,6 +59,7 @@ def test_a_prompt_that_ends_in_a_space(warnings):
         ({"hinted_prompt": "Q: 2+3? ( 5 )\nA:"}, None),
         ({"answer": "Two and three is 5.\n#### 5"}, None),
         ({"answer": r"So it is \boxed{5}."}, None),
+        ({"answer": "1000", "hinted_prompt": "Q: 2+3? (1,000)\nA:"}, None),
     ],
 )
 def test_a_hint_without_its_answer(warnings, changes, row):
@@ -115,6 +117,17 @@ def test_floats_that_are_compared_as_text(warnings):
 def test_answers_that_their_reward_cannot_read(warnings, reward, data, message):
     (found,) = warnings(train_dataset=data, reward_funcs=reward, **PLAIN)
     assert re.search(message, found)
+
+
+def test_one_answer_that_cannot_be_read_among_many_takes_few_calls(warnings, monkeypatch):
+    calls = []
+    monkeypatch.setattr(
+        data_mistakes, "_error", lambda func, *rows, error=data_mistakes._error: calls.append(1) or error(func, *rows)
+    )
+    data = with_answers(*(["1"] * 300), "x", *(["2"] * 700))
+    messages = warnings(train_dataset=data, reward_funcs=numeric_reward, **PLAIN)
+    assert any("cannot read the `answer` of row 300 of" in message for message in messages)
+    assert len(calls) < 30
 
 
 def test_answers_none_of_which_can_be_read(make_trainer):

@@ -64,6 +64,7 @@ def build_evaluator(task: TaskArguments, args: STaRConfig, model_args: ModelConf
     args.load_best_model_at_end, args.eval_strategy = False, IntervalStrategy.NO
     args.metric_for_best_model = None
     args.max_length, args.packing, args.few_shot_train = None, False, False
+    args.ignored_settings = []  # those of the training do not matter here
     args.push_to_hub = False  # a trainer would create the repository on creation
     if not task.reward_funcs:
         args.reward_threshold = args.reward_weights = None

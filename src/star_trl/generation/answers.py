@@ -1,7 +1,7 @@
 # Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
 """
 Checks what an engine answers, before it is used or recorded. The ledger would keep a wrong answer for good. The checks
-of tokens go through a list in C, so they take no time beside generation.
+of tokens are a few passes in C over each list, which is negligible beside generation.
 """
 
 import math
@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from ..finish_reason import FINISH_REASONS
+from ..rewards.calling import SUCCESS
 from .engine import GenerationOutput, GenerationRequest, SamplingParams
 
 
@@ -104,10 +105,15 @@ def problem_of_tokens(token_ids: Any, finish_reason: Any, logprobs: Any) -> str 
 
 @contextmanager
 def exit_is_an_error(what: str) -> Iterator[None]:
-    """Turns `sys.exit` in the code of a user into an error. It would end the run in the middle without a word."""
+    """
+    Turns `sys.exit()` and `sys.exit(0)` in the code of a user into an error. They would end the run in the middle, and
+    the program would seem to have succeeded. Other exit codes pass, as they may be those of a signal handler.
+    """
     try:
         yield
     except SystemExit as error:
+        if error.code not in SUCCESS:
+            raise
         raise RuntimeError(
             f"{what} called `sys.exit({error.code!r})`, which would end the run in the middle. Raise an error instead."
         ) from error

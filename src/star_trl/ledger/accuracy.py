@@ -61,7 +61,7 @@ def accuracy_metrics(
         `dict[str, float]`: `accuracy`, `accuracy/<value>`, `rewards/<name>` (mean over the samples that it applies
         to), `completion_length` (mean, in tokens) and `clipped_ratio`.
     """
-    groups = dataset[group_column] if group_column is not None else [""] * len(dataset)
+    groups = dataset[group_column][:] if group_column is not None else [""] * len(dataset)
     metrics = GroupedAccuracy(keep_in_memory=True).compute(
         predictions=[int(sample.kept) for sample in samples],
         references=[str(groups[sample.problem_id]) for sample in samples],

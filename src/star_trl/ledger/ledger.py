@@ -15,7 +15,7 @@ from urllib.parse import quote, unquote
 from datasets import Dataset, Features, List, Value
 
 from ..finish_reason import FINISH_REASONS
-from ..output_dir import UNENCODABLE, finite, iteration_dir, iterations, refuse_constant
+from ..output_dir import UNENCODABLE, as_null, finite, iteration_dir, iterations
 from .seals import check_seals, read_seals, shards
 
 
@@ -224,8 +224,8 @@ class Ledger:
 
     def forget_appended(self) -> None:
         """
-        Forgets how much was appended so far. From here on, [`~Ledger.append`] misses only samples that are appended
-        later. A run calls it when the sampling of an iteration begins, since the run before may have been deleted.
+        Forgets how much was appended so far. Later calls of [`~Ledger.append`] check only what is appended from now
+        on. A run calls it when the sampling of an iteration begins, since the run before may have been deleted.
         """
         self._written.clear()
 
@@ -276,7 +276,7 @@ class Ledger:
 
     def _parse(self, line: bytes, path: Path, number: int) -> Sample:
         try:
-            sample = Sample(**json.loads(line, parse_constant=refuse_constant))
+            sample = Sample(**json.loads(line, parse_constant=as_null))
             problem = problem_of(sample, self._iteration, self._num_problems)
         except (ValueError, TypeError, RecursionError) as error:
             problem = str(error)

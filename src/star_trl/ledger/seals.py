@@ -99,6 +99,8 @@ def _what_is_lost(output_dir: Path, iteration: int, name: str, expected: Seal, f
         model = f"`model={str(iteration_dir(output_dir, iteration - 1) / 'checkpoint')!r}`, if that still exists"
     return (
         f"{message} Or sample them again: delete these files, make a trainer with the same arguments and {model}, "
-        f"call `trainer.sample({iteration})`, and resume the run as before. Otherwise start over with "
+        f"call `trainer.sample({iteration})`, and resume the run as before. Samples that are drawn with vLLM or on "
+        f'another device may differ. If they differ, delete `"{seal_key(iteration, name)}"` from `ledgers` in '
+        f"{STATE_NAME}. Otherwise start over with "
         "`overwrite_output_dir=True`."
     )

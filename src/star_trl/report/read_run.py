@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from ..ledger.ledger import Ledger, Sample, ledger_names
-from ..ledger.seals import check_seals, read_seals
-from ..output_dir import STATE_NAME, load_history, read_json
+from ..ledger.seals import Seal, check_seals
+from ..output_dir import STATE_NAME, WAYS_OUT, load_history, read_json
 from ..seeds import seed_of
 from .stored_prompts import read_prompts
 
@@ -107,13 +107,19 @@ class RunReader:
         run = Run(path.name, load_history(path), counts=self._counts)
         if not ledgers and not run.history:
             raise FileNotFoundError(f"No run in {path}: it has no `iteration-*`. Give the `output_dir` of a run.")
+        seals: dict[str, Seal] = {}
         if (path / STATE_NAME).exists():
             found = read_json(path / STATE_NAME)
-            run.settings = {name: found["settings"].get(name) for name in SETTINGS}
-            state = found["trainer_state"]
+            # `ledgers` is missing in the state of an older version.
+            settings, state, seals = (found.get(name, {}) for name in ("settings", "trainer_state", "ledgers"))
+            if not all(isinstance(part, dict) for part in (settings, state, seals)):
+                raise ValueError(
+                    f"{path / STATE_NAME} is damaged (`settings`, `trainer_state` and `ledgers` must be objects). "
+                    f"{WAYS_OUT[STATE_NAME]}"
+                )
+            run.settings = {name: settings.get(name) for name in SETTINGS}
             run.planned_iterations = state.get("num_train_epochs")
             run.inner_steps = _inner_steps(state.get("log_history", []))
-        seals = read_seals(path)
         check_seals(path, seals, [key for key in seals if key not in self._checked])
         self._checked.update(seals)
         for name in ledgers:

@@ -22,8 +22,9 @@ logger = get_logger(__name__)
 # Failures in a row, or for all of several completions, that end the run: the function is broken or its service is
 # down. The run can be resumed when it works again. A single failure may be due to the completion.
 MOST_FAILURES = 8
-# Errors in the code of a function, or in its data: the same call raises them again, so there is no retry of the group.
-# Subclasses do not count: a `JSONDecodeError`, for one, may be due to a service that is down.
+# Errors in the code of a function, or in its data. One of them may also come from the answer of a service that is
+# overloaded, so there is one retry. The same error again will not go away. Subclasses do not count: a
+# `JSONDecodeError`, for one, may be due to a service that is down for longer.
 LASTING = (
     ArithmeticError,
     AssertionError,
@@ -39,8 +40,11 @@ LASTING = (
     ValueError,
     ZeroDivisionError,
 )
-# What a call may raise. `sys.exit` and a cancelled task would end the run in the middle, the first one without a word.
+# What a call may raise. `sys.exit` and a cancelled task would end the run in the middle.
 CAUGHT = (Exception, SystemExit, asyncio.CancelledError)
+# Exit codes of `sys.exit` with which the program would seem to have succeeded. Others end it, since a handler of the
+# user for SIGTERM may have given them.
+SUCCESS = (None, 0)
 # Arguments that are not lists with one value per completion, unlike columns and completions.
 SHARED = ("trainer_state", "log_extra", "log_metric")
 
@@ -84,18 +88,37 @@ class RewardCaller:
 
         Raises:
             `Exception`: What a function raises, if it fails for all completions of the group, or for 8 in a row.
-            `TypeError`: If a function returns something else than numbers, or fails on text prompts because it reads
-                messages.
-            `ValueError`: If a function does not return one finite reward per completion.
+            `TypeError`: If a function returns no list of numbers, or fails on text prompts because it reads messages.
+            `ValueError`: If a function does not return one reward per completion.
+            `SystemExit`: If a function exits with a code other than 0.
         """
         rewards: list[list[float | None | Exception]] = []
         for func, name, outcome in zip(funcs, names, self._call_all(funcs, names, arguments), strict=True):
             if isinstance(outcome, Exception):
                 rewards.append(self._try_again(func, name, arguments, outcome))
             else:
-                rewards.append([*as_rewards(outcome, name, len(arguments["completions"]))])
-                self._failures[name] = 0
+                rewards.append(self._checked(outcome, name, len(arguments["completions"])))
         return rewards
+
+    def _checked(self, returned: Any, name: str, count: int) -> list[float | None | Exception]:
+        """Returns the rewards that a function returned, with an exception for each that is none."""
+        outcomes = as_rewards(returned, name, count)
+        for outcome in outcomes:
+            self._count(name, outcome)
+            if self._failures[name] == MOST_FAILURES:
+                raise cast(Exception, outcome)
+        errors = [outcome for outcome in outcomes if isinstance(outcome, Exception)]
+        if errors and len(errors) == count > 1:
+            raise errors[0]
+        if errors:
+            self._warn(name, len(errors), count, errors[0])
+        return outcomes
+
+    def _warn(self, name: str, failed: int, count: int, error: Exception) -> None:
+        logger.warning(f"The reward function `{name}` fails for {failed} of {count} completions: {error!r}.")
+
+    def _count(self, name: str, outcome: float | None | Exception) -> None:
+        self._failures[name] = self._failures[name] + 1 if isinstance(outcome, Exception) else 0
 
     def _try_again(
         self, func: Callable, name: str, arguments: dict[str, Any], error: Exception
@@ -107,14 +130,15 @@ class RewardCaller:
                 "and so are the completions. Make the prompts conversational "
                 '(`[{"role": "user", "content": ...}]`), or use a reward function for text.'
             ) from error
-        for attempt in range(0 if type(error) in LASTING else self.retries):
+        for attempt in range(self.retries):
             logger.warning(f"The reward function `{name}` failed ({error!r}). Trying again in {2**attempt} s.")
             time.sleep(2**attempt)
             (outcome,) = self._call_all([func], [name], arguments)
             if not isinstance(outcome, Exception):
-                self._failures[name] = 0
-                return [*as_rewards(outcome, name, len(arguments["completions"]))]
-            error = outcome
+                return self._checked(outcome, name, len(arguments["completions"]))
+            before, error = error, outcome
+            if type(error) in LASTING and repr(error) == repr(before):
+                break
         count = len(arguments["completions"])
         outcomes: list[float | None | Exception] = []
         for row in range(count):
@@ -123,19 +147,24 @@ class RewardCaller:
                 one["log_extra"] = lambda column, values: None  # it expects a value for every completion of the group
             (outcome,) = self._call_all([func], [name], one)
             outcomes += [outcome] if isinstance(outcome, Exception) else as_rewards(outcome, name, 1)
-            self._failures[name] = self._failures[name] + 1 if isinstance(outcome, Exception) else 0
+            self._count(name, outcomes[-1])
             failed = sum(isinstance(outcome, Exception) for outcome in outcomes)
             if self._failures[name] == MOST_FAILURES or failed == count > 1:
                 raise error
-        logger.warning(f"The reward function `{name}` fails for {failed} of {count} completions: {error!r}.")
+        self._warn(name, failed, count, error)
         return outcomes
 
     def _call_all(self, funcs: Sequence[Callable], names: Sequence[str], arguments: dict[str, Any]) -> list[Any]:
-        """Returns the result of each function, or the exception that it raised."""
+        """Returns the result of each function, or the exception that it raised. Raises `SystemExit`."""
         outcomes = [self._call(func, name, arguments) for func, name in zip(funcs, names, strict=True)]
-        if not any(inspect.isawaitable(outcome) for outcome in outcomes):
-            return outcomes
+        if any(inspect.isawaitable(outcome) for outcome in outcomes):
+            outcomes = self._await_all(outcomes, names)
+        for outcome in outcomes:
+            if isinstance(outcome, SystemExit):  # raised here, since threads and event loops would not pass it on
+                raise outcome
+        return outcomes
 
+    def _await_all(self, outcomes: Sequence[Any], names: Sequence[str]) -> list[Any]:
         async def result_of(outcome: Any, name: str) -> Any:
             try:
                 return await outcome if inspect.isawaitable(outcome) else outcome
@@ -187,19 +216,25 @@ class RewardCaller:
         return TimeoutError(f"`{name}` gave no answer within `reward_timeout={self.timeout}` seconds")
 
 
-def as_exception(error: BaseException, name: str) -> Exception:
-    """Returns what a reward function raised as an error that names it and that is no command to end the program."""
+def as_exception(error: BaseException, name: str) -> Exception | SystemExit:
+    """
+    Returns what a reward function raised as an error that names it. A `SystemExit` is returned as it is, unless its
+    exit code is that of success.
+    """
+    if isinstance(error, SystemExit) and error.code not in SUCCESS:
+        return error
     if isinstance(error, SystemExit):
         return RuntimeError(f"the reward function `{name}` called `sys.exit({error.code!r})`; raise an error instead")
     if isinstance(error, asyncio.CancelledError):
-        return RuntimeError(f"the reward function `{name}` was cancelled (`{error!r}`); let it catch this")
+        return RuntimeError(f"the reward function `{name}` was cancelled. Catch `asyncio.CancelledError` in it")
     error.add_note(f"Raised by the reward function `{name}`.")
     return cast(Exception, error)
 
 
-def as_rewards(returned: Any, name: str, count: int) -> list[float | None]:
+def as_rewards(returned: Any, name: str, count: int) -> list[float | None | Exception]:
     """
-    Returns what a reward function returned as one number or `None` per completion.
+    Returns what a reward function returned as one number or `None` per completion. An exception stands for a value
+    that is no finite number, so that one completion cannot end the run.
 
     Args:
         returned (`Any`):
@@ -210,8 +245,8 @@ def as_rewards(returned: Any, name: str, count: int) -> list[float | None]:
             Number of completions.
 
     Raises:
-        `TypeError`: If it is no list of numbers.
-        `ValueError`: If there is not one reward per completion, or one is infinite.
+        `TypeError`: If it is no list.
+        `ValueError`: If there is not one value per completion.
     """
     expected = "It must return a list with one number per completion, `None` where it does not apply."
     try:
@@ -229,7 +264,7 @@ def as_rewards(returned: Any, name: str, count: int) -> list[float | None]:
     return [_as_reward(reward, name, expected) for reward in rewards]
 
 
-def _as_reward(reward: Any, name: str, expected: str) -> float | None:
+def _as_reward(reward: Any, name: str, expected: str) -> float | None | Exception:
     if reward is None:
         return None
     try:
@@ -237,12 +272,12 @@ def _as_reward(reward: Any, name: str, expected: str) -> float | None:
             raise TypeError
         value = float(reward)
     except (TypeError, ValueError, OverflowError, RuntimeError):  # torch raises the last one
-        raise TypeError(
+        return TypeError(
             f"The reward function `{name}` returned a list with {reward!r:.80} (`{type(reward).__name__}`) in it. "
             f"{expected}"
-        ) from None
+        )
     if math.isinf(value):
-        raise ValueError(f"The reward function `{name}` returned the reward {value}, but rewards are finite.")
+        return ValueError(f"The reward function `{name}` returned the reward {value}, but rewards are finite.")
     # Reward functions written for GRPO may use NaN where they do not apply. JSON cannot hold NaN.
     return None if math.isnan(value) else value
 

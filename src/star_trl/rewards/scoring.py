@@ -138,13 +138,18 @@ class Scorer:
 
     def check_columns(self, columns: Sequence[str]) -> None:
         """
-        Raises `ValueError` if a column that a reward function requires is missing, or if it cannot take an argument
-        that it is called with.
+        Raises `ValueError` if a column that a reward function requires is missing, if a column has the name of another
+        argument, or if a function cannot take an argument that it is called with.
 
         Args:
             columns (`list[str]`):
                 Columns of the dataset.
         """
+        if taken := sorted(ARGUMENTS & set(columns)):
+            raise ValueError(
+                f"The dataset has the column `{taken[0]}`, but reward functions get another argument of that name. "
+                f"Rename the column: `dataset.rename_column({taken[0]!r}, ...)`."
+            )
         given = {name for name in columns if name not in ("prompt", "completion")} | ARGUMENTS
         if "answer" in columns:
             given.add("solution")
@@ -162,10 +167,14 @@ class Scorer:
                         f"have.{nearest(parameter.name, sorted(given))} Its columns are {sorted(columns)}; the other "
                         f"arguments are {', '.join(sorted(ARGUMENTS))}."
                     )
-            not_taken = sorted(given - {parameter.name for parameter in by_name})
-            if not_taken and not any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters):
+            # What is called is a decorator's function, and not the one that it wraps.
+            called = inspect.signature(func, follow_wrapped=False)
+            not_taken = sorted(given - called.parameters.keys())
+            if not_taken and not any(
+                parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in called.parameters.values()
+            ):
                 raise ValueError(
-                    f"The reward function `{name}` takes {inspect.signature(func)}, but it is called with the keyword "
+                    f"The reward function `{name}` takes {called}, but it is called with the keyword "
                     f"arguments {', '.join(not_taken)} as well. Add `**kwargs` to its parameters, as in GRPOTrainer."
                 )
 
@@ -189,10 +198,10 @@ class Scorer:
             `list[Score]`: One score per completion.
 
         Raises:
-            `ValueError`: If a function does not return one finite reward per completion.
-            `TypeError`: If a function returns something else than numbers, or fails on text prompts because it reads
-                messages.
-            `Exception`: The exception of a function that fails for every completion.
+            `ValueError`: If a function does not return one reward per completion.
+            `TypeError`: If a function returns no list of numbers, or fails on text prompts because it reads messages.
+            `Exception`: The exception of a function that fails for every completion, or for 8 in a row.
+            `SystemExit`: If a function exits with a code other than 0.
         """
         arguments = {"prompts": prompts, "completions": completions, "completion_ids": completion_ids, **columns}
         rewards_by_func = self._call(self.reward_funcs, self.names, arguments)

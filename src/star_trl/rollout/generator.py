@@ -65,8 +65,17 @@ class Generator:
 
         Returns:
             `Iterator[Completion]`: The completions as they finish, in any order.
+
+        Raises:
+            `ValueError`: If `max_new_tokens` is more than the limit of the configuration. Nothing is generated then.
         """
         params = replace(self.params, **overrides)
+        if params.max_new_tokens > self.params.max_new_tokens:
+            raise ValueError(
+                f"A sampler generates with `max_new_tokens={params.max_new_tokens}`, but a completion has at most "
+                f"`max_completion_length={self.params.max_new_tokens}` tokens. Give a smaller `max_new_tokens`, or "
+                "set a larger `max_completion_length` in `STaRConfig`."
+            )
         stop_strings = StopStrings(self.tokenizer, params.stop_strings, params.pause_between)
         # The output of a tool may end beyond the limit.
         for prompt in prompts:

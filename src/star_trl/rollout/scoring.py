@@ -11,6 +11,7 @@ from transformers import PreTrainedTokenizerBase, TrainerState
 
 from ..ledger.ledger import Sample
 from ..ledger.messages import as_completion, as_text
+from ..rewards.calling import own_copy
 from ..rewards.scoring import Score, Scorer
 from ..samplers import Completion, Sampler
 
@@ -121,7 +122,8 @@ class CompletionScorer:
             completion_ids=[completion.token_ids for completion in completions],
             samplers=[sampler.name] * len(rows),
             trainer_state=trainer_state,
-            log_extra=lambda column, values: logged.update({column: values}),
+            # A function may use its list again.
+            log_extra=lambda column, values: logged.update({column: own_copy(values)}),
             log_metric=lambda name, value: self._logged[name].append(_as_float(name, value)),
             **columns,
         )

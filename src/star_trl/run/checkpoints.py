@@ -10,7 +10,7 @@ from transformers import Trainer
 
 from ..distributed import wait_for_all
 from ..output_dir import read_json, write_json
-from .manifest import damage, manifest
+from .manifest import damage, manifest, sizes
 
 
 logger = get_logger(__name__)
@@ -57,7 +57,8 @@ class ResumeCheckpoints:
             directory = self.directory / f"checkpoint-{found['step']}"
             if {name: found[name] for name in self.facts} != self.facts:
                 return None
-            problem = damage(directory, found["files"])
+            # That of an older version has no manifest.
+            problem = damage(directory, found.get("files", {}))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             problem = f"{path.absolute()} is damaged ({error!r})"
         if problem is not None:
@@ -69,17 +70,11 @@ class ResumeCheckpoints:
         """Records that a checkpoint is complete, and deletes the others."""
         self.trainer.accelerator.wait_for_everyone()
         if self.trainer.is_world_process_zero():
-            files = manifest(self.directory / f"checkpoint-{step}")
-            write_json(self.directory / LAST_NAME, {"step": step, **self.facts, "files": files})
+            directory = self.directory / f"checkpoint-{step}"
+            # The checkpoint counts at once. After SIGTERM, the time may not suffice for the digests of a large one.
+            for files in (sizes, manifest):
+                write_json(self.directory / LAST_NAME, {"step": step, **self.facts, "files": files(directory)})
             for path in self.directory.glob("checkpoint-*"):
-                if path.name != f"checkpoint-{step}":
+                if path != directory:
                     shutil.rmtree(path)
-
-
-def last_step(directory: Path) -> int | None:
-    """Returns the step of the last complete checkpoint in a folder of [`ResumeCheckpoints`], or `None`."""
-    path = directory / LAST_NAME
-    try:
-        return read_json(path)["step"] if path.exists() else None
-    except (ValueError, KeyError):  # it is damaged, so the fine-tuning begins anew
-        return None
+        wait_for_all()  # reading a large checkpoint takes longer than a collective waits

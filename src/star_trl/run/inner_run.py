@@ -139,11 +139,14 @@ class Length:
     def steps(self) -> int:
         if self.args.max_steps > 0:
             return self.args.max_steps
-        return max(1, math.ceil(self.num_rows / self.batch_size * self.args.num_train_epochs))
+        # As in `Trainer`: the last step of every epoch may have fewer rows.
+        return max(1, math.ceil(self.args.num_train_epochs * math.ceil(self.num_rows / self.batch_size)))
 
     @property
     def epochs(self) -> float:
         """How often each sample is trained on."""
+        if self.args.max_steps <= 0:
+            return self.args.num_train_epochs
         return self.steps * self.batch_size / self.num_rows
 
     def __str__(self) -> str:

@@ -1,6 +1,7 @@
 # Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
 """The outer run, which looks like one run of `Trainer`: one begin and end, checkpoints, the best model, resuming."""
 
+import math
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -23,7 +24,7 @@ from ..ledger.seals import check_seals, seal, seal_key
 from ..output_dir import METRICS_NAME, clear_run, write_json
 from ..star_config import STaRConfig
 from ..task.task import Task
-from .checkpoints import ResumeCheckpoints, last_step
+from .checkpoints import LAST_NAME, ResumeCheckpoints
 from .manifest import damage, manifest
 from .run_lock import RunLock
 from .settings import digest, run_settings
@@ -187,7 +188,7 @@ class OuterRun:
 
     def where_it_goes_on(self, first: int, num_problems: int) -> str:
         """
-        Describes where a resumed run goes on.
+        Describes where a resumed run continues.
 
         Args:
             first (`int`):
@@ -201,9 +202,8 @@ class OuterRun:
             ledgers = [Ledger(self.ledger.output_dir, name=name) for name in self.task.evaluation_sets]
             done = sum(len(ledger.read(first)) for ledger in ledgers)
             return f"iteration {first}: {done:,} problems evaluated" + (", the model is trained" if first else "")
-        step = last_step(self._resume_dir(first))
-        if step is not None:
-            return f"iteration {first}: step {step:,} of the fine-tuning"
+        if (self._resume_dir(first) / LAST_NAME).exists():
+            return f"iteration {first}: sampled, fine-tuning"
         done = len({sample.problem_id for sample in self.ledger.read(first)})
         return f"iteration {first}: {done:,} of {num_problems:,} problems sampled"
 
@@ -376,7 +376,10 @@ class OuterRun:
         found.check_same_run(self.state.base_weights, self.state.settings)
         if trainer.is_world_process_zero():
             # Evaluations are over once their metrics are in the history, and nothing reads their samples again.
-            check_seals(output_dir, found.ledgers, [key for key in found.ledgers if key.endswith("/samples")])
+            try:
+                check_seals(output_dir, found.ledgers, [key for key in found.ledgers if key.endswith("/samples")])
+            except ValueError as error:
+                raise CannotResume(str(error)) from error
         found.settings = self.state.settings  # with those that an older version did not record
         self.state = found
         current = found.checkpoint_iteration or 0
@@ -419,6 +422,8 @@ class OuterRun:
                     f"Set it to one of {found}."
                 )
             return 0
+        if math.isnan(value):  # nothing would be better than it
+            return 0
         greater_is_better = not self.task.evaluation_sets or self.args.greater_is_better
         best = state.best_metric
         if best is not None and not (value > best if greater_is_better else value < best):
@@ -457,6 +462,7 @@ class OuterRun:
         """Loads the weights of a saved iteration into the model, or the original weights for 0."""
         if iteration:
             self._check_checkpoint(iteration)
+            wait_for_all()  # reading a large checkpoint takes longer than a collective waits
             # Private in `Trainer`, but it alone knows how each kind of model (adapter, sharded file) is loaded.
             self.trainer._load_from_checkpoint(str(self.checkpoint_dir(iteration)))
         else:
@@ -464,13 +470,13 @@ class OuterRun:
         self.iteration = iteration
 
     def _check_checkpoint(self, iteration: int) -> None:
-        """Raises `ValueError` if a file of an iteration's checkpoint is missing or damaged."""
+        """Raises [`CannotResume`] if a file of an iteration's checkpoint is missing or damaged."""
         files = self.state.checkpoints.get(str(iteration))  # that of an older version has no manifest
         if files is None or not self.trainer.is_world_process_zero():
             return
         problem = damage(self.checkpoint_dir(iteration), files)
         if problem is not None:
-            raise ValueError(
+            raise CannotResume(
                 f"The model of iteration {iteration} cannot be loaded: {problem}. Put the file back from a copy, or "
                 "start over with `overwrite_output_dir=True`, which deletes the run."
             )

@@ -27,8 +27,8 @@ class RunInUse(RuntimeError):
 class RunLock:
     """
     Makes the main process of a run the owner of its output directory. The operating system holds the lock, and
-    releases it when the process ends, however it ends. A killed run therefore leaves nothing to clean up. The file
-    stays. On a file system without locks, a warning says that nothing keeps two runs apart.
+    releases it when the process ends, however it ends. A killed run therefore leaves nothing to clean up. The lock
+    file is not deleted. On a file system without locks, a warning says that nothing keeps two runs apart.
 
     Args:
         output_dir (`str` or `os.PathLike`):
@@ -80,9 +80,19 @@ class RunLock:
         Checks that the output directory is still the one that the run began in.
 
         Raises:
-            `RuntimeError`: If it was deleted or replaced meanwhile.
+            `RuntimeError`: If it was deleted or replaced meanwhile, or if another run has begun in it, which is
+                possible on a file system without locks.
         """
-        if self._lock is not None and self._read_owner() != self._owner:
+        if self._lock is None:
+            return
+        owner = self._read_owner()
+        if owner is not None and owner != self._owner:
+            raise RuntimeError(
+                f"Another run ({owner}) has begun in {self.path.parent.absolute()} while this one was in progress. "
+                "The samples and checkpoints there may be of both. Stop the other run and start over with "
+                "`overwrite_output_dir=True`, or choose another `output_dir`."
+            )
+        if owner is None:
             raise RuntimeError(
                 f"{self.path.parent.absolute()} was deleted or replaced while the run was in progress: its file "
                 f"{LOCK_NAME} is not the one that the run wrote. Samples and checkpoints are lost with it. Put the "

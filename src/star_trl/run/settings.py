@@ -99,7 +99,9 @@ def describe_differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
             The other settings.
     """
     differing = [name for name in sorted(old.keys() & new.keys()) if old[name] != new[name]]
-    examples = _examples_differ(old.get("few-shot examples", []), new.get("few-shot examples", []))
+    prompts_differ = any(name.startswith("prompts") for name in differing)
+    # An example may differ in a key that no prompt shows, which is no difference of the runs.
+    examples = _examples_differ(old, new) if prompts_differ else []
     problems = _problems_differ(old, new, differing)
     if examples or problems:  # which explain why the prompts differ
         differing = [name for name in differing if not name.startswith("prompts")]
@@ -114,10 +116,13 @@ def describe_differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     ]
 
 
-def _examples_differ(old: list[str], new: list[str]) -> list[str]:
-    if len(old) != len(new):
-        return [f"there were {len(old)} few-shot examples, now {len(new)}"]
-    changed = [number for number, pair in enumerate(zip(old, new, strict=True), start=1) if pair[0] != pair[1]]
+def _examples_differ(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+    if not all("few-shot examples" in settings for settings in (old, new)):
+        return []
+    before, after = old["few-shot examples"], new["few-shot examples"]
+    if len(before) != len(after):
+        return [f"there were {len(before)} few-shot examples, now {len(after)}"]
+    changed = [number for number, pair in enumerate(zip(before, after, strict=True), start=1) if pair[0] != pair[1]]
     return [f"few-shot example {number} differs" for number in changed]
 
 

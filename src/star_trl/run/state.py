@@ -9,7 +9,7 @@ from typing import Any
 from accelerate.logging import get_logger
 
 from ..ledger.seals import Seal
-from ..output_dir import STATE_NAME, WAYS_OUT, iterations, read_json, write_json
+from ..output_dir import STATE_NAME, WAYS_OUT, read_json, state_is_lost, write_json
 from .manifest import Manifest
 from .settings import describe_differences
 
@@ -82,8 +82,8 @@ class RunState:
             [`CannotResume`]: If the state is damaged.
         """
         path = Path(output_dir) / STATE_NAME
-        if not path.exists() and iterations(output_dir):
-            raise NoRunToResume(f"{path.resolve()} is missing, though there are `iteration-*`. {WAYS_OUT[STATE_NAME]}")
+        if (message := state_is_lost(output_dir)) is not None:
+            raise NoRunToResume(message)
         if not path.exists():
             raise NoRunToResume(
                 f"No run to resume in {path.parent.resolve()}: it has no {STATE_NAME}. Start with "

@@ -99,6 +99,7 @@ class Generate(Protocol):
 
     Called with prompts, it yields a [`Completion`] for each as it finishes, in any order. Keyword arguments replace
     fields of [`~star_trl.generation.SamplingParams`] for this call (`stop_strings`, `max_new_tokens`, ...).
+    `max_new_tokens` may not be more than `max_completion_length`.
 
     With `pause_between`, a completion comes back with the finish reason `"pause"` where a tool is to be called. To
     continue it, generate for `replace(completion.prompt, begun=completion)`. `max_new_tokens` then holds for the whole

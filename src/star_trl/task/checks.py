@@ -54,11 +54,12 @@ def check_problems(dataset: Any, name: str, columns: Sequence[str]) -> None:
                 f"{nearest(column, dataset.column_names)} Problems need a `prompt`, and a `hinted_prompt` for "
                 "rationalization."
             )
-        empty = next((index for index, value in enumerate(dataset[column]) if not value), None)
+        empty = next((index for index, value in enumerate(dataset[column][:]) if not value), None)
         if empty is not None and column in ("prompt", "hinted_prompt"):
             raise ValueError(f"Row {empty} of `{name}` has an empty `{column}`. Fill it in, or leave the row out.")
     if "hinted_prompt" in columns:
-        for index, (prompt, hinted) in enumerate(zip(dataset["prompt"], dataset["hinted_prompt"], strict=True)):
+        pairs = zip(dataset["prompt"][:], dataset["hinted_prompt"][:], strict=True)
+        for index, (prompt, hinted) in enumerate(pairs):
             if prompt == hinted:
                 raise ValueError(
                     f"Row {index} of `{name}` has the same text in `prompt` and `hinted_prompt`. Either the hint is "
@@ -77,8 +78,8 @@ def _as_dataset(given: Any, name: str) -> str:
     if isinstance(given, str):
         return f"Load it: `{name}=load_dataset({given!r}, split='train')`."
     return (
-        "Problems are addressed by their index, in the ledger and over the iterations, so a stream does not do: load "
-        "it without `streaming=True`, or make it with `Dataset.from_list`."
+        "Problems are addressed by their index, in the ledger and over the iterations, so a stream cannot be used: "
+        "load it without `streaming=True`, or make it with `Dataset.from_list`."
     )
 
 

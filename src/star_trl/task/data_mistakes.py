@@ -3,7 +3,7 @@
 
 import inspect
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -24,6 +24,23 @@ from .prompting import FewShotExamples
 REPEATED = 0.1
 
 
+class HintsForgotten(ValueError):
+    """
+    Raised when hints are meant to be used, since the few-shot examples have a `hinted_prompt`, but the problems have
+    none.
+
+    Args:
+        problems ([`~datasets.Dataset`]):
+            The training problems.
+    """
+
+    def __init__(self, problems: Dataset):
+        super().__init__(
+            f"{_no_hints(problems)} The few-shot examples have a `hinted_prompt`, so hints are meant to be used. "
+            "Rename or add the column, or set `samplers=[RationaleSampler()]` to do without hints."
+        )
+
+
 def signs_in_problems(dataset: Dataset, name: str, samplers: Sequence[Sampler], scorer: Scorer) -> list[str]:
     """
     Returns warnings about the rows of a dataset. Each names a row.
@@ -41,15 +58,22 @@ def signs_in_problems(dataset: Dataset, name: str, samplers: Sequence[Sampler], 
     Raises:
         `ValueError`: If a reward function of this package cannot read any of the answers.
     """
-    columns = dict.fromkeys(sampler.prompt_column for sampler in samplers)
-    messages = [message for column in columns for message in _ends_in_space(dataset, name, column)]
-    messages += _repeated(dataset, name)
+    # A column is read as a whole, which is a hundred times faster than row by row.
+    columns = {column: dataset[column][:] for column in ("prompt", *(sampler.prompt_column for sampler in samplers))}
+    messages = [
+        message
+        for column in dict.fromkeys(sampler.prompt_column for sampler in samplers)
+        for message in _ends_in_space(columns[column], name, column)
+    ]
+    messages += _repeated(columns["prompt"], name)
     if "answer" in dataset.column_names:
-        if "hinted_prompt" in columns:
-            messages += _hints_without_answer(dataset, name)
+        answers = dataset["answer"][:]
+        # With choices, a hint may mark one of them, and an answer may be its index.
+        if "hinted_prompt" in columns and "choices" not in dataset.column_names:
+            messages += _hints_without_answer(columns["hinted_prompt"], answers, name)
         if not all(sampler.supplies_answer for sampler in samplers):
-            messages += _missing_answers(dataset, name)
-            messages += _float_answers(dataset, name, scorer)
+            messages += _missing_answers(answers, name)
+            messages += _float_answers(answers, name, scorer)
             messages += [message for func in scorer.reward_funcs for message in _unreadable(dataset, name, func)]
     return messages
 
@@ -66,8 +90,8 @@ def signs_of_overlap(problems: Dataset, held_out: Dataset, name: str) -> list[st
         name (`str`):
             Its name in messages.
     """
-    trained = {as_text(prompt): index for index, prompt in reversed(list(enumerate(problems["prompt"])))}
-    same = [index for index, prompt in enumerate(held_out["prompt"]) if as_text(prompt) in trained]
+    trained = {as_text(prompt): index for index, prompt in reversed(list(enumerate(problems["prompt"][:])))}
+    same = [index for index, prompt in enumerate(held_out["prompt"][:]) if as_text(prompt) in trained]
     if not same:
         return []
     first = trained[as_text(held_out[same[0]]["prompt"])]
@@ -78,74 +102,78 @@ def signs_of_overlap(problems: Dataset, held_out: Dataset, name: str) -> list[st
     ]
 
 
-def signs_of_missing_hints(problems: Dataset, few_shot_examples: FewShotExamples | None) -> list[str]:
+def hints_are_forgotten(problems: Dataset, few_shot_examples: FewShotExamples | None) -> bool:
     """
-    Returns the warning that rationalization is left out because the problems have no `hinted_prompt`.
+    Returns whether few-shot examples have a `hinted_prompt`, which problems without one do not use.
 
     Args:
         problems ([`~datasets.Dataset`]):
             The training problems.
         few_shot_examples (`list[dict]` or `Callable[[dict], list[dict]]`, *optional*):
             The few-shot examples.
-
-    Raises:
-        `ValueError`: If the few-shot examples have a `hinted_prompt`, so that hints were meant to be used.
     """
-    columns = [column for column in problems.column_names if column != "prompt"]
-    missing = (
-        f"`train_dataset` has no column `hinted_prompt`; its columns are {problems.column_names}."
-        f"{nearest('hinted_prompt', columns)}"
-    )
     examples = few_shot_examples(problems[0]) if callable(few_shot_examples) else few_shot_examples
-    if any(example.get("hinted_prompt") is not None for example in examples or []):
-        raise ValueError(
-            f"{missing} The few-shot examples have a `hinted_prompt`, so hints are meant to be used. Rename or add "
-            "the column, or set `samplers=[RationaleSampler()]` to do without hints."
-        )
+    return any(example.get("hinted_prompt") is not None for example in examples or [])
+
+
+def signs_of_missing_hints(problems: Dataset) -> list[str]:
+    """
+    Returns the warning that rationalization is left out because the problems have no `hinted_prompt`.
+
+    Args:
+        problems ([`~datasets.Dataset`]):
+            The training problems.
+    """
     return [
-        f"{missing} Rationalization is left out: failed problems are not tried again with a hint. Add the column, or "
-        "set `samplers=[RationaleSampler()]` if that is what you want."
+        f"{_no_hints(problems)} Rationalization is left out: failed problems are not tried again with a hint. "
+        "Add the column, or set `samplers=[RationaleSampler()]` if that is what you want."
     ]
 
 
-def _ends_in_space(dataset: Dataset, name: str, column: str) -> list[str]:
-    rows = [index for index, text in enumerate(dataset[column]) if isinstance(text, str) and text[-1:] in (" ", "\t")]
+def _no_hints(problems: Dataset) -> str:
+    columns = [column for column in problems.column_names if column != "prompt"]
+    return (
+        f"`train_dataset` has no column `hinted_prompt`; its columns are {problems.column_names}."
+        f"{nearest('hinted_prompt', columns)}"
+    )
+
+
+def _ends_in_space(texts: list, name: str, column: str) -> list[str]:
+    rows = [index for index, text in enumerate(texts) if isinstance(text, str) and text[-1:] in (" ", "\t")]
     if not rows:
         return []
     return [
-        f"The `{column}` of {_rows(rows, dataset)} of `{name}` ends in a space. Most tokenizers put a space at the "
-        f"beginning of a word, so a model rarely goes on well after one: {dataset[rows[0]][column][-40:]!r}. Remove "
+        f"The `{column}` of {_rows(rows, len(texts))} of `{name}` ends in a space. Most tokenizers put a space at the "
+        f"beginning of a word, so a model rarely goes on well after one: {texts[rows[0]][-40:]!r}. Remove "
         "the space, and begin the completions of few-shot examples with it."
     ]
 
 
-def _repeated(dataset: Dataset, name: str) -> list[str]:
+def _repeated(prompts: list, name: str) -> list[str]:
     first: dict[str, int] = {}
     repeated = []
-    for index, prompt in enumerate(dataset["prompt"]):
+    for index, prompt in enumerate(prompts):
         if first.setdefault(as_text(prompt), index) != index:
             repeated.append(index)
-    if len(repeated) < REPEATED * len(dataset) or not repeated:
+    if len(repeated) < REPEATED * len(prompts) or not repeated:
         return []
-    original = first[as_text(dataset[repeated[0]]["prompt"])]
+    original = first[as_text(prompts[repeated[0]])]
     return [
-        f"{len(repeated):,} of the {len(dataset):,} problems of `{name}` repeat an earlier one: row {repeated[0]} has "
+        f"{len(repeated):,} of the {len(prompts):,} problems of `{name}` repeat an earlier one: row {repeated[0]} has "
         f"the prompt of row {original}. They are sampled and counted again. Remove them, or use `num_generations` for "
         "several samples of a problem."
     ]
 
 
-def _hints_without_answer(dataset: Dataset, name: str) -> list[str]:
-    if "choices" in dataset.column_names:
-        return []  # a hint may mark a choice, and an answer may be its index
-    pairs = zip(dataset["hinted_prompt"], dataset["answer"], strict=True)
+def _hints_without_answer(hints: list, answers: list, name: str) -> list[str]:
+    pairs = zip(hints, answers, strict=True)
     rows = [index for index, (hinted, answer) in enumerate(pairs) if answer is not None and not _holds(hinted, answer)]
     if not rows:
         return []
     return [
-        f"The `hinted_prompt` of {_rows(rows, dataset)} of `{name}` does not hold its `answer` "
-        f"{dataset[rows[0]]['answer']!r:.80}. A hint that is not the answer hardly helps the model to explain it. "
-        "Check how the hints were made."
+        f"The `hinted_prompt` of {_rows(rows, len(answers))} of `{name}` does not hold its `answer` "
+        f"{answers[rows[0]]!r:.80}. The model cannot explain an answer that its hint does not give. Check how the "
+        "hints were made."
     ]
 
 
@@ -154,33 +182,37 @@ def _holds(hinted: Any, answer: Any) -> bool:
     said = {str(answer), str(answer).rpartition("####")[2], *re.findall(r"\\boxed\{(.*)\}", str(answer))}
     if isinstance(answer, float) and answer.is_integer():
         said.add(str(int(answer)))
-    text = normalize_spaces(as_text(hinted)).lower()
-    return any(normalize_spaces(each).lower() in text for each in said)
+    text = _plain(as_text(hinted))
+    return any(_plain(each) in text for each in said)
 
 
-def _missing_answers(dataset: Dataset, name: str) -> list[str]:
-    rows = [index for index, answer in enumerate(dataset["answer"]) if answer is None]
-    if len(rows) <= len(dataset) / 2:
+def _plain(text: str) -> str:
+    return normalize_spaces(text).lower().replace(",", "")  # as in 1,000
+
+
+def _missing_answers(answers: list, name: str) -> list[str]:
+    rows = [index for index, answer in enumerate(answers) if answer is None]
+    if len(rows) <= len(answers) / 2:
         return []
     return [
-        f"The `answer` of {_rows(rows, dataset)} of `{name}` is None. Most reward functions do not apply then, so "
-        "these problems are sampled and their completions never kept. Fill the answers in, or leave the rows out."
+        f"The `answer` of {_rows(rows, len(answers))} of `{name}` is None. Most reward functions do not apply then, "
+        "so these problems are sampled and their completions never kept. Fill the answers in, or leave the rows out."
     ]
 
 
-def _float_answers(dataset: Dataset, name: str, scorer: Scorer) -> list[str]:
+def _float_answers(answers: list, name: str, scorer: Scorer) -> list[str]:
     compared = [
         func_name
         for func, func_name in zip(scorer.reward_funcs, scorer.names, strict=True)
         if _function(func) in (exact_match_reward, scratchpad_answer_reward)
     ]
-    rows = [index for index, answer in enumerate(dataset["answer"]) if isinstance(answer, float)]
-    if not compared or not rows:
+    rows = [index for index, answer in enumerate(answers) if isinstance(answer, float)] if compared else []
+    if not rows:
         return []
-    answer = dataset[rows[0]]["answer"]
+    answer = answers[rows[0]]
     return [
-        f"The `answer` of {_rows(rows, dataset)} of `{name}` is the float {answer!r}, and `{compared[0]}` compares "
-        f"text: only a completion that writes {str(answer)!r} is right. Make the answers text, such as "
+        f"The `answer` of {_rows(rows, len(answers))} of `{name}` is the float {answer!r}, and `{compared[0]}` "
+        f"compares text: only a completion that writes {str(answer)!r} is right. Make the answers text, such as "
         f"{f'{answer:g}'!r}, or use `numeric_reward`."
     ]
 
@@ -196,17 +228,29 @@ def _unreadable(dataset: Dataset, name: str, func: Callable) -> list[str]:
     names = [column for column in dataset.column_names if column in inspect.signature(func).parameters]
     if "answer" not in names:
         return []
-    columns = {column: list(dataset[column]) for column in names}
-    if _error(func, columns, range(len(dataset))) is None:
+    columns = {column: dataset[column][:] for column in names}
+    rows = list(_failing(func, columns, range(len(dataset))))
+    if not rows:
         return []
-    errors = {index: error for index in range(len(dataset)) if (error := _error(func, columns, [index])) is not None}
-    rows = list(errors)
     message = (
-        f"`{function.__name__}` cannot read the `answer` of {_rows(rows, dataset)} of `{name}`: {errors[rows[0]]}"
+        f"`{function.__name__}` cannot read the `answer` of {_rows(rows, len(dataset))} of `{name}`: "
+        f"{_error(func, columns, rows[:1])}"
     )
     if len(rows) == len(dataset):
         raise ValueError(message)
     return [f"{message} The completions of such a problem are never kept."]
+
+
+def _failing(func: Callable, columns: dict[str, Any], rows: range) -> Iterator[int]:
+    """Yields the rows for which a reward function raises. Rows that it can read are halved away in a few calls."""
+    if _error(func, columns, rows) is None:
+        return
+    if len(rows) == 1:
+        yield rows[0]
+        return
+    middle = len(rows) // 2
+    yield from _failing(func, columns, rows[:middle])
+    yield from _failing(func, columns, rows[middle:])
 
 
 def _error(func: Callable, columns: dict[str, Any], rows: Sequence[int]) -> Exception | None:
@@ -223,9 +267,9 @@ def _function(func: Any) -> Any:
     return func if inspect.isfunction(func) else type(func)
 
 
-def _rows(rows: Sequence[int], dataset: Dataset) -> str:
+def _rows(rows: Sequence[int], total: int) -> str:
     others = len(rows) - 1
-    return f"row {rows[0]}" + (f" and {others:,} more of the {len(dataset):,} rows" if others else "")
+    return f"row {rows[0]}" + (f" and {others:,} more of the {total:,} rows" if others else "")
 
 
 _PACKAGE = __package__.partition(".")[0]

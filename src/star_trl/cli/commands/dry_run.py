@@ -2,7 +2,6 @@
 """Preview of a run: its prompts, where the loss applies, its tokens and its time, measured on a few problems."""
 
 import copy
-import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from trl import ModelConfig
 from ...fine_tuning.sequences import training_sequences
 from ...ledger.ledger import Sample
 from ...monitoring.diagnosis import signs_of_repetition
+from ...run.inner_run import Length, inner_arguments
 from ...star_config import STaRConfig
 from ...star_trainer import STaRTrainer
 from ...task.checks import named_datasets
@@ -228,7 +228,8 @@ def show_estimate(
     tokens_per_second = sum(proposal.new_tokens for proposal in proposals) / sampling
     num_held_out = sum(map(len, named_datasets(trainer.eval_dataset).values()))
     evaluation = num_held_out * proposals[0].completion_tokens / tokens_per_second
-    steps = [_steps(args, iteration, proposals) for iteration in range(1, args.num_iterations + 1)]
+    lengths = [_length(args, iteration, proposals) for iteration in range(1, args.num_iterations + 1)]
+    steps = [length.steps for length in lengths]
     table = Table(title="Time, in one process", box=box.SIMPLE_HEAD)
     table.add_column("")
     table.add_column("iteration 1", justify="right")
@@ -242,19 +243,17 @@ def show_estimate(
             "fine-tuning",
             tuning[0],
             sum(tuning),
-            f"{_epochs(args, steps[0], proposals)}, {sum(steps):,} in all, {seconds_per_step:.2g} s each"
+            f"{_epochs(lengths[0])}, {sum(steps):,} in all, {seconds_per_step:.2g} s each"
             + (f"; {shared:.0%} of the tokens are shared and computed once" if shared else ""),
         ),
         ("evaluation", evaluation, evaluation * (count + 1), f"{num_held_out:,} problems; the original model as well"),
     ]
     rows.append(("together", sum(row[1] for row in rows), sum(row[2] for row in rows), ""))
-    for name, first, every, note in rows:
-        table.add_row(name, _duration(first), _duration(every), note)
+    for name, one, every, note in rows:
+        table.add_row(name, _duration(one), _duration(every), note)
     console.print(table)
-    kept = _kept(proposals)
-    repetition = (
-        signs_of_repetition(steps[0] * _batch_size(args) / kept, 1, _epochs(args, steps[0], proposals)) if kept else []
-    )
+    first = lengths[0]
+    repetition = signs_of_repetition(first.epochs, 1, _epochs(first)) if first.num_samples else []
     for warning in [*trainer.engine.fallback_warnings, *repetition]:
         console.print(f"Warning: {warning}", style="yellow", soft_wrap=True)
     console.print(
@@ -267,34 +266,20 @@ def show_estimate(
     console.print("Nothing was trained or written.")
 
 
-def _steps(args: STaRConfig, iteration: int, proposals: Sequence[Proposal]) -> int:
+def _length(args: STaRConfig, iteration: int, proposals: Sequence[Proposal]) -> Length:
     """
-    Returns the optimizer steps of an iteration. If epochs decide, they are estimated from the measured share of right
-    samples.
+    Returns the length of an iteration's fine-tuning. The number of samples is estimated from the share of right ones
+    that was measured.
     """
-    steps = args.inner_steps(iteration)
-    if steps is not None:
-        return steps
-    if args.max_steps > 0:
-        return args.max_steps
-    return max(1, math.ceil(_kept(proposals) / _batch_size(args) * args.num_train_epochs))
+    kept = round(sum(proposal.completions * proposal.kept / max(proposal.measured, 1) for proposal in proposals))
+    return Length(inner_arguments(args, iteration, None), kept, kept, num_processes=1)
 
 
-def _epochs(args: STaRConfig, steps: int, proposals: Sequence[Proposal]) -> str:
+def _epochs(length: Length) -> str:
     """Describes the steps of the first iteration, also in epochs over the samples that it may keep."""
-    kept = _kept(proposals)
-    if not kept or args.packing:
-        return f"{steps:,} steps"
-    return f"{steps:,} steps = {steps * _batch_size(args) / kept:.2g} epochs over about {kept:,.0f} samples"
-
-
-def _kept(proposals: Sequence[Proposal]) -> float:
-    """Estimates the number of samples that the first iteration keeps, from the measured share."""
-    return sum(proposal.completions * proposal.kept / max(proposal.measured, 1) for proposal in proposals)
-
-
-def _batch_size(args: STaRConfig) -> int:
-    return args.per_device_train_batch_size * args.gradient_accumulation_steps
+    if not length.num_samples or length.args.packing:
+        return f"{length.steps:,} steps"
+    return f"{length.steps:,} steps = {length.epochs:.2g} epochs over about {length.num_samples:,} samples"
 
 
 def _duration(seconds: float) -> str:

@@ -84,7 +84,7 @@ def main(argv: list[str]) -> None:
             )
         else:
             dataset = verifier_dataset(args.output_dir, balanced=args.balanced, seed=args.seed, **chosen)
-    except (FileNotFoundError, ValueError) as error:
+    except (OSError, ValueError) as error:
         raise UsageError(str(error)) from error
     Path(args.output_file).parent.mkdir(parents=True, exist_ok=True)
     getattr(dataset, WRITERS[suffix])(args.output_file)

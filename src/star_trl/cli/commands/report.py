@@ -32,6 +32,6 @@ def main(argv: list[str]) -> None:
         raise UsageError("`output_dir` is missing. `star-trl report --output_dir runs/gsm8k`")
     try:
         path = write_report(args.output_dir, max_samples=args.max_samples)
-    except (FileNotFoundError, ValueError) as error:
+    except (OSError, ValueError) as error:
         raise UsageError(str(error)) from error
     sys.stdout.write(f"{path}\n")

@@ -4,6 +4,7 @@
 from ...ledger.selection import NothingSurvives
 from ...run.run_lock import RunInUse
 from ...run.state import CannotResume
+from ...task.data_mistakes import HintsForgotten
 from ..arguments import make_parser
 from ..errors import UsageError, run
 from ..setup import build_trainer
@@ -23,12 +24,12 @@ def main(argv: list[str]) -> None:
     except FileExistsError as error:  # a run already exists there
         flags = "`--resume_from_checkpoint true`, `--output_dir` or `--overwrite_output_dir`"
         raise UsageError(f"{error} On the command line: {flags}.") from error
-    except (NothingSurvives, CannotResume, RunInUse) as error:
+    except (HintsForgotten, NothingSurvives, CannotResume, RunInUse) as error:
         raise UsageError(str(error)) from error
     except KeyboardInterrupt:
         raise KeyboardInterrupt(
             f"What was finished is saved in {args.output_dir}. The same command with `--resume_from_checkpoint true` "
-            "goes on."
+            "continues."
         ) from None
     trainer.save_model(args.output_dir)
     report = " and the report in `report.html`" if args.html_report else ""
