@@ -13,7 +13,6 @@ python examples/language_models/demo.py --output_dir runs/demo-language
 ```
 """
 
-import sys
 from pathlib import Path
 
 from datasets import Dataset
@@ -24,13 +23,11 @@ from rich.table import Table
 from transformers import HfArgumentParser
 
 
-EXAMPLES = Path(__file__).parents[1]
-sys.path += [str(EXAMPLES / "datasets"), str(EXAMPLES / "from_scratch")]
-import word_problems  # noqa: E402
-from domain import DEFAULTS, read_examples  # noqa: E402
-from runs import ON_A_CPU  # noqa: E402
-from smollm2 import make_smollm2  # noqa: E402
-from star_trl import (  # noqa: E402
+from cpu_settings import SETTINGS  # isort: skip  (it makes the next ones importable)
+import word_problems
+from domain import read_examples
+from smollm2 import make_smollm2
+from star_trl import (
     CalculatorSampler,
     RationaleSampler,
     RationalizationSampler,
@@ -39,22 +36,16 @@ from star_trl import (  # noqa: E402
     load_history,
     load_ledger,
 )
-from story_problems import draw_problems  # noqa: E402
+from story_problems import draw_problems
 
 
 SHOWN = 4
 
-SETTINGS = {
-    **{name: value for name, value in DEFAULTS.items() if name != "model_name_or_path"},
-    **{
-        name: value
-        for name, value in word_problems.DOMAIN.defaults.items()
-        if name not in ("model_name_or_path", "calculator", "eval_group_column")
-    },
-    **ON_A_CPU,
+DEMO_SETTINGS = {
+    **SETTINGS,
+    "eval_group_column": None,
     "num_iterations": 1,
     "initial_steps": 20,
-    "stop_strings": ["\n\n"],
     "overwrite_output_dir": True,
 }
 
@@ -84,7 +75,7 @@ def report(output_dir: Path) -> None:
 
 def main() -> None:
     parser = HfArgumentParser([STaRConfig])
-    parser.set_defaults(**SETTINGS)
+    parser.set_defaults(**DEMO_SETTINGS)
     (args,) = parser.parse_args_into_dataclasses()
     output_dir = Path(args.output_dir)
     trainer = STaRTrainer(

@@ -18,7 +18,6 @@ python examples/language_models/word_problems_reproduction.py --help  # the sett
 
 import argparse
 import re
-import sys
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -29,14 +28,13 @@ import torch
 from trl import ModelConfig
 
 
-EXAMPLES = Path(__file__).parents[1]
-sys.path += [str(EXAMPLES / "datasets"), str(EXAMPLES / "from_scratch")]
-import runs  # noqa: E402
-import word_problems  # noqa: E402
-from domain import DEFAULTS, Domain, DomainArguments, read_examples  # noqa: E402
-from paper_runs import RUNS, do_run  # noqa: E402
-from smollm2 import make_smollm2  # noqa: E402
-from star_trl import (  # noqa: E402
+from cpu_settings import SETTINGS as CPU_SETTINGS  # isort: skip  (it makes the next ones importable)
+import runs
+import word_problems
+from domain import Domain, DomainArguments, read_examples
+from paper_runs import RUNS, do_run
+from smollm2 import make_smollm2
+from star_trl import (
     CalculatorSampler,
     RationalizationSampler,
     Sampler,
@@ -44,25 +42,20 @@ from star_trl import (  # noqa: E402
     load_history,
     load_ledger,
 )
-from star_trl.rewards import derived_answer_reward, extract_number, numeric_reward  # noqa: E402
+from star_trl.rewards import derived_answer_reward, extract_number, numeric_reward
 
 
 RESULTS = runs.RESULTS / "word_problems.json"
 
 CONFIG: dict[str, Any] = {
-    **DEFAULTS,
-    **word_problems.DOMAIN.defaults,
-    **runs.ON_A_CPU,
+    **CPU_SETTINGS,
     "num_iterations": 3,
     "initial_steps": 40,
     "step_growth": 1.2,
-    "stop_strings": ["\n\n"],
     "save_total_limit": 1,
     "disable_tqdm": True,
     "logging_steps": 10,
 }
-for name in ("model_name_or_path", "calculator"):  # of other argument classes
-    del CONFIG[name]
 
 # The equations of the few-shot examples, in their order
 EQUATIONS = ["(40 + 30) - 28", "24 - 15", "(6 * 3) + 11", "8 * 12", "18 + 25", "56 / 7"]

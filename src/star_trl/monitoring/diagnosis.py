@@ -96,7 +96,7 @@ def signs_of_chance(samples: Sequence[Sample], problems: Dataset, args: STaRConf
 
 
 def _can_be_guessed(problems: Dataset) -> bool:
-    """Whether problems have choices, or answers that occur often enough to be classes."""
+    """Returns whether problems have choices, or answers that occur often enough to be classes."""
     if "choices" in problems.column_names:
         return True
     if "answer" not in problems.column_names:
@@ -254,7 +254,7 @@ def _advice_on_stop_strings(samples: Sequence[Sample], args: STaRConfig) -> str 
 
 
 def _goes_on(sample: Sample) -> bool:
-    """Whether a completion goes on with another question, in the form of its prompt or in a common one."""
+    """Returns whether a completion continues with another question, in the form of its prompt or in a common one."""
     start = sample.prompt.split(maxsplit=1)[0] if sample.prompt.strip() else ""
     lines = sample.completion.splitlines()[1:]
     return before_next_question(sample.completion) != sample.completion or (
@@ -263,6 +263,6 @@ def _goes_on(sample: Sample) -> bool:
 
 
 def _holds(text: str, answer: Any) -> bool:
-    """Whether a text holds an answer as a word of its own."""
+    """Returns whether a text holds an answer as a word of its own."""
     words = re.escape(normalize_spaces(str(answer)))
     return bool(words) and re.search(rf"(?<!\w){words}(?!\w)", normalize_spaces(text)) is not None

@@ -119,11 +119,17 @@ class Rollouts:
         Returns:
             `Iterator[Sample]`: The new samples, in any order.
         """
+
+        def unrecorded(recorded: set[tuple]) -> list[Prompt]:
+            return [
+                prompt for prompt in prompts if (sampler.name, prompt.problem, prompt.sample_index) not in recorded
+            ]
+
         recorded: set[tuple] = set()
         if ledger is not None:
             ledger.drop_torn_line(iteration)
             recorded = {sample.key for sample in ledger.read(iteration)}
-        missing = [prompt for prompt in prompts if (sampler.name, prompt.problem, prompt.sample_index) not in recorded]
+        missing = unrecorded(recorded)
         if sampler.compares_samples:
             open_problems = {prompt.problem for prompt in missing}
             missing = [prompt for prompt in prompts if prompt.problem in open_problems]
@@ -139,11 +145,10 @@ class Rollouts:
                 yield from group
                 follow(group)
         if ledger is not None:
-            recorded = {sample.key for sample in ledger.read(iteration)}
-            lost = sum((sampler.name, prompt.problem, prompt.sample_index) not in recorded for prompt in prompts)
+            lost = unrecorded({sample.key for sample in ledger.read(iteration)})
             if lost:
                 raise RuntimeError(
-                    f"{lost} of the {len(prompts)} samples of `{sampler.name}` that were recorded in "
+                    f"{len(lost)} of the {len(prompts)} samples of `{sampler.name}` that were recorded in "
                     f"{ledger.iteration_dir(iteration).resolve()} are gone: a file was deleted or cut while the run "
                     "was in progress. Resume the run, and the samples are made again."
                 )

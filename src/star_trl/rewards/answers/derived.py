@@ -1,5 +1,5 @@
 # Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
-"""Whether the answer of a rationale follows from the calculations in it."""
+"""Checks whether the answer of a rationale follows from the calculations in it."""
 
 import re
 from fractions import Fraction
@@ -131,7 +131,7 @@ def _derived_values(question: str, rationale: str) -> set[Fraction]:
 
 
 def _is_rounded(value: str, result: str) -> bool:
-    """Whether a result is a value, rounded to as many decimal places as it has, and to two at least."""
+    """Returns whether a result is a value, rounded to as many decimal places as it has, and to two at least."""
     places = max(2, len(result.partition(".")[2]))
     return abs(Fraction(value) - Fraction(result)) <= Fraction(1, 2 * 10**places)
 
