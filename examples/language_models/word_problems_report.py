@@ -17,7 +17,7 @@ from collections.abc import Iterable
 import matplotlib.pyplot as plt
 
 
-from word_problems_reproduction import RESULTS, RUNS, SETTINGS, TABLE_2  # isort: skip  (it makes the next ones importable)
+from word_problems_reproduction import CONFIG, RESULTS, RUNS, SETTINGS  # isort: skip  (it makes the next ones importable)
 from plots import accuracy_axes, draw_seeds, legend_beside
 from runs import read_results
 from tables import fill_in, markdown_table, spread
@@ -28,6 +28,11 @@ SOURCES = ("held out", "SVAMP")
 FILTERS = ("star_zero_shot_train", "derived_rationalizations", "derived_samples")
 # The first iteration of the first setting, which has the paper's hint, is compared with those of the others.
 HINTS = ("star_zero_shot_train", *(name for name in SETTINGS if name.startswith("hint_")))
+# So it is with learning rates and numbers of steps.
+SEARCH = ("star_zero_shot_train", *(name for name in SETTINGS if name.startswith(("learning_rate_", "steps_"))))
+ONE_ITERATION = tuple(
+    name for name in (*HINTS, *SEARCH) if SETTINGS[name].config.get("num_iterations", CONFIG["num_iterations"]) == 1
+)
 
 Runs = dict[str, list[list[dict]]]
 
@@ -37,7 +42,7 @@ def draw(runs: Runs) -> None:
     figure, panels = plt.subplots(1, len(SOURCES), figsize=(12, 4.4), sharey=True, layout="constrained")
     for panel, source in zip(panels, SOURCES, strict=True):
         longest = 0
-        for number, name in enumerate(name for name in (*TABLE_2, "no_calculator") if name in runs):
+        for number, name in enumerate(name for name in SETTINGS if name in runs and name not in ONE_ITERATION):
             curves = [[row["accuracy"][source] for row in run] for run in runs[name]]
             style = {"label": SETTINGS[name].title, "color": f"C{number}"}
             if len(curves[0]) > 1:
@@ -65,7 +70,7 @@ def table_2(runs: Runs) -> str:
     """Table of the last iteration of every setting."""
     rows = []
     for name, seeds in runs.items():
-        if name in HINTS[1:]:
+        if name in ONE_ITERATION:
             continue
         last = [run[-1] for run in seeds]
         used = [row["train_data_used"] for row in last if "train_data_used" in row]
@@ -91,7 +96,7 @@ def iterations_table(runs: Runs) -> str:
     """Table of every iteration of STaR: accuracy, and the quality of what was kept."""
     rows = []
     for name, setting in SETTINGS.items():
-        if RUNS[setting.run].train != "star" or name in FILTERS[1:] + HINTS[1:]:
+        if RUNS[setting.run].train != "star" or name in FILTERS[1:] + ONE_ITERATION:
             continue
         for seeds in zip(*runs.get(name, []), strict=False):
             cells = [SETTINGS[name].title, str(seeds[0]["iteration"])]
@@ -146,6 +151,18 @@ def hints_table(runs: Runs) -> str:
     return markdown_table(["hint", "yield", "derived", "steps equal", *SOURCES], rows)
 
 
+def search_table(runs: Runs) -> str:
+    """Table of learning rates and numbers of gradient steps after one iteration."""
+    rows = []
+    for name in SEARCH:
+        first = [run[1] for run in runs.get(name, []) if len(run) > 1]
+        if first:
+            rate = SETTINGS[name].config.get("learning_rate", CONFIG["learning_rate"])
+            accuracies = (spread([row["accuracy"][source] for row in first]) for source in SOURCES)
+            rows.append([f"{rate:g}", str(first[0]["steps"]), *accuracies, spread([row["derived"] for row in first])])
+    return markdown_table(["learning rate", "steps", *SOURCES, "derived"], rows)
+
+
 def main() -> None:
     results = read_results(RESULTS)
     runs = {
@@ -160,6 +177,7 @@ def main() -> None:
         "iterations": iterations_table(runs),
         "filters": filters_table(runs),
         "hints": hints_table(runs),
+        "search": search_table(runs),
     }
     page.write_text(fill_in(page.read_text(), tables))
     print(f"Figure in {DOCS / 'images'}, tables in {page}")

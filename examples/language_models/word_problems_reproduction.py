@@ -162,17 +162,26 @@ SETTINGS = {
         title="STaR, samples kept if their answer is derived", config={"reward_threshold": [1.0, 1.0]}
     ),
     **{
+        f"learning_rate_{rate:g}": Setting(
+            title=f"Learning rate {rate:g}", config={**ONE_ITERATION, "learning_rate": rate}
+        )
+        for rate in (2e-5, 3e-4)
+    },
+    **{
+        f"steps_{steps}": Setting(title=f"{steps} steps", config={**ONE_ITERATION, "initial_steps": steps})
+        for steps in (20, 80)
+    },
+    **{
         f"hint_{hint}": Setting(
             title=f"Hint: {hint.replace('_', ' ')}",
             domain=hinted(word_problems.DOMAIN, {"hinted_prompt": hint}),
-            config=ONE_ITERATION,
+            config=config,
         )
-        for hint in ("before", "at_the_head", "equation")
+        for hint, config in {"before": ONE_ITERATION, "at_the_head": ONE_ITERATION, "equation": {}}.items()
     },
     "hint_tiered": Setting(
         title="Hint: tiered",
         domain=replace(hinted(word_problems.DOMAIN, {f"{hint}_prompt": hint for hint in TIERS}), equip=use_tiers),
-        config=ONE_ITERATION,
     ),
 }
 

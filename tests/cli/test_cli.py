@@ -131,7 +131,8 @@ def test_the_command_is_installed():
 
 @pytest.fixture(scope="module")
 def trained(folder) -> Path:
-    output = star_trl(folder, "train", "--config", "recipe.yaml")
+    """Arguments of `accelerate launch` pass through."""
+    output = star_trl(folder, "train", "--config", "recipe.yaml", "--multi_gpu", "--num_processes", "2")
     assert "The model is in out" in output and "the report in `report.html`" in output
     return folder
 
@@ -139,6 +140,7 @@ def trained(folder) -> Path:
 def test_train(trained):
     samples = load_ledger(trained / "out")
     assert set(samples["sampler"]) == {"rationale", "rationalization"}
+    assert len(list((trained / "out/iteration-001").glob("samples-*-of-00002.jsonl"))) == 2
     assert (trained / "out/model.safetensors").exists() and (trained / "out/iteration-000/metrics.json").exists()
 
 
@@ -202,12 +204,6 @@ def test_dry_run(inside, capsys):
     assert "5 problems" in output and "Nothing was trained" in output
     assert re.search(r"Warning: .*generated with `generate`, without a shared prefix.*repetition_penalty", output)
     assert not (inside / "dry").exists()
-
-
-@pytest.mark.distributed
-def test_arguments_of_accelerate_pass_through(folder):
-    star_trl(folder, "train", "--config", "recipe.yaml", "--output_dir", "two", "--multi_gpu", "--num_processes", "2")
-    assert len(list((folder / "two/iteration-001").glob("samples-*-of-00002.jsonl"))) == 2
 
 
 def test_adapters_are_evaluated_with_their_base(inside, capsys):

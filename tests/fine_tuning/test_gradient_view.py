@@ -225,7 +225,7 @@ def test_a_step_of_an_adapter_is_the_exact_gradient(make_step, tokenizer):
 
 def test_on_policy_samples_give_the_gradient(make_step, model, tokenizer):
     """Within the error of the draws; failed ones count, repeated ones count several times."""
-    draws = 3000
+    draws = 1500
     mean, second = expectation(score_functions(model, tokenizer, PROBLEMS[0]))
     step, trainer = make_step(PROBLEMS[:1], [RationaleSampler(num_generations=draws, temperature=1.0)])
     scores = z_scores(step, mean, second, draws)
@@ -269,7 +269,7 @@ def test_rationalizing_what_failed_counts_it_twice(make_step, model, tokenizer):
     The paper's order: rationalization proposes where the rationale failed, with probability 1 - J_i. Both add up to
     (2 - J_i) grad J_i.
     """
-    copies = 3000
+    copies = 1500
     problem = PROBLEMS[0]
     plain = score_functions(model, tokenizer, problem)
     solved = sum(p for p, _ in plain)
@@ -291,7 +291,7 @@ def test_rationalizing_what_failed_counts_it_twice(make_step, model, tokenizer):
 
 def test_a_mixture_is_unbiased(make_step, model, tokenizer):
     """No problem has two proposals, so that none counts twice."""
-    copies, share = 2000, 0.5
+    copies, share = 1000, 0.5
     problem = PROBLEMS[0]
     plain = score_functions(model, tokenizer, problem)
     mean, second = expectation(plain)
@@ -335,7 +335,7 @@ def last_view(trainer):
 
 def test_the_logged_numbers_are_those_of_the_view(make_step, model, tokenizer):
     """J on- and off-policy, the mean importance weight and the shares of the gradient, against their exact values."""
-    draws = 2000
+    draws = 1000
     problem = PROBLEMS[0]
     plain = score_functions(model, tokenizer, problem)
     proposed = score_functions(model, tokenizer, problem, "hinted_prompt")

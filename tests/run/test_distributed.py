@@ -177,7 +177,7 @@ def test_processes_resume_together(two_processes, base_model, tmp_path, how, ste
 
 
 def test_a_slow_process_does_not_time_the_others_out(base_model, tmp_path):
-    """It takes three times the timeout of the collectives."""
+    """It takes longer than the timeout of the collectives."""
     launch("slow", base_model, tmp_path / "out", num_processes=2)
 
 
