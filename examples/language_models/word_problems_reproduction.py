@@ -17,7 +17,6 @@ python examples/language_models/word_problems_reproduction.py --help  # the sett
 """
 
 import argparse
-import re
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -31,7 +30,8 @@ from trl import ModelConfig
 from cpu_settings import SETTINGS as CPU_SETTINGS  # isort: skip  (it makes the next ones importable)
 import runs
 import word_problems
-from domain import Domain, DomainArguments, read_examples
+from domain import Domain, DomainArguments
+from hints import hinted
 from paper_runs import RUNS, do_run
 from smollm2 import make_smollm2
 from star_trl import (
@@ -42,7 +42,7 @@ from star_trl import (
     load_history,
     load_ledger,
 )
-from star_trl.rewards import derived_answer_reward, extract_number, numeric_reward
+from star_trl.rewards import derived_answer_reward, numeric_reward
 
 
 RESULTS = runs.RESULTS / "word_problems.json"
@@ -57,48 +57,8 @@ CONFIG: dict[str, Any] = {
     "logging_steps": 10,
 }
 
-# The equations of the few-shot examples, in their order
-EQUATIONS = ["(40 + 30) - 28", "24 - 15", "(6 * 3) + 11", "8 * 12", "18 + 25", "56 / 7"]
-# Where a hint is written, and what it says, for question, answer and equation
-HINTS: dict[str, Callable[[str, str, str], str]] = {
-    "behind": lambda question, answer, equation: f"Q: {question} ({answer})\nA:",
-    "before": lambda question, answer, equation: f"Q: ({answer}) {question}\nA:",
-    "at_the_head": lambda question, answer, equation: f"Q: {question}\nA: ({answer})",
-    "equation": lambda question, answer, equation: f"Q: {question} ({equation} = {answer})\nA:",
-    "operands": lambda question, answer, equation: f"Q: {question} ({', '.join(operands(equation))})\nA:",
-    "operation": lambda question, answer, equation: f"Q: {question} ({equation})\nA:",
-}
 # From the hint that says least to the one that says most
 TIERS = ("operands", "operation", "behind")
-
-
-def operands(equation: str) -> list[str]:
-    return re.findall(r"[0-9.]+", equation)
-
-
-def hinted(domain: Domain, hints: dict[str, str]) -> Domain:
-    """
-    Returns the domain with other hints.
-
-    Args:
-        domain ([`Domain`]):
-            The domain.
-        hints (`dict[str, str]`):
-            Which of `HINTS` is in which column of the problems and of the few-shot examples.
-    """
-
-    def columns(row: dict, equation: str) -> dict[str, str]:
-        question = row["prompt"].removeprefix("Q: ").removesuffix("\nA:")
-        return {column: HINTS[hint](question, row["answer"], equation) for column, hint in hints.items()}
-
-    def load(split: str, data_dir: str | None) -> list[dict]:
-        return [{**row, **columns(row, row["equation"])} for row in domain.load(split, data_dir)]
-
-    examples = [
-        {**example, **columns({**example, "answer": extract_number(example["completion"])}, equation)}
-        for example, equation in zip(read_examples(domain), EQUATIONS, strict=True)
-    ]
-    return replace(domain, load=load, examples=examples)
 
 
 def use_tiers(samplers: list[Sampler]) -> list[Sampler]:
