@@ -359,7 +359,7 @@ def compute_behind_the_hint(prompt):
 
 
 @pytest.mark.parametrize("arguments", [[], ["--chat"]], ids=["text", "chat"])
-def test_gsm8k_with_python(command, gsm8k_folder, arguments, script_engine, capsys):
+def test_gsm8k_with_python(command, gsm8k_folder, arguments, script_engine, capsys, all_guards):
     """With an engine that is a script, whose programs really run."""
     script_engine(compute_behind_the_hint)
     limits = ["--max_train_problems", 6, "--max_eval_problems", 3]
