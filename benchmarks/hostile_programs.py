@@ -13,13 +13,11 @@ longest time of one. `tests/tools/test_python_tool.py` runs each of them, too.
 import argparse
 import json
 import re
-import sys
 import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from star_trl.sandbox.limited_process import GUARDS, run_limited
 from star_trl.tools import python_tool
 
 
@@ -109,8 +107,8 @@ HOSTILE = [
     Hostile(
         "memory in a nameless file",
         "import os\nfd = os.memfd_create('x')\nwhile True: os.write(fd, bytes(2**20))",
-        "file limit",
-        "File too large",
+        "system calls",
+        "Operation not permitted",
     ),
     Hostile(
         "memory of System V", C + "print(libc.shmget(0, 2**30, 0o1600), ctypes.get_errno())", "system calls", r"-1 1\Z"
@@ -200,6 +198,38 @@ HOSTILE = [
         "Landlock, namespace",
         DENIED,
     ),
+    Hostile(
+        "takes its parent's files",
+        C + "print(libc.syscall(438, libc.syscall(434, os.getppid(), 0), 1, 0), ctypes.get_errno())",
+        "system calls",
+        r"-1 1\Z",
+    ),
+    Hostile(
+        "signals its parent by a file",
+        "import fcntl, os, socket; fcntl.fcntl(socket.socketpair()[0], fcntl.F_SETOWN, os.getppid())",
+        "system calls",
+        DENIED,
+    ),
+    Hostile(
+        "memory of another's System V",
+        C + "print([libc.shmat(n, None, 0) for n in range(99)].count(-1), ctypes.get_errno())",
+        "system calls",
+        r"99 1\Z",
+    ),
+    Hostile(
+        "queue of the machine",
+        C + "number = 241 if os.uname().machine == 'x86_64' else 181; print(libc.syscall(number, b'x'), "
+        "ctypes.get_errno())",
+        "system calls",
+        r"-1 1\Z",
+    ),
+    Hostile(
+        "keys of the user",
+        C + "number = 250 if os.uname().machine == 'x86_64' else 219; print(libc.syscall(number, 0, -4, 0), "
+        "ctypes.get_errno())",
+        "system calls",
+        r"-1 1\Z",
+    ),
     # Files
     Hostile(
         "a huge file",
@@ -266,8 +296,22 @@ HOSTILE = [
         "Landlock",
         r"\Anone\Z",
     ),
+    Hostile(
+        "watches a user's folder",
+        C + "print(libc.inotify_add_watch(libc.inotify_init1(0), os.path.dirname('BAIT').encode(), 4095), "
+        "libc.inotify_init1(0), ctypes.get_errno())",
+        "system calls",
+        r"-1 -1 1\Z",
+    ),
+    Hostile("slows all disks down", C + "libc.sync(); print(ctypes.get_errno())", "system calls", r"\A1\Z"),
     Hostile("settings of the kernel", "open('/proc/sys/kernel/hostname', 'w')", "Landlock, read-only mounts", DENIED),
     Hostile("dumps core", "import os; os.abort()", "core limit", r"\AEnded by signal 6\.\Z"),
+    Hostile(
+        "hands its memory to a crash handler",
+        "import os, resource; resource.setrlimit(resource.RLIMIT_CORE, (0, 0)); os.abort()",
+        "system calls, core limit",
+        "not allowed to raise maximum limit",
+    ),
     # Network
     Hostile(
         "connects", "import socket; socket.create_connection(('127.0.0.1', 80))", "system calls, namespace", DENIED
@@ -288,6 +332,21 @@ HOSTILE = [
         "system calls",
         DENIED,
     ),
+    *(
+        Hostile(
+            name,
+            "import socket\none, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)\n"
+            f"one.connect({address!r}); one.send(b'x')",
+            "system calls",
+            DENIED,
+        )
+        for name, address in (
+            ("message to a socket", "/run/systemd/journal/socket"),
+            ("message to a nameless path", "\0star_trl_hostile"),
+        )
+    ),
+    Hostile("talks to the kernel", "import socket; socket.socket(socket.AF_NETLINK)", "system calls", DENIED),
+    Hostile("talks to the host of a virtual machine", "import socket; socket.socket(40)", "system calls", DENIED),
     Hostile(
         "socket by io_uring", C + "print(libc.syscall(425, 8, None), ctypes.get_errno())", "system calls", r"-1 1\Z"
     ),
@@ -327,20 +386,10 @@ HOSTILE = [
 ]
 
 
-def check_guards() -> None:
-    """Raises `RuntimeError` if a guard is missing, since some of these programs would then achieve what they try."""
-    limits = {"seconds": 60, "memory_bytes": 2**30, "file_bytes": 0}
-    with tempfile.TemporaryDirectory() as folder:
-        guards = run_limited([sys.executable, "-I", "-c", ""], cwd=folder, max_processes=1, **limits).guards
-    if missing := {*GUARDS} - guards:
-        raise RuntimeError(f"This system lacks the guards {sorted(missing)}. Run hostile programs where it has them.")
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--repeats", type=int, default=3, help="Runs of each program.")
     args = parser.parse_args()
-    check_guards()
     run = python_tool(seconds=SECONDS).run
     longest, stopped = 0.0, 0
     print("| program | stopped by | the model reads | worst ms |\n|---|---|---|---|")

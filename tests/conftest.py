@@ -18,7 +18,9 @@ from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from star_trl import STaRConfig, STaRTrainer
 from star_trl.rewards import exact_match_reward
+from star_trl.sandbox import limited_process
 from support import SHARED_DATA
+from support.guards import launcher_that, missing_guards
 from support.scripted_engine import ScriptedEngine
 from support.sums import EXAMPLES, PROBLEMS, SETTINGS
 from support.tiny_models import ON_A_CPU, build_model, build_tokenizer
@@ -50,6 +52,30 @@ def shared_data() -> Path:
     if not SHARED_DATA.is_dir():
         pytest.skip(f"The data sets are not in {SHARED_DATA}")
     return SHARED_DATA
+
+
+@pytest.fixture(scope="session")
+def all_guards() -> None:
+    """Skips tests of the sandbox where the system lacks a guard."""
+    if (error := missing_guards()) is not None:
+        pytest.skip(f"This system lacks guards of the sandbox: {error.missing}")
+
+
+@pytest.fixture
+def change_launcher(tmp_path_factory, monkeypatch):
+    """Changes the launcher of the sandbox, by statements in which it is called `launcher`."""
+
+    def change(statements: str) -> None:
+        path = launcher_that(tmp_path_factory.mktemp("launcher") / "changed_launcher.py", statements)
+        monkeypatch.setattr(limited_process, "LAUNCHER", path)
+
+    return change
+
+
+@pytest.fixture
+def without(change_launcher):
+    """Makes the launcher one of a system that refuses some of the guards, given by the functions that set them up."""
+    return lambda *names: change_launcher("".join(f"launcher.{name} = refuse\n" for name in names))
 
 
 @pytest.fixture

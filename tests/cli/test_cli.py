@@ -529,7 +529,7 @@ def test_the_arithmetic_recipe_from_end_to_end(folder, long_model, tmp_path, mon
 DOC = (ROOT / "docs/cli.md").read_text()
 
 
-def test_the_recipe_in_the_documentation_builds_a_trainer(long_model, tmp_path, monkeypatch):
+def test_the_recipe_in_the_documentation_builds_a_trainer(all_guards, long_model, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     recipe, examples, fragment = re.findall(r"```yaml\n(.*?)```", DOC, re.DOTALL)
     (tmp_path / "recipe.yaml").write_text(recipe)
@@ -548,6 +548,17 @@ def test_the_recipe_in_the_documentation_builds_a_trainer(long_model, tmp_path, 
     calculator, vote, tool = load_samplers(parts["samplers"])
     assert calculator.num_generations == 4 and vote.name == "majority_vote"
     assert tool.name == "rationalization" and tool.tool.run("\nprint(6 * 7)") == "42"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs Linux")
+def test_missing_guards_of_a_tool_are_a_message_and_can_be_accepted(all_guards, without):
+    without("restrict_files")
+    tool = {"name": "python_tool", "accept_missing_guards": []}
+    with pytest.raises(UsageError, match="(?s)^python_tool: Nothing was run.*'files' .refused.*accept_missing"):
+        load_samplers([{"name": "tool", "sampler": "rationale", "tool": tool}])
+    tool["accept_missing_guards"] = ["files"]
+    (sampler,) = load_samplers([{"name": "tool", "sampler": "rationale", "tool": tool}])
+    assert sampler.tool.run("\nprint(6 * 7)") == "42"
 
 
 def test_arguments_of_a_reward_function_are_bound():

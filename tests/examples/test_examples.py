@@ -359,7 +359,7 @@ def compute_behind_the_hint(prompt):
 
 
 @pytest.mark.parametrize("arguments", [[], ["--chat"]], ids=["text", "chat"])
-def test_gsm8k_with_python(command, gsm8k_folder, arguments, script_engine, capsys):
+def test_gsm8k_with_python(command, gsm8k_folder, arguments, script_engine, capsys, all_guards):
     """With an engine that is a script, whose programs really run."""
     script_engine(compute_behind_the_hint)
     limits = ["--max_train_problems", 6, "--max_eval_problems", 3]
@@ -375,7 +375,7 @@ def test_gsm8k_with_python(command, gsm8k_folder, arguments, script_engine, caps
         )
 
 
-def test_the_programs_of_the_few_shot_examples_print_what_stands_below_them():
+def test_the_programs_of_the_few_shot_examples_print_what_stands_below_them(all_guards):
     run = tools.python_tool().run
     for example in read_examples(tools.DOMAIN):
         ((program, output),) = re.findall(r"```python(.*?)\n```\n```output\n(.*?)\n```", example["completion"], re.S)

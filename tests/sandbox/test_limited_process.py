@@ -4,21 +4,29 @@
 import os
 import sys
 import time
-import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from star_trl.sandbox import limited_process
+from star_trl.sandbox import MissingGuards, limited_process
 from star_trl.sandbox.limited_process import GUARDS, LimitedResult, run_limited
+from support.guards import LANDLOCK, in_docker
 
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs Linux or macOS")
+linux = pytest.mark.skipif(sys.platform != "linux", reason="needs Linux")
 
 
 def run(program: str, folder: Path, **changes) -> LimitedResult:
-    limits = {"seconds": 10, "memory_bytes": 2**29, "file_bytes": 2**20, "cwd": folder}
+    """Runs a program with the guards that the system has, if a test says nothing else."""
+    limits = {
+        "seconds": 10,
+        "memory_bytes": 2**29,
+        "file_bytes": 2**20,
+        "cwd": folder,
+        "accept_missing_guards": GUARDS,
+    }
     return run_limited([sys.executable, "-I", "-c", program], **{**limits, **changes})
 
 
@@ -61,7 +69,7 @@ if os.fork() == 0:
         ({"readable": []}, "Running .* with limits failed"),
     ],
 )
-def test_what_cannot_be_run_is_an_error_that_says_so(tmp_path, changes, message):
+def test_what_cannot_be_run_is_an_error_that_says_so(tmp_path, all_guards, changes, message):
     settings = {"command": [sys.executable], "cwd": tmp_path, "seconds": 10, "memory_bytes": 2**29, "file_bytes": 0}
     settings.update(changes)
     with pytest.raises(OSError, match=message):
@@ -92,26 +100,6 @@ def test_many_at_a_time_keep_apart(tmp_path):
 # Where the system lacks a guard, as containers do
 
 
-@pytest.fixture
-def without(tmp_path, monkeypatch):
-    """Makes the launcher one of a system that refuses some of the guards."""
-
-    def lack(*names):
-        path = tmp_path.parent / "lacking.py"
-        path.write_text(
-            "import json, sys\n"
-            f"sys.path.insert(0, {str(limited_process.LAUNCHER.parent)!r})\n"
-            "import launcher\n"
-            "def refuse(*args): raise OSError('refused')\n"
-            + "".join(f"launcher.{name} = refuse\n" for name in names)
-            + "launcher.main(json.loads(sys.argv[1]))\n"
-        )
-        monkeypatch.setattr(limited_process, "LAUNCHER", path)
-        limited_process._warn.cache_clear()
-
-    return lack
-
-
 DAEMON = """
 import os, time
 if os.fork() == 0:
@@ -121,21 +109,18 @@ if os.fork() == 0:
         open("alive", "w").close()
         time.sleep(1000)
 """
-linux = pytest.mark.skipif(sys.platform != "linux", reason="needs Linux")
 
 
 @linux
-@pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @pytest.mark.parametrize(("end", "seconds", "reason"), [("", 10, None), ("while True: pass", 0.5, "time")])
-def test_without_namespaces_daemons_end_with_the_call(tmp_path, without, end, seconds, reason):
+def test_without_namespaces_daemons_end_with_the_call(tmp_path, all_guards, without, end, seconds, reason):
     without("enter_namespaces")
-    assert run(DAEMON + end, tmp_path, seconds=seconds).reason == reason
+    assert run(DAEMON + end, tmp_path, seconds=seconds, accept_missing_guards={"namespaces"}).reason == reason
     time.sleep(1.5)
     assert os.listdir(tmp_path) == []
 
 
 @linux
-@pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @pytest.mark.parametrize(
     ("program", "said"),
     [
@@ -147,28 +132,91 @@ def test_without_namespaces_daemons_end_with_the_call(tmp_path, without, end, se
         ("import threading as t; thread = t.Thread(target=print); thread.start(); thread.join()", ""),
     ],
 )
-def test_without_namespaces_the_other_guards_hold(tmp_path, without, program, said):
-    without("enter_namespaces")
-    result = run(program, tmp_path, max_processes=1)
+@pytest.mark.parametrize("refusing", ["enter_namespaces", "map_user", "restrict_mounts"])
+def test_without_namespaces_the_other_guards_hold(tmp_path, all_guards, without, refusing, program, said):
+    without(refusing)
+    result = run(program, tmp_path, max_processes=1, accept_missing_guards={"namespaces"})
     assert said in result.stderr and bool(said) == bool(result.stderr)
     assert result.guards == {"files", "system calls"}
 
 
-@linux
-def test_a_guard_that_is_missing_is_told_once(tmp_path, without):
-    without("restrict_files")
-    with pytest.warns(RuntimeWarning, match="lacks the guard 'files' .* it can read what this user can read"):
-        assert run("", tmp_path).guards == {*GUARDS} - {"files"}
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        run("", tmp_path)
+FUNCTIONS = {"namespaces": "enter_namespaces", "files": "restrict_files", "system calls": "filter_system_calls"}
 
 
 @linux
-@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("missing", [{name} for name in GUARDS] + [{"namespaces", "files"}, {*GUARDS}], ids=sorted)
+def test_missing_guards_are_named_and_nothing_is_run(tmp_path, all_guards, without, missing):
+    without(*(FUNCTIONS[name] for name in missing))
+    for accepted in [set(), {*GUARDS} - missing, {*sorted(missing)[1:]}]:
+        with pytest.raises(MissingGuards) as raised:
+            run("open('made', 'w')", tmp_path, accept_missing_guards=accepted)
+        assert raised.value.missing == dict.fromkeys(missing, "refused")
+        for name in missing:
+            assert f"{name!r} (refused). Without it, {GUARDS[name].without}." in str(raised.value)
+            assert GUARDS[name].get in str(raised.value)
+        assert str(raised.value).endswith(f"`accept_missing_guards={set_of(missing | accepted)}`.")
+    assert os.listdir(tmp_path) == []
+
+
+def set_of(names) -> str:
+    return "{" + ", ".join(map(repr, sorted(names))) + "}"
+
+
+@linux
+def test_guards_whose_lack_is_accepted_are_used_where_they_are(tmp_path, all_guards):
+    assert run("", tmp_path, accept_missing_guards={*GUARDS}).guards == {*GUARDS}
+
+
+@pytest.mark.parametrize("names", [{"landlock"}, "files", ["files", "all"]])
+def test_only_names_of_guards_are_accepted(tmp_path, names):
+    with pytest.raises(ValueError, match="must be a set of names among 'namespaces', 'files', 'system calls', got"):
+        run("", tmp_path, accept_missing_guards=names)
+
+
+@linux
 def test_where_the_network_cannot_be_kept_from_it_it_is_not_run(tmp_path, without):
     without("enter_namespaces", "filter_system_calls")
+    accepted = {"namespaces", "system calls"}
     with pytest.raises(OSError, match="to let it, pass `network=True`"):
+        run("open('made', 'w')", tmp_path, accept_missing_guards=accepted)
+    assert os.listdir(tmp_path) == []
+    program = "import socket; socket.socket()"
+    assert run(program, tmp_path, network=True, accept_missing_guards=accepted).returncode == 0
+
+
+@linux
+@pytest.mark.parametrize(
+    ("more", "missing"), [([], {"namespaces"}), (LANDLOCK, {"namespaces", "files"})], ids=["docker 23", "docker 20"]
+)
+def test_in_the_default_profile_of_docker(tmp_path, all_guards, change_launcher, more, missing):
+    change_launcher(in_docker(*more))
+    with pytest.raises(MissingGuards) as raised:
+        run("", tmp_path, max_processes=1, accept_missing_guards=())
+    assert {*raised.value.missing} == missing
+    assert all("Operation not permitted" in reason for reason in raised.value.missing.values())
+    result = run("print(6 * 7)", tmp_path, max_processes=1, accept_missing_guards=missing)
+    assert (result.stdout, result.stderr, result.guards) == ("42\n", "", {*GUARDS} - missing)
+    result = run("import os; os.kill(os.getppid(), 9)", tmp_path, max_processes=1, accept_missing_guards=missing)
+    assert "Operation not permitted" in result.stderr
+
+
+@linux
+def test_the_time_that_namespaces_take_is_not_the_time_of_the_command(tmp_path, all_guards, change_launcher):
+    change_launcher("time.sleep(3)")
+    assert run("print(6 * 7)", tmp_path, seconds=2).stdout == "42\n"
+
+
+@linux
+@pytest.mark.parametrize(
+    ("changes", "step"),
+    [
+        ("launcher.enter_namespaces = lambda *_: time.sleep(100)", "'namespaces'"),
+        ("time.sleep(100)", "'its own start'"),
+    ],
+)
+def test_limits_that_take_too_long_are_told_with_what_took_long(tmp_path, change_launcher, monkeypatch, changes, step):
+    monkeypatch.setattr(limited_process, "SETUP_SECONDS", 1.0)
+    change_launcher(changes)
+    with pytest.raises(OSError, match=f"was not run: after 1 seconds .* was still at {step}"):
         run("open('made', 'w')", tmp_path)
     assert os.listdir(tmp_path) == []
-    assert run("import socket; socket.socket()", tmp_path, network=True).returncode == 0

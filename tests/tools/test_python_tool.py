@@ -9,14 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from hostile_programs import HOSTILE, SECONDS, check_guards
+from hostile_programs import HOSTILE, SECONDS
 from star_trl import HintInferSampler, RationaleSampler, ToolSampler
+from star_trl.run.state import CannotResume
+from star_trl.sandbox import MissingGuards
 from star_trl.tools import python_tool
 from support.scripted_engine import ScriptedEngine
 from support.sums import last_question
 
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs Linux")
+pytestmark = [pytest.mark.skipif(sys.platform != "linux", reason="needs Linux"), pytest.mark.usefixtures("all_guards")]
 
 
 @pytest.mark.parametrize(
@@ -42,11 +44,7 @@ def test_programs_and_what_the_model_reads(program, said):
 
 
 @pytest.fixture(scope="module")
-def run():
-    try:
-        check_guards()
-    except RuntimeError as error:
-        pytest.skip(str(error))
+def run(all_guards):
     return python_tool(seconds=SECONDS).run
 
 
@@ -74,6 +72,34 @@ def test_limits_under_which_python_does_not_run_are_refused_before_the_run():
         python_tool(memory_bytes=2**22)
     with pytest.raises(RuntimeError, match="Ended after 0.01 seconds"):
         python_tool(seconds=0.01)
+
+
+def test_the_tool_is_refused_where_guards_are_missing(without):
+    without("enter_namespaces", "restrict_files")
+    with pytest.raises(MissingGuards, match="(?s)'namespaces' .refused..*'files' .refused..*accept_missing_guards={"):
+        python_tool(accept_missing_guards={"files"})
+    tool = python_tool(accept_missing_guards={"files", "namespaces"})
+    assert tool.run("\nprint(6 * 7)") == "42"
+    assert tool.settings["accept_missing_guards"] == ["files", "namespaces"]
+
+
+def test_a_guard_that_is_lost_later_ends_the_run(without):
+    tool = python_tool()
+    without("restrict_files")
+    with pytest.raises(MissingGuards):
+        tool.run("\nprint(6 * 7)")
+
+
+def test_a_run_is_resumed_only_with_the_guards_that_it_was_begun_with(make_trainer):
+    def trainer_with(accepted):
+        sampler = ToolSampler(RationaleSampler(), python_tool(accept_missing_guards=accepted))
+        hinted = HintInferSampler(sampler, "Python helps.\n")
+        return make_trainer(samplers=[sampler, hinted])
+
+    trainer_with({"files"}).outer_run.begin(False)
+    with pytest.raises(CannotResume, match=r"`samplers` was .*'accept_missing_guards': \['files'\].* and is .*: \[\]"):
+        trainer_with(()).outer_run.begin(True)
+    trainer_with({"files"}).outer_run.begin(True)
 
 
 def test_other_files_can_be_made_readable(tmp_path):

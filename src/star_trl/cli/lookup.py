@@ -26,6 +26,7 @@ from ..samplers import (
     mixture,
 )
 from ..samplers.calculator import CalculatorSampler
+from ..sandbox.limited_process import MissingGuards
 from ..tools.python_tool import python_tool
 from ..user_input import nearest
 from .errors import UsageError
@@ -204,7 +205,7 @@ def _call(function: Callable, arguments: dict[str, Any], what: str) -> Any:
         _check_names(arguments, list(known), what)
     try:
         return function(**arguments)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, MissingGuards) as error:
         raise UsageError(f"{what}: {error}") from error
 
 

@@ -14,6 +14,7 @@ from transformers import PreTrainedTokenizerBase
 from ..generation.engine import FinishReason
 from ..ledger.ledger import Ledger
 from ..star_config import STaRConfig
+from ..tools.tool import Tool
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -191,8 +192,8 @@ class Sampler:
 
     def arguments(self) -> dict[str, Any]:
         """
-        Returns the arguments that it was made with, if they are numbers, texts or another sampler, and its settings. A
-        run can only be resumed with the same values.
+        Returns the arguments that it was made with, if they are numbers, texts, a tool or another sampler, and its
+        settings. A run can only be resumed with the same values.
         """
         settings = ("prompt_column", "num_generations", "temperature", "top_p", "top_k")
         names = [*inspect.signature(type(self)).parameters, *settings]
@@ -200,9 +201,9 @@ class Sampler:
         return {
             "name": self.name,
             **{
-                name: value.arguments() if isinstance(value, Sampler) else value
+                name: value.arguments() if isinstance(value, (Sampler, Tool)) else value
                 for name, value in values.items()
-                if isinstance(value, (bool, int, float, str, Sampler))
+                if isinstance(value, (bool, int, float, str, Sampler, Tool))
             },
         }
 

@@ -3,16 +3,21 @@
 Sets the limits of `run_limited` and starts the command. This script imports nothing from the package and runs as a
 separate process, since setting limits between a fork and an exec may hang a process with threads (torch).
 
-Every Unix has some limits. Linux has four further guards, each used if kernel and container allow it:
+Every Unix has some limits. Linux has four further guards:
 
 * Namespaces: the command and what it starts see no process and no network but their own; the kernel ends all of them
   together; what is mounted is read-only but for the working folder.
 * Landlock restricts which files they may read and write.
-* A filter of system calls: no sockets, no processes beyond the first, no signals to others, and nothing that only
-  administration needs.
+* A filter of system calls: no sockets that lead outside, no processes beyond the first, no signals to others, and
+  nothing that only administration needs.
 * No capabilities, also for root.
 
-The script writes lines of JSON to the pipe `status`: `guards`, and `returncode` or `error`.
+The command is not started if the kernel or the container refuses one of the first three and `accept_missing_guards`
+does not name it.
+
+The script writes lines of JSON to the pipe `status`: each `step` as it begins; `guards` when the command starts, or
+`missing` with the kernel's reasons if it does not; `returncode` or `error` at the end. `no_namespaces` asks for
+another start without namespaces, since they were refused when half of them was there.
 """
 
 import ctypes
@@ -45,55 +50,135 @@ CAPABILITY_VERSION_3 = 0x20080522  # linux/capability.h
 # Numbers of system calls on x86_64 and on aarch64. From 424 on, they are the same everywhere.
 SYSTEM_CALLS = {
     "add_key": (248, 217),
+    "bind": (49, 200),
     "bpf": (321, 280),
+    "chmod": (90, None),
+    "chown": (92, None),
     "chroot": (161, 51),
     "clone": (56, 220),
     "clone3": (435, 435),
+    "connect": (42, 203),
+    "fanotify_init": (300, 262),
+    "fchmod": (91, 52),
+    "fchmodat": (268, 53),
+    "fchmodat2": (452, 452),
+    "fchown": (93, 55),
+    "fchownat": (260, 54),
+    "fcntl": (72, 25),
+    "file_setattr": (469, 469),
     "fork": (57, None),
+    "fremovexattr": (199, 16),
     "fsconfig": (431, 431),
+    "fsetxattr": (190, 7),
     "fsmount": (432, 432),
     "fsopen": (430, 430),
+    "futimesat": (261, None),
+    "inotify_init": (253, None),
+    "inotify_init1": (294, 26),
+    "io_setup": (206, 0),
     "io_uring_setup": (425, 425),
+    "ioctl": (16, 29),
+    "ioprio_set": (251, 30),
+    "kcmp": (312, 272),
     "keyctl": (250, 219),
     "kill": (62, 129),
     "landlock_add_rule": (445, 445),
     "landlock_create_ruleset": (444, 444),
     "landlock_restrict_self": (446, 446),
+    "lchown": (94, None),
+    "listmount": (458, 458),
+    "lremovexattr": (198, 15),
+    "lsetxattr": (189, 6),
+    "memfd_create": (319, 279),
+    "memfd_secret": (447, 447),
+    "migrate_pages": (256, 238),
     "mount": (165, 40),
     "mount_setattr": (442, 442),
     "move_mount": (429, 429),
+    "move_pages": (279, 239),
     "mq_open": (240, 180),
+    "mq_unlink": (241, 181),
+    "msgctl": (71, 187),
     "msgget": (68, 186),
+    "msgrcv": (70, 188),
+    "msgsnd": (69, 189),
+    "open": (2, None),
     "open_tree": (428, 428),
+    "open_tree_attr": (467, 467),
+    "openat": (257, 56),
+    "openat2": (437, 437),
     "perf_event_open": (298, 241),
+    "pidfd_getfd": (438, 438),
     "pidfd_send_signal": (424, 424),
     "pivot_root": (155, 41),
     "prlimit64": (302, 261),
+    "process_madvise": (440, 440),
+    "process_mrelease": (448, 448),
     "process_vm_readv": (310, 270),
     "process_vm_writev": (311, 271),
     "ptrace": (101, 117),
+    "removexattr": (197, 14),
+    "removexattrat": (466, 466),
     "request_key": (249, 218),
     "rt_sigqueueinfo": (129, 138),
     "rt_tgsigqueueinfo": (297, 240),
+    "sched_setaffinity": (203, 122),
+    "sched_setattr": (314, 274),
+    "sched_setparam": (142, 118),
+    "sched_setscheduler": (144, 119),
+    "semctl": (66, 191),
     "semget": (64, 190),
+    "semop": (65, 193),
+    "semtimedop": (220, 192),
     "setns": (308, 268),
+    "setpriority": (141, 140),
+    "setrlimit": (160, 164),
+    "setxattr": (188, 5),
+    "setxattrat": (463, 463),
+    "shmat": (30, 196),
+    "shmctl": (31, 195),
     "shmget": (29, 194),
     "socket": (41, 198),
+    "socketpair": (53, 199),
+    "statmount": (457, 457),
+    "sync": (162, 81),
+    "syncfs": (306, 267),
+    "syslog": (103, 116),
     "tgkill": (234, 131),
     "tkill": (200, 130),
     "truncate": (76, 45),
     "umount2": (166, 39),
     "unshare": (272, 97),
     "userfaultfd": (323, 282),
+    "utime": (132, None),
+    "utimensat": (280, 88),
+    "utimes": (235, None),
     "vfork": (58, None),
 }
-# Calls for administration and debugging. Calls for memory that outlives its process and is not counted (System V).
-# `truncate`, which older versions of Landlock overlook.
+NEWER_CALLS = 470  # the first number after those of Linux 6.17
+# Calls for administration and debugging. Calls that reach other processes: their memory, files and pages. Memory that
+# is not counted or outlives its process (System V, POSIX queues, nameless files). Notices of what others do with
+# files. Calls that slow the whole machine down. `truncate`, which older versions of Landlock overlook.
 NEVER = (
-    "add_key bpf chroot fsconfig fsmount fsopen io_uring_setup keyctl mount mount_setattr move_mount mq_open msgget "
-    "open_tree perf_event_open pivot_root process_vm_readv process_vm_writev ptrace request_key semget setns shmget "
-    "truncate umount2 unshare userfaultfd"
+    "add_key bpf chroot fanotify_init fsconfig fsmount fsopen inotify_init inotify_init1 io_setup io_uring_setup kcmp "
+    "keyctl listmount memfd_create memfd_secret migrate_pages mount mount_setattr move_mount move_pages mq_open "
+    "mq_unlink msgctl msgget msgrcv msgsnd open_tree open_tree_attr perf_event_open pidfd_getfd pivot_root "
+    "process_madvise process_mrelease process_vm_readv process_vm_writev ptrace request_key semctl semget semop "
+    "semtimedop setns shmat shmctl shmget statmount sync syncfs syslog truncate umount2 unshare userfaultfd"
 ).split()
+# Calls that reach the user's other processes, or change files without opening them, where namespaces do not prevent it
+OUTSIDE = (
+    "chmod chown fchmod fchmodat fchmodat2 fchown fchownat file_setattr fremovexattr fsetxattr futimesat ioprio_set "
+    "lchown lremovexattr lsetxattr pidfd_send_signal removexattr removexattrat rt_sigqueueinfo rt_tgsigqueueinfo "
+    "sched_setattr sched_setparam sched_setscheduler setpriority setxattr setxattrat tkill utime utimensat utimes"
+).split()
+# Commands of fcntl and ioctl that send signals to other processes (F_SETOWN, F_SETOWN_EX, FIOSETOWN, SIOCSPGRP), make
+# others wait or tell what they do with a file (F_SETLEASE, F_NOTIFY), or write into a terminal (TIOCSTI, TIOCLINUX)
+COMMANDS = {"fcntl": (8, 15, 1024, 1026), "ioctl": (0x8901, 0x8902, 0x5412, 0x541C)}
+NEW_NAMESPACES = 0x7E020000  # flags of clone
+RLIMIT_CORE = 4
+AF_UNIX, AF_INET, AF_INET6, SOCK_STREAM, SOCK_TYPE_MASK = 1, 2, 10, 1, 0xF
+O_ACCMODE, O_TRUNC = 3, 0o1000
 ARCHITECTURES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}  # column of the table, AUDIT_ARCH
 
 # linux/landlock.h: rights on files, by the version that introduced them
@@ -199,14 +284,16 @@ def filter_system_calls(single_process, network, isolated):
     numbers = {name: both[column] for name, both in SYSTEM_CALLS.items() if both[column] is not None}
     # Instructions of linux/filter.h over the `seccomp_data` of linux/seccomp.h: number at 0, architecture at 4,
     # arguments from 16 on.
-    LOAD, EQUAL, AT_LEAST, ANY_BIT, RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
+    LOAD, AND, EQUAL, AT_LEAST, ANY_BIT, RETURN = 0x20, 0x54, 0x15, 0x35, 0x45, 0x06
     allow, refuse, refuse_unknown = (RETURN, 0, 0, 0x7FFF0000), (RETURN, 0, 0, 0x50001), (RETURN, 0, 0, 0x50000 | 38)
     program: list[tuple] = [
         (LOAD, 0, 0, 4),
         (EQUAL, 1, 0, architecture),
         refuse,
         (LOAD, 0, 0, 0),
-        *([(AT_LEAST, 0, 1, 0x40000000), refuse] if column == 0 else []),  # x32 has other numbers for the same calls
+        # Nothing is known of newer calls. The x32 numbers of x86_64 are also above.
+        (AT_LEAST, 0, 1, NEWER_CALLS),
+        refuse_unknown,
     ]
 
     def add(name, *what):
@@ -215,23 +302,51 @@ def filter_system_calls(single_process, network, isolated):
             what = what or (refuse,)
             program.extend([(EQUAL, 0, len(what), numbers[name]), *what])
 
-    argument = (LOAD, 0, 0, 16)
+    def argument(index):
+        return (LOAD, 0, 0, 16 + 8 * index)
+
+    def among(values, then):
+        return [step for value in values for step in ((EQUAL, 0, 1, value), then)]
+
     for name in NEVER:
         add(name)
-    if not network:
-        add("socket")
+    for name, commands in COMMANDS.items():
+        add(name, argument(1), *among(commands, refuse), allow)
+    # Only stream pairs, which asyncio needs, stay connected to each other. The others could be connected to a socket
+    # of another process, or name it as the receiver of a single message.
+    stream_pair = (argument(1), (AND, 0, 0, SOCK_TYPE_MASK), *among([SOCK_STREAM], allow), refuse)
+    add("socketpair", argument(0), (EQUAL, 1, 0, AF_UNIX), refuse, *stream_pair)
+    if network:
+        add("socket", argument(0), *among([AF_INET, AF_INET6], allow), refuse)
+    else:
+        for name in ("socket", "connect", "bind"):
+            add(name)
+    # A filter cannot see the flags of clone3. Without clone3, libc uses clone.
+    add("clone3", refuse_unknown)
+    no_namespaces = (argument(0), (ANY_BIT, 0, 1, NEW_NAMESPACES), refuse)
     if single_process:
         add("fork")
         add("vfork")
-        # Threads are not processes. A filter cannot see the flags of clone3. Without clone3, libc uses clone.
-        add("clone3", refuse_unknown)
-        add("clone", argument, (ANY_BIT, 0, 1, CLONE_THREAD), allow, refuse)
-    if not isolated:  # the user's other processes are visible
-        for name in ("tkill", "pidfd_send_signal", "rt_tgsigqueueinfo", "rt_sigqueueinfo"):
+        add("clone", *no_namespaces, (ANY_BIT, 0, 1, CLONE_THREAD), allow, refuse)  # threads are not processes
+    else:
+        add("clone", *no_namespaces, allow)
+    add("setrlimit", argument(0), *among([RLIMIT_CORE], refuse), allow)
+    own_pid = os.getpid()
+    core_limit = (argument(1), *among([RLIMIT_CORE], refuse))
+    if isolated:
+        add("prlimit64", *core_limit, allow)
+    else:
+        for name in OUTSIDE:
             add(name)
-        for name in ("kill", "tgkill", "prlimit64"):
-            own = [(EQUAL, 0, 1, pid) for pid in (os.getpid(), *([0] if name == "prlimit64" else []))]
-            add(name, argument, *(step for test in own for step in (test, allow)), refuse)
+        for name in ("kill", "tgkill"):
+            add(name, argument(0), *among([own_pid], allow), refuse)
+        add("sched_setaffinity", argument(0), *among([own_pid, 0], allow), refuse)
+        add("prlimit64", *core_limit, argument(0), *among([own_pid, 0], allow), refuse)
+        # Opening a file for reading only may empty it. Older versions of Landlock overlook that.
+        emptied = among([O_TRUNC, O_TRUNC | O_ACCMODE], refuse)
+        for name, index in (("open", 1), ("openat", 2)):
+            add(name, argument(index), (AND, 0, 0, O_TRUNC | O_ACCMODE), *emptied, allow)
+        add("openat2", refuse_unknown)  # a filter cannot see its flags
     program.append(allow)
     filters = b"".join(struct.pack("HBBI", *instruction) for instruction in program)
     buffer = ctypes.create_string_buffer(filters)
@@ -253,7 +368,9 @@ def set_limits(task, isolated):
     # Every core may work all the time. This limit only ends what nothing else has ended.
     cpu_seconds = (math.ceil(task["seconds"]) + 1) * (os.cpu_count() or 1)
     limits = {
-        "RLIMIT_CORE": 0,
+        # With 0, a kernel whose `core_pattern` is a program gives that program the memory of a crashed process all the
+        # same. With 1 it does not, and it writes no file of one byte either.
+        "RLIMIT_CORE": 1,
         "RLIMIT_CPU": cpu_seconds,
         "RLIMIT_FSIZE": task["file_bytes"],
         "RLIMIT_NOFILE": 256,
@@ -273,30 +390,47 @@ def set_limits(task, isolated):
                 raise
 
 
-def start(task, isolated, status):
-    """Starts the process of the command, which sets its own limits."""
+def start(task, missing, status):
+    """
+    Starts the process of the command, which sets its own limits.
+
+    Args:
+        task (`dict`):
+            What `run_limited` asks for.
+        missing (`dict`):
+            The guards that this system has refused so far, and its reasons.
+        status (`int`):
+            The pipe to report to.
+    """
     child = os.fork()
     if child:
         return child
     try:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        guards = ["namespaces"] if isolated else []
+        isolated = "namespaces" not in missing
         set_limits(task, isolated)
+        single_process, network = task["max_processes"] == 1, task["network"]
+        guards = {
+            "files": lambda: restrict_files(task["readable"], network),
+            "system calls": lambda: filter_system_calls(single_process, network, isolated),
+        }
         if LINUX:
             drop_capabilities()
             prctl(PR_SET_NO_NEW_PRIVS, 1)
-            for name, guard, args in (
-                ("files", restrict_files, (task["readable"], task["network"])),
-                ("system calls", filter_system_calls, (task["max_processes"] == 1, task["network"], isolated)),
-            ):
-                try:
-                    guard(*args)
-                    guards.append(name)
-                except OSError:
-                    pass
-        if not task["network"] and not {"namespaces", "system calls"} & {*guards}:
+        for name, guard in guards.items():
+            report(status, step=name)
+            try:
+                if not LINUX:
+                    raise OSError(f"{sys.platform} has none")
+                guard()
+            except OSError as error:
+                missing[name] = str(error)
+        if {*missing} - {*task["accept_missing_guards"]}:
+            report(status, missing=missing)
+            os._exit(127)
+        if not network and {"namespaces", "system calls"} <= {*missing}:
             raise OSError("the network cannot be kept from it on this system; to let it, pass `network=True`")
-        report(status, guards=guards)
+        report(status, guards=[name for name in ("namespaces", *guards) if name not in missing])
         for name in ("SIGPIPE", "SIGXFSZ"):  # ignored by the interpreter
             signal.signal(getattr(signal, name), signal.SIG_DFL)
         os.set_inheritable(status, False)
@@ -352,31 +486,46 @@ def end_descendants():
 
 def main(task):
     status = task["status"]
-    isolated = LINUX
+    missing = {}
+    if not LINUX:
+        missing["namespaces"] = f"{sys.platform} has none"
+    elif task["no_namespaces"] is not None:
+        missing["namespaces"] = task["no_namespaces"]
+    report(status, step="namespaces")
     if LINUX:
         prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
         if os.getppid() != task["parent"]:
             return  # the parent ended before this process could be notified
         prctl(PR_SET_CHILD_SUBREAPER, 1)
         user, group = os.getuid(), os.getgid()
+    if not missing:
         try:
             enter_namespaces(task["network"])
-        except OSError:
-            isolated = False
+        except OSError as error:
+            missing["namespaces"] = str(error)
 
+    isolated = not missing
     if isolated:
-        map_user(user, group)
+        # From here on there is no way back into the old namespaces.
+        try:
+            map_user(user, group)
+        except OSError as error:
+            return report(status, no_namespaces=str(error))
         child = os.fork()
         if not child:
             try:
                 prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-                restrict_mounts(task["folder_bytes"])
-                supervise(start(task, isolated, status), status)
+                try:
+                    restrict_mounts(task["folder_bytes"])
+                except OSError as error:
+                    report(status, no_namespaces=str(error))
+                else:
+                    supervise(start(task, missing, status), status)
             except BaseException as error:
                 report(status, error=str(error))
             os._exit(0)  # the kernel then ends every process of the namespace
     else:
-        child = start(task, isolated, status)
+        child = start(task, missing, status)
 
     def terminate(*_):
         if LINUX:

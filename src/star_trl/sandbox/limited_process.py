@@ -8,22 +8,55 @@ import signal
 import subprocess
 import sys
 import time
-import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 from typing import IO, Any, cast
 
 
-# Guards that the system may lack, and what is missing without each
+@dataclass(frozen=True)
+class Guard:
+    """
+    A guard that the system may lack.
+
+    Args:
+        without (`str`):
+            What is open without it.
+        get (`str`):
+            How to get it.
+    """
+
+    without: str
+    get: str
+
+
 GUARDS = {
-    "namespaces": "what it leaves behind is looked for and ended one by one, and `folder_bytes` does not hold",
-    "files": "it can read what this user can read, and without namespaces and Linux 5.12 write it too",
-    "system calls": "`max_processes=1` does not hold, and without namespaces it can end this user's processes",
+    "namespaces": Guard(
+        without="the command runs among your other processes, sees their numbers, and is on the network of this "
+        "machine, which only the guard 'system calls' then keeps from it. Processes that it leaves behind are looked "
+        "for and ended one by one. All its files together may exceed `folder_bytes`, on the disk",
+        get="allow user namespaces. Docker: `docker run --security-opt seccomp=unconfined --security-opt "
+        "apparmor=unconfined`. Ubuntu: `sysctl -w kernel.apparmor_restrict_unprivileged_userns=0`. Debian: `sysctl -w "
+        "kernel.unprivileged_userns_clone=1`. Elsewhere: `sysctl -w user.max_user_namespaces=10000`",
+    ),
+    "files": Guard(
+        without="the command reads every file that you can read, such as keys, the right answers and, as root, "
+        "/etc/shadow. Without namespaces as well, or before Linux 5.12, it also writes and deletes your files",
+        get="Linux 5.13 or newer with Landlock. If /sys/kernel/security/lsm does not list `landlock`, add it to the "
+        "kernel's argument `lsm=`. In a container, use a runtime whose seccomp profile allows the calls of Landlock, "
+        "such as Docker 23 or newer",
+    ),
+    "system calls": Guard(
+        without="the command sends to the sockets of other processes, such as Docker's, starts any number of "
+        "processes, and takes memory that is not counted. Without namespaces as well, it uses the network and ends "
+        "your other processes",
+        get="Linux on x86-64 or 64-bit Arm, with seccomp filters (CONFIG_SECCOMP_FILTER), which most kernels have",
+    ),
 }
 LAUNCHER = Path(__file__).with_name("launcher.py")
 CHUNK = 65536
+# Seconds that the launcher has to set the limits. It takes some hundredths, or seconds where namespaces are slow.
+SETUP_SECONDS = 60.0
 # Seconds that the launcher has to end what it started, before it is ended itself.
 GRACE = 2.0
 
@@ -45,6 +78,32 @@ class LimitedResult:
     """Which of `GUARDS` the system let it have."""
 
 
+class MissingGuards(OSError):
+    """
+    Raised if the system lacks guards that `accept_missing_guards` does not name. The command is then not run.
+
+    Args:
+        missing (`dict[str, str]`):
+            The guards, and why the system refused each.
+        accepted (`Collection[str]`, *optional*):
+            The guards whose lack was accepted.
+    """
+
+    def __init__(self, missing: Mapping[str, str], accepted: Collection[str] = ()):
+        self.missing = dict(missing)
+        lines = [
+            f"- {name!r} ({reason}). Without it, {GUARDS[name].without}. To get it, {GUARDS[name].get}."
+            for name, reason in missing.items()
+        ]
+        needed = ", ".join(map(repr, sorted({*missing, *accepted})))
+        super().__init__(
+            "Nothing was run, since this system lacks guards that keep a model's programs in:\n"
+            + "\n".join(lines)
+            + "\nProvide them, or run it on another system. If you accept what is then open, for example in a virtual "
+            f"machine that holds nothing of value, say so with `accept_missing_guards={{{needed}}}`."
+        )
+
+
 def run_limited(
     command: Sequence[str],
     *,
@@ -59,9 +118,11 @@ def run_limited(
     network: bool = False,
     readable: Sequence[str | os.PathLike] | None = None,
     max_output_bytes: int = 1024**2,
+    accept_missing_guards: Collection[str] = (),
 ) -> LimitedResult:
     """
-    Runs a command with limits, and ends everything it started before it returns.
+    Runs a command with limits, and ends everything it started before it returns. Where the system lacks a guard, the
+    command is not run.
 
     Args:
         command (`Sequence[str]`):
@@ -73,7 +134,7 @@ def run_limited(
         env (`Mapping[str, str]`, *optional*):
             All of its environment variables. None by default.
         seconds (`float`):
-            Wall-clock time.
+            Wall-clock time, from when the limits are set and the command starts.
         memory_bytes (`int`):
             Address space of each of its processes.
         file_bytes (`int`):
@@ -86,18 +147,23 @@ def run_limited(
             limits its processes and threads together, under Linux with namespaces and for users other than root. No
             limit by default.
         network (`bool`, *optional*, defaults to `False`):
-            Whether it can use the network.
+            Whether it can use the network: IPv4 and IPv6, and no other sockets.
         readable (`Sequence[str | os.PathLike]`, *optional*):
             The files and folders that it can read and execute, besides `cwd`, under Linux with Landlock. By default
             everything that this user can read.
         max_output_bytes (`int`, *optional*, defaults to 1 MiB):
             Bytes of each of its two outputs. The command is ended if it writes more.
+        accept_missing_guards (`Collection[str]`, *optional*):
+            Guards without which the command is run all the same, where the system lacks them: `"namespaces"`,
+            `"files"` (Landlock) and `"system calls"`. [`MissingGuards`] says what is then open.
 
     Returns:
         [`LimitedResult`]: How it ended and what it printed.
 
     Raises:
+        [`MissingGuards`]: If the system lacks a guard that is not named in `accept_missing_guards`.
         `OSError`: If the command cannot be started, or the network cannot be blocked.
+        `ValueError`: If `accept_missing_guards` names something else.
 
     Example:
     ```python
@@ -115,8 +181,7 @@ def run_limited(
         raise OSError("run_limited needs Linux or macOS: Windows has no limits on processes of this kind.")
     if not Path(cwd).is_dir():
         raise FileNotFoundError(f"The folder to run in does not exist: {cwd}")
-    deadline = time.monotonic() + seconds
-    status_read, status_write = os.pipe()
+    accepted = accepted_guards(accept_missing_guards)
     task = {
         "command": list(command),
         "env": dict(env or {}),
@@ -127,12 +192,63 @@ def run_limited(
         "max_processes": max_processes,
         "network": network,
         "readable": None if readable is None else [os.path.abspath(path) for path in readable],
-        "status": status_write,
+        "accept_missing_guards": accepted,
+        "no_namespaces": None,
         "parent": os.getpid(),
     }
+    ended = _launch(task, input.encode(), cwd, max_output_bytes)
+    if "no_namespaces" in ended.report:
+        task["no_namespaces"] = ended.report["no_namespaces"]
+        ended = _launch(task, input.encode(), cwd, max_output_bytes)
+    report = ended.report
+    if ended.reason == "setup":
+        raise OSError(
+            f"{command[0]} was not run: after {SETUP_SECONDS:g} seconds its limits were not set. The launcher was "
+            f"still at {report.get('step', 'its own start')!r}. The system is overloaded, or it is slow at this, as "
+            "emulated and virtualized kernels may be at namespaces."
+        )
+    if "error" in report:
+        raise OSError(f"Running {command[0]} with limits failed: {report['error']}")
+    if "missing" in report:
+        raise MissingGuards(report["missing"], accepted)
+    stdout, stderr = (output.decode(errors="replace") for output in ended.outputs)
+    guards = frozenset(report.get("guards", []))
+    return LimitedResult(report.get("returncode", -signal.SIGKILL), stdout, stderr, ended.reason, guards)
+
+
+def accepted_guards(names: Collection[str]) -> list[str]:
+    """Returns the names in order. Raises `ValueError` if they are not names of guards."""
+    if isinstance(names, str) or not {*names} <= {*GUARDS}:
+        raise ValueError(
+            f"`accept_missing_guards` must be a set of names among {', '.join(map(repr, GUARDS))}, got {names!r}."
+        )
+    return sorted({*names})
+
+
+@dataclass
+class _Ended:
+    """
+    How the launcher has ended.
+
+    Args:
+        outputs (`tuple[bytes, bytes]`):
+            What the command printed.
+        reason (`str`, *optional*):
+            The limit that ended it; `"setup"` if the command was not even started.
+        report (`dict[str, Any]`):
+            What the launcher reported.
+    """
+
+    outputs: tuple[bytes, bytes]
+    reason: str | None
+    report: dict[str, Any]
+
+
+def _launch(task: dict[str, Any], written: bytes, cwd: str | os.PathLike, max_bytes: int) -> _Ended:
+    status_read, status_write = os.pipe()
     try:
         process = subprocess.Popen(
-            [sys.executable, "-I", "-S", str(LAUNCHER), json.dumps(task)],
+            [sys.executable, "-I", "-S", str(LAUNCHER), json.dumps({**task, "status": status_write})],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -146,52 +262,31 @@ def run_limited(
         raise
     finally:
         os.close(status_write)
-    with process, open(status_read) as status_file:
+    with process, open(status_read, "rb") as status:
         try:
-            outputs, reason = _exchange(process, input.encode(), deadline, max_output_bytes)
+            return _exchange(process, status, written, task["seconds"], max_bytes)
         finally:
             _end(process)
-        status = status_file.read()
-    report: dict[str, Any] = {}
-    for line in status.splitlines():
-        report.update(json.loads(line))
-    if "error" in report:
-        raise OSError(f"Running {command[0]} with limits failed: {report['error']}")
-    guards = frozenset(report.get("guards", []))
-    if "guards" in report:
-        _warn(guards)
-    stdout, stderr = (output.decode(errors="replace") for output in outputs)
-    return LimitedResult(report.get("returncode", -signal.SIGKILL), stdout, stderr, reason, guards)
 
 
-@cache
-def _warn(guards: frozenset[str]) -> None:
-    """Warns of missing guards, once for the same set of guards."""
-    for name, without in GUARDS.items():
-        if name not in guards:
-            message = f"This system lacks the guard {name!r} for commands that are run with limits: {without}."
-            warnings.warn(message, RuntimeWarning, stacklevel=3)
-
-
-def _exchange(
-    process: subprocess.Popen, written: bytes, deadline: float, max_bytes: int
-) -> tuple[tuple[bytes, bytes], str | None]:
+def _exchange(process: subprocess.Popen, status: IO[bytes], written: bytes, seconds: float, max_bytes: int) -> _Ended:
     """
-    Feeds a process and reads its outputs until it closes them or exceeds a limit. Returns the outputs and the limit.
+    Feeds a process and reads its outputs and its status until all three are closed or a limit is exceeded. The status
+    is closed when the launcher ends.
     """
     assert process.stdin is not None and process.stdout is not None and process.stderr is not None
     outputs = {process.stdout: bytearray(), process.stderr: bytearray()}
+    lines, report = bytearray(), dict[str, Any]()
+    deadline, limit = time.monotonic() + SETUP_SECONDS, "setup"
+    reason = None
     with selectors.DefaultSelector() as selector:
-        for pipe in (process.stdin, *outputs):
+        for pipe in (process.stdin, *outputs, status):
             os.set_blocking(pipe.fileno(), False)
-        selector.register(process.stdin, selectors.EVENT_WRITE)
-        for pipe in outputs:
-            selector.register(pipe, selectors.EVENT_READ)
-        reason = None
+            selector.register(pipe, selectors.EVENT_WRITE if pipe is process.stdin else selectors.EVENT_READ)
         while selector.get_map() and reason is None:
             left = deadline - time.monotonic()
             if left <= 0:
-                reason = "time"
+                reason = limit
                 break
             for key, _ in selector.select(left):
                 if key.fileobj is process.stdin:
@@ -203,20 +298,21 @@ def _exchange(
                         selector.unregister(process.stdin)
                         process.stdin.close()
                     continue
-                output = outputs[cast(IO[bytes], key.fileobj)]
                 chunk = os.read(key.fd, CHUNK)
-                output += chunk[: max_bytes - len(output)]
                 if not chunk:
                     selector.unregister(key.fileobj)
-                elif len(output) >= max_bytes:
-                    reason = "output"
-    if reason is None:
-        # Both outputs are closed. A process may close them long before it ends.
-        try:
-            process.wait(max(0.0, deadline - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            reason = "time"
-    return (bytes(outputs[process.stdout]), bytes(outputs[process.stderr])), reason
+                elif key.fileobj is status:
+                    *whole, lines = (lines + chunk).split(b"\n")
+                    for line in whole:
+                        report.update(json.loads(line))
+                    if limit == "setup" and "guards" in report:  # the command starts
+                        deadline, limit = time.monotonic() + seconds, "time"
+                else:
+                    output = outputs[cast(IO[bytes], key.fileobj)]
+                    output += chunk[: max_bytes - len(output)]
+                    if len(output) >= max_bytes:
+                        reason = "output"
+    return _Ended((bytes(outputs[process.stdout]), bytes(outputs[process.stderr])), reason, report)
 
 
 def _end(process: subprocess.Popen) -> None:

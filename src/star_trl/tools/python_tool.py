@@ -4,10 +4,11 @@
 import os
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
+from typing import Any
 
-from ..sandbox.limited_process import LimitedResult, run_limited
+from ..sandbox.limited_process import LimitedResult, accepted_guards, run_limited
 from .tool import Tool
 
 
@@ -31,6 +32,7 @@ def python_tool(
     max_calls: int | None = 8,
     max_result_characters: int | None = 2000,
     num_threads: int | None = None,
+    accept_missing_guards: Collection[str] = (),
 ) -> Tool:
     r"""
     Returns a tool for [`ToolSampler`] that runs the Python programs of the model, in the format of
@@ -44,18 +46,19 @@ def python_tool(
         ```
 
     Every program runs in its own process, in an empty folder that is removed afterwards, and knows nothing of earlier
-    programs. It needs Linux or macOS. `docs/tools.md` says what a program is kept from, and what not.
+    programs. `docs/tools.md` says what a program is kept from, and what not. Where the system lacks one of the guards
+    that do this, the tool is refused.
 
     Args:
         seconds (`float`, *optional*, defaults to `10.0`):
-            Wall-clock time of a program, including the start of Python (about 0.1 s). On a busy machine, a program
-            that needs nearly all of it is sometimes ended and sometimes not.
+            Wall-clock time of a program, including the start of its Python. On a busy machine, a program that needs
+            nearly all of it is sometimes ended and sometimes not.
         memory_bytes (`int`, *optional*, defaults to 1 GiB):
             Its address space.
         folder_bytes (`int`, *optional*, defaults to 16 MiB):
             Size of the files that it writes: of each file and, if the system has namespaces, of all together.
         network (`bool`, *optional*, defaults to `False`):
-            Whether it can use the network.
+            Whether it can use the network: IPv4 and IPv6, and no other sockets.
         readable (`Sequence[str | os.PathLike]`, *optional*):
             Files and folders that it can read besides the installation of Python.
         begin (`str`, *optional*):
@@ -70,11 +73,16 @@ def python_tool(
             Maximum number of characters of an output.
         num_threads (`int`, *optional*):
             Number of programs that run at a time.
+        accept_missing_guards (`Collection[str]`, *optional*):
+            Guards without which programs are run all the same, where the system lacks them: `"namespaces"`,
+            `"files"` (Landlock) and `"system calls"`. [`~star_trl.sandbox.MissingGuards`] says what is then open. A
+            run can only be resumed with the same set.
 
     Returns:
         [`Tool`]: The tool.
 
     Raises:
+        [`~star_trl.sandbox.MissingGuards`]: If the system lacks a guard that is not named in `accept_missing_guards`.
         `OSError`: If a program cannot be run, or the network cannot be blocked.
         `RuntimeError`: If a program does not print what it should.
 
@@ -88,14 +96,14 @@ def python_tool(
     ('42', 'ZeroDivisionError: division by zero')
     ```
     """
-    run = partial(
-        _run,
-        seconds=seconds,
-        memory_bytes=memory_bytes,
-        folder_bytes=folder_bytes,
-        network=network,
-        readable=[*READABLE, *readable],
-    )
+    settings: dict[str, Any] = {
+        "seconds": seconds,
+        "memory_bytes": memory_bytes,
+        "folder_bytes": folder_bytes,
+        "network": network,
+        "accept_missing_guards": accepted_guards(accept_missing_guards),
+    }
+    run = partial(_run, limits=settings, readable=[*READABLE, *readable])
     # Checked now, before a run spends hours
     said = run("\nprint(6 * 7)")
     if said != "42":
@@ -110,18 +118,11 @@ def python_tool(
         max_calls=max_calls,
         max_result_characters=max_result_characters,
         num_threads=num_threads,
+        settings=settings,
     )
 
 
-def _run(
-    call: str,
-    *,
-    seconds: float,
-    memory_bytes: int,
-    folder_bytes: int,
-    network: bool,
-    readable: Sequence[str | os.PathLike],
-) -> str:
+def _run(call: str, limits: dict[str, Any], readable: Sequence[str | os.PathLike]) -> str:
     # The line of the opening fence may hold more, such as a version.
     program = call.partition("\n")[2]
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
@@ -131,16 +132,13 @@ def _run(
             input=program,
             cwd=folder,
             env=ENVIRONMENT,
-            seconds=seconds,
-            memory_bytes=memory_bytes,
-            file_bytes=folder_bytes,
-            folder_bytes=folder_bytes,
+            file_bytes=limits["folder_bytes"],
             max_processes=1,
-            network=network,
             readable=readable,
             max_output_bytes=OUTPUT_BYTES,
+            **limits,
         )
-    return _said(result, seconds)
+    return _said(result, limits["seconds"])
 
 
 def _said(result: LimitedResult, seconds: float) -> str:

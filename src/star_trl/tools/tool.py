@@ -1,8 +1,9 @@
 # Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
 """Tools that a model calls by writing text."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +29,9 @@ class Tool:
             Maximum number of characters of a result. Of a longer one, the beginning and the end are inserted.
         num_threads (`int`, *optional*):
             Number of calls that run at a time. One for each core by default.
+        settings (`Mapping[str, Any]`, *optional*):
+            Anything else that results depend on, such as limits, in a form that JSON can hold. A run can only be
+            resumed with the same settings.
 
     Raises:
         `ValueError`: If `begin` or `end` is empty, `result` does not say where the result goes, or a number is too
@@ -50,6 +54,7 @@ class Tool:
     max_calls: int | None = None
     max_result_characters: int | None = None
     num_threads: int | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.begin or not self.end:
@@ -60,6 +65,11 @@ class Tool:
             value = getattr(self, name)
             if value is not None and value < least:
                 raise ValueError(f"`{name}` must be at least {least}, got {value}.")
+
+    def arguments(self) -> dict[str, Any]:
+        """Returns what the samples of a run depend on. A run can only be resumed with the same values."""
+        names = ("begin", "end", "result", "max_calls", "max_result_characters")
+        return {**{name: getattr(self, name) for name in names}, **self.settings}
 
     def shortened(self, result: str) -> str:
         """Returns a result of at most `max_result_characters` characters, with a mark where some are left out."""

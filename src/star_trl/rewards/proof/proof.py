@@ -5,7 +5,7 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import groupby
@@ -63,10 +63,13 @@ class ProofCheckReward:
         num_workers (`int`, *optional*):
             Number of checkers that run at a time. One for each core by default.
         network (`bool`, *optional*, defaults to `False`):
-            Whether a checker may use the network. Systems without namespaces cannot block it.
+            Whether a checker may use the network.
+        accept_missing_guards (`Collection[str]`, *optional*):
+            Guards without which a checker is run all the same, as in [`~star_trl.sandbox.run_limited`].
 
     Raises:
         `FileNotFoundError`: If there is no checker.
+        [`~star_trl.sandbox.MissingGuards`]: If the system lacks a guard that is not named in `accept_missing_guards`.
         `OSError`: If it cannot be run with limits here.
         `ValueError`: If `checker` or the header is not valid.
 
@@ -95,6 +98,7 @@ class ProofCheckReward:
         batch_size: int = 16,
         num_workers: int | None = None,
         network: bool = False,
+        accept_missing_guards: Collection[str] = (),
     ):
         if checker not in CHECKERS:
             raise ValueError(f"`checker` must be one of {', '.join(CHECKERS)}, got {checker!r}.")
@@ -116,6 +120,7 @@ class ProofCheckReward:
             max_processes=max_processes,
             max_output_bytes=OUTPUT_BYTES,
             network=network,
+            accept_missing_guards=accept_missing_guards,
         )
         self._checker = kind(found[0], self._run, timeout, kind.axioms if allowed_axioms is None else allowed_axioms)
         self._header = self._checker.read_header(header)
