@@ -20,7 +20,6 @@ from trl import RichProgressCallback
 
 from ..ledger.ledger import Sample
 from ..run.inner_run import Length
-from ..run.termination import Termination
 
 
 Show = Callable[[Sequence[Sample]], None]
@@ -210,16 +209,15 @@ def show_fine_tuning(trainer: Trainer, iteration: int, length: Length) -> None:
 
 
 @contextmanager
-def follow_sampling(trainer: Trainer, termination: Termination, total: int, description: str) -> Iterator[Show]:
-    """
-    Like [`sampling_progress`]. After SIGTERM, the function that it yields ends the program between two groups of
-    samples.
-    """
+def follow_sampling(
+    trainer: Trainer, after_samples: Callable[[], None], total: int, description: str
+) -> Iterator[Show]:
+    """Like [`sampling_progress`]. The function that it yields also calls `after_samples`."""
     with sampling_progress(trainer, total, description) as show:
 
         def follow(samples: Sequence[Sample]) -> None:
             show(samples)
-            termination.exit_if_requested()
+            after_samples()
 
         yield follow
 
