@@ -7,7 +7,6 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import torch
-from accelerate.logging import get_logger
 from datasets import Dataset
 from transformers import (
     BitsAndBytesConfig,
@@ -20,6 +19,7 @@ from transformers import (
 )
 from transformers.trainer_utils import TrainOutput, speed_metrics
 
+from .distributed import get_logger
 from .fine_tuning.gradient_view import training_weights
 from .fine_tuning.original_weights import OriginalWeights
 from .fine_tuning.prefix_tree import why_no_trees
@@ -535,7 +535,8 @@ class STaRTrainer(WeightedSFTTrainer):
             times.start(prefix)
             sampler = GreedySampler(self.task.samplers[0])
             problems = self.task.prompt_builder.without_examples(dataset)
-            samples = self.evaluations.collect(sampler, dataset, problems, self.iteration, ledger)
+            title = "evaluation" if ledger is None else None
+            samples = self.evaluations.collect(sampler, dataset, problems, self.iteration, ledger, title)
             metrics = accuracy_metrics(samples, dataset, self.args.eval_group_column)
             # Metrics that reward functions log come last, and never overwrite the others.
             metrics = {**metrics, **self.evaluations.scoring.pop_metrics(), **metrics}
@@ -591,7 +592,7 @@ class STaRTrainer(WeightedSFTTrainer):
             check_problems(dataset, "dataset", ["prompt", sampler.prompt_column])
         builder = self.task.prompt_builder
         problems = check_prompts(dataset, "dataset", [sampler], builder, self.args, self.model.config)
-        return self.evaluations.collect(sampler, dataset, problems, self.iteration, ledger)
+        return self.evaluations.collect(sampler, dataset, problems, self.iteration, ledger, "sampling")
 
     def _after_samples(self) -> None:
         """Called when a group of samples is recorded."""

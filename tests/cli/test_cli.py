@@ -2,6 +2,7 @@
 """The command `star-trl`: whole runs as processes of their own, mistakes, and the recipes."""
 
 import json
+import logging
 import os
 import re
 import shlex
@@ -370,6 +371,10 @@ def check_message(capsys, arguments: list[str], message: str) -> None:
     error = capsys.readouterr().err
     assert code == 2
     assert re.search(message, " ".join(error.split("error: ", 1)[1].split())), error
+
+
+def test_a_kernel_that_is_not_downloaded_is_no_warning():
+    assert not logging.getLogger("bitsandbytes.backends.cpu.ops").isEnabledFor(logging.WARNING)
 
 
 def test_help_shows_every_field_with_its_text(capsys):

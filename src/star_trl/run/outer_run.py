@@ -9,13 +9,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
 
-from accelerate.logging import get_logger
 from accelerate.utils import broadcast_object_list
 from transformers import PreTrainedModel, TrainerState
 from transformers.trainer_utils import SaveStrategy, TrainOutput
 from trl import SFTTrainer
 
-from ..distributed import wait_for_all
+from ..distributed import get_logger, wait_for_all
 from ..fine_tuning.original_weights import OriginalWeights
 from ..generation.policy import Policy
 from ..ledger.ledger import Ledger, Sample
