@@ -194,7 +194,7 @@ def _own_groups() -> dict[str, list[str]]:
     """Returns the groups of fields in the docstring of [`~star_trl.STaRConfig`]. Those of vLLM are left out."""
     groups: dict[str, list[str]] = {}
     lines = re.finditer(
-        r"^ +(?:> Parameters that control (?P<group>.*)|(?P<name>\w+) \(`.*)$", STaRConfig.__doc__, re.M
+        r"^ +(?:> Parameters that control (?P<group>.*)|(?P<name>\w+) \(`.*)$", STaRConfig.__doc__ or "", re.M
     )
     for line in lines:
         if line["group"]:

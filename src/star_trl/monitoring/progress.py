@@ -107,19 +107,15 @@ class PlainProgressCallback(PrinterCallback):
     def on_step_end(self, args, state, control, **kwargs):
         if self.length is not None and time.monotonic() > self.said + LINE_INTERVAL:
             self.said = time.monotonic()
-            count = f"{self._step(state):,} of {self.length.steps:,} steps"
+            count = f"{_inner_step(state, self.length):,} of {self.length.steps:,} steps"
             say(f"iteration {math.ceil(state.epoch)}, fine-tuning: {count}, {_seconds(self.begun)}")
-
-    def _step(self, state: TrainerState) -> int:
-        """Returns the step of the inner loop. Its share of the steps is the fraction of the outer epoch."""
-        return round((state.epoch - math.ceil(state.epoch) + 1) * self.length.steps)
 
     def on_log(self, args, state, control, logs=None, **kwargs):
         values = {name: value for name, value in (logs or {}).items() if name not in ("epoch", "total_flos")}
         if not state.is_world_process_zero:
             return
         if self.in_run and self.length is not None and "train_runtime" in values:
-            if self._step(state) == self.length.steps:  # or it is interrupted
+            if _inner_step(state, self.length) == self.length.steps:  # or it is interrupted
                 steps = f"{self.length.steps:,} steps, mean loss {_number(values['train_loss'])}"
                 say(f"iteration {math.ceil(state.epoch)}, fine-tuning: {steps}, {_seconds(self.begun)}")
             self.length = None
@@ -148,6 +144,11 @@ class PlainProgressCallback(PrinterCallback):
             yield progress
         if progress.num_generated:
             line(f"{progress.num_generated:,}")
+
+
+def _inner_step(state: TrainerState, length: Length) -> int:
+    """Returns the step of the inner loop. Its share of the steps is the fraction of the outer epoch."""
+    return round((state.epoch - math.ceil(state.epoch) + 1) * length.steps)
 
 
 class SamplingProgress:
@@ -269,8 +270,8 @@ def follow_sampling(
         [`SamplingProgress`]: To be told of completions and samples.
     """
     callback = own_callback(trainer)
-    shows = callback is not None and trainer.is_world_process_zero()
-    with callback.sampling(total, description) if shows else nullcontext(SamplingProgress()) as progress:
+    shown = None if callback is None or not trainer.is_world_process_zero() else callback.sampling(total, description)
+    with shown or nullcontext(SamplingProgress()) as progress:
         progress.after_samples = after_samples
         yield progress
 

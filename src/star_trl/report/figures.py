@@ -2,6 +2,7 @@
 """Chooses the figures of a run from the metrics of its iterations. What was not measured is left out."""
 
 import math
+from collections import Counter
 from collections.abc import Iterator
 from html import escape
 from typing import Any
@@ -152,7 +153,7 @@ def _doubtful(row: dict[str, Any]) -> float:
 
 
 def _num_kept(run: Run, row: dict[str, Any]) -> int:
-    counter = run.counts["length"].get(row["iteration"], {})
+    counter: Counter = run.counts["length"].get(row["iteration"], Counter())
     return sum(count for (_, kept), count in counter.items() if kept)
 
 
