@@ -58,7 +58,8 @@ def test_code_blocks(page, model, tokenizer, make_trainer, problems, tmp_path, m
 
     names: dict = {"trainer": trainer, "held_out": problems}  # a block may build on those before it
     for block in BLOCKS[page]:
-        block = block.replace("Qwen/Qwen3-0.6B-Base", "model").replace("my-org/", "")
+        block = block.replace("Qwen/Qwen3-0.6B-Base", "model").replace("HuggingFaceTB/SmolLM2-135M", "model")
+        block = block.replace("my-org/", "")
         block = block.replace('output_dir="out"', 'output_dir="new", use_cpu=True')
         block = block.replace('output_dir="verifier"', 'output_dir="verifier", use_cpu=True, bf16=False')
         exec(compile(block, page, "exec"), names)

@@ -1,13 +1,15 @@
 # Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
-"""Splits work among the processes, and waits for them, however long they generate."""
+"""Splits work among the processes, waits for them, however long they generate, and logs from the first one."""
 
-from collections.abc import Sequence
+import logging
+from collections.abc import MutableMapping, Sequence
 from datetime import timedelta
 from functools import cache
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch.distributed as dist
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
+from accelerate.logging import MultiProcessAdapter
 
 
 T = TypeVar("T")
@@ -33,3 +35,18 @@ def wait_for_all() -> None:
 def patient_group() -> dist.ProcessGroup:
     """Returns a group of all processes. It uses gloo, which waits on the CPU, whatever the accelerator is."""
     return dist.new_group(backend="gloo", timeout=PATIENCE)
+
+
+class ProcessLogger(MultiProcessAdapter):
+    """A logger of accelerate, for the first process only. It names the process only if there are several."""
+
+    def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:
+        if PartialState().num_processes > 1:
+            return super().process(msg, kwargs)
+        kwargs.setdefault("stacklevel", 2)  # the caller, as in the base class
+        return msg, kwargs
+
+
+def get_logger(name: str) -> ProcessLogger:
+    """Returns the logger of a module."""
+    return ProcessLogger(logging.getLogger(name), {})

@@ -7,6 +7,8 @@ Layout of a run's output directory:
     report.html  prompts.json  README.md           the report, the prompts that it shows, the model card
     iteration-001/samples-00000-of-00001.jsonl     the ledger: a shard for each process
     iteration-001/eval-00000-of-00001.jsonl        the samples of an evaluation, in the same form
+    iteration-001/seconds.json                     times of its phases so far, until the iteration is complete
+    iteration-001/rationales.json                  which kept samples are doubtful, for the report
     iteration-001/metrics.json                     written when the iteration is complete
     iteration-001/checkpoint/                      the model after fine-tuning
     iteration-001/fine-tuning/                     checkpoints to resume fine-tuning from, until it is complete
@@ -27,6 +29,7 @@ STATE_NAME = "star_state.json"
 LOCK_NAME = "star_run.lock"
 REPORT_NAME, PROMPTS_NAME = "report.html", "prompts.json"  # deleted together with the run that they show
 METRICS_NAME = "metrics.json"
+TIMES_NAME, RATIONALES_NAME = "seconds.json", "rationales.json"
 
 # How characters are written that UTF-8 does not have, such as the bytes of a file name in another encoding: as JSON's
 # own escape, `\udce9`
@@ -38,6 +41,8 @@ WAYS_OUT = {
     "`overwrite_output_dir=True`, which deletes the run. If it is deleted, `load_ledger` still reads the samples.",
     METRICS_NAME: "Put the file back from a copy: the same metrics are in the `history` of star_state.json. Or delete "
     "it, and the iteration is missing in the figures.",
+    TIMES_NAME: "Delete it, and the times of the iteration are those from now on.",
+    RATIONALES_NAME: "Delete it, and the report does not mark the doubtful samples of that iteration.",
     PROMPTS_NAME: "Delete it, and the report shows no hints, few-shot examples and answers until the run is resumed.",
 }
 

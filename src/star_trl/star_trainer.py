@@ -7,8 +7,6 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import torch
-from accelerate.logging import get_logger
-from accelerate.utils import gather_object
 from datasets import Dataset
 from transformers import (
     BitsAndBytesConfig,
@@ -21,6 +19,7 @@ from transformers import (
 )
 from transformers.trainer_utils import TrainOutput, speed_metrics
 
+from .distributed import get_logger
 from .fine_tuning.gradient_view import training_weights
 from .fine_tuning.original_weights import OriginalWeights
 from .fine_tuning.prefix_tree import why_no_trees
@@ -38,6 +37,7 @@ from .ledger.selection import NothingSurvives, select_samples, with_failed
 from .monitoring.diagnosis import signs_in_samples, signs_of_chance, signs_of_repetition, why_nothing_survives
 from .monitoring.iteration_table import IterationTable
 from .monitoring.progress import follow_sampling, show_fine_tuning, show_line, show_progress, undisturbed
+from .monitoring.rationales import doubt_metrics, doubts, signs_of_doubt, write_doubts
 from .monitoring.sample_table import log_samples
 from .monitoring.trackers import outlive_trackers
 from .publishing.hub import HubPushes, push_model
@@ -48,6 +48,7 @@ from .rewards.scoring import RewardFunc, Scorer
 from .rollout.rollouts import Rollouts
 from .run.inner_run import Length, inner_arguments, inner_run
 from .run.outer_run import Observer, OuterRun
+from .run.phase_times import PhaseTimes
 from .run.termination import Termination
 from .samplers import LoopState, Sampler
 from .samplers.checks import check_draws, check_samplers
@@ -273,7 +274,7 @@ class STaRTrainer(WeightedSFTTrainer):
         )
         self.policy = Policy(self, make_engine(args, tokenizer, self.accelerator))
         self.termination = Termination()
-        follow = partial(follow_sampling, self, self.termination)
+        follow = partial(follow_sampling, self, self._after_samples)
         self.rollouts = Rollouts(self.task, args, self.policy, lambda: self.state, follow)
         self.evaluations = Rollouts(self.task, args, self.policy, lambda: self.state, follow, evaluation=True)
         self.ledger = Ledger(
@@ -359,12 +360,11 @@ class STaRTrainer(WeightedSFTTrainer):
         Returns:
             `list[Sample]`: All samples of the iteration, from all processes.
         """
-        start_time = time.monotonic()
+        self.outer_run.times.start("sample")
         self.ledger.forget_appended()
         candidates = self.candidates(iteration)
         samples: list[Sample] = []
         earlier: set[str] = set()
-        num_new_tokens = 0
         for sampler in self.task.samplers:
             state = LoopState(
                 iteration=iteration,
@@ -378,11 +378,11 @@ class STaRTrainer(WeightedSFTTrainer):
             with exit_is_an_error(f"The sampler `{sampler.name}`"):
                 problems = sampler.select(state)
             prompts = self.rollouts.prompts(sampler, self.task.problems, problems, iteration)
-            new = self.rollouts.sample(sampler, prompts, iteration, self.ledger)
-            num_new_tokens += sum(len(sample.completion_ids) for sample in new)
+            for _ in self.rollouts.sample(sampler, prompts, iteration, self.ledger):
+                pass  # recorded in the ledger, with those from before an interruption
             samples = self.ledger.read(iteration)
             earlier.add(sampler.name)
-        self._record_samples(samples, iteration, time.monotonic() - start_time, num_new_tokens)
+        self._record_samples(samples, iteration, self.outer_run.times.stop("sample"))
         return samples
 
     def select(self, iteration: int) -> list[Sample]:
@@ -441,7 +441,7 @@ class STaRTrainer(WeightedSFTTrainer):
         Raises:
             `ValueError`: If a training sequence is longer than `max_length`.
         """
-        start_time = time.monotonic()
+        self.outer_run.times.start("fine_tune")
         original_weights = self.keep_original_weights()
         samples = self.ledger.read_latest(iteration, self.args.sample_iterations)
         weights, metrics = training_weights(
@@ -473,7 +473,7 @@ class STaRTrainer(WeightedSFTTrainer):
             self.termination.exit_if_requested(together=True)
         self.free_optimizer()
         self.outer_run.iteration = iteration
-        seconds = time.monotonic() - start_time
+        seconds = self.outer_run.times.stop("fine_tune")
         self.outer_run.record({"train_loss": output.training_loss, "seconds/fine_tune": seconds})
         self.outer_run.save_model()
         return output
@@ -528,12 +528,15 @@ class STaRTrainer(WeightedSFTTrainer):
             raise ValueError("There is nothing to evaluate on. Give `eval_dataset` here or to the trainer.")
         all_metrics: dict[str, float] = {}
         for name, dataset in sets.items():
-            start_time, prefix = time.monotonic(), f"{metric_key_prefix}{name.removeprefix('eval')}"
+            prefix = f"{metric_key_prefix}{name.removeprefix('eval')}"
             # Within a run the samples are recorded, so that an interrupted evaluation can be resumed.
             ledger = self.outer_run.evaluation_ledger(prefix) if is_own else None
+            times = PhaseTimes() if ledger is None else self.outer_run.times
+            times.start(prefix)
             sampler = GreedySampler(self.task.samplers[0])
             problems = self.task.prompt_builder.without_examples(dataset)
-            samples = self.evaluations.collect(sampler, dataset, problems, self.iteration, ledger)
+            title = "evaluation" if ledger is None else None
+            samples = self.evaluations.collect(sampler, dataset, problems, self.iteration, ledger, title)
             metrics = accuracy_metrics(samples, dataset, self.args.eval_group_column)
             # Metrics that reward functions log come last, and never overwrite the others.
             metrics = {**metrics, **self.evaluations.scoring.pop_metrics(), **metrics}
@@ -543,8 +546,7 @@ class STaRTrainer(WeightedSFTTrainer):
                     logger.warning(sign)
             metrics = {f"{prefix}_{name}": value for name, value in metrics.items()}
             # `speed_metrics` takes the time of day, which may be set back meanwhile.
-            seconds = time.monotonic() - start_time
-            metrics.update(speed_metrics(prefix, time.time() - seconds, num_samples=len(samples)))
+            metrics.update(speed_metrics(prefix, time.time() - times.stop(prefix), num_samples=len(samples)))
             self.log(dict(metrics))
             self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
             all_metrics.update(metrics)
@@ -590,7 +592,12 @@ class STaRTrainer(WeightedSFTTrainer):
             check_problems(dataset, "dataset", ["prompt", sampler.prompt_column])
         builder = self.task.prompt_builder
         problems = check_prompts(dataset, "dataset", [sampler], builder, self.args, self.model.config)
-        return self.evaluations.collect(sampler, dataset, problems, self.iteration, ledger)
+        return self.evaluations.collect(sampler, dataset, problems, self.iteration, ledger, "sampling")
+
+    def _after_samples(self) -> None:
+        """Called when a group of samples is recorded."""
+        self.outer_run.times.tick()
+        self.termination.exit_if_requested()
 
     def candidates(self, iteration: int) -> list[int]:
         """Indices of the problems of an outer iteration, without those that are few-shot examples."""
@@ -599,21 +606,27 @@ class STaRTrainer(WeightedSFTTrainer):
             return list(candidates)
         return sorted(random.Random(seed_of(self.args.seed, iteration)).sample(candidates, wanted))
 
-    def _record_samples(self, samples: list[Sample], iteration: int, seconds: float, num_new_tokens: int) -> None:
+    def _record_samples(self, samples: list[Sample], iteration: int, seconds: float) -> None:
         """Records metrics and tables of an iteration's samples, and logs warnings."""
         task, candidates = self.task, self.candidates(iteration)
         signs = signs_in_samples(samples, task.samplers, task.problems, candidates)
         if iteration == 1 and not task.evaluation_sets and not task.samplers[0].supplies_answer:
             first = [sample for sample in samples if sample.sampler == task.samplers[0].name]
             signs += signs_of_chance(first, task.problems, self.args)
+        found = doubts(samples, task)
+        signs += signs_of_doubt(found, sum(sample.kept for sample in samples))
         for sign in signs:
             logger.warning(sign)
+        if self.is_world_process_zero():
+            write_doubts(str(self.args.output_dir), iteration, found)
+        num_tokens = sum(len(sample.completion_ids) for sample in samples)
         self.outer_run.record(
             {
                 **sampling_metrics(samples, [sampler.name for sampler in task.samplers], len(candidates)),
+                **doubt_metrics(found),
                 **self.rollouts.scoring.pop_metrics(),
                 "seconds/sample": seconds,
-                "tokens_per_second": sum(gather_object([num_new_tokens])) / max(seconds, 1e-9),  # a clock has steps
+                "tokens_per_second": num_tokens / max(seconds, 1e-9),  # a clock has steps
             }
         )
         if self.args.log_completions and self.is_world_process_zero():

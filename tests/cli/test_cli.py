@@ -2,6 +2,7 @@
 """The command `star-trl`: whole runs as processes of their own, mistakes, and the recipes."""
 
 import json
+import logging
 import os
 import re
 import shlex
@@ -16,12 +17,12 @@ import yaml
 from datasets import Dataset, load_dataset
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from star_trl import CalculatorSampler, RationaleSampler, RationalizationSampler, load_ledger
+from star_trl import CalculatorSampler, RationaleSampler, RationalizationSampler, STaRConfig, load_ledger
 from star_trl.cli import main
 from star_trl.cli.arguments import TaskArguments, make_parser
 from star_trl.cli.data import load_few_shot, load_problems
 from star_trl.cli.errors import UsageError
-from star_trl.cli.lookup import load_reward, load_samplers
+from star_trl.cli.lookup import SAMPLERS, load_reward, load_samplers
 from star_trl.cli.setup import build_trainer
 from support import ROOT
 from support.sums import EXAMPLES
@@ -368,13 +369,31 @@ def check_message(capsys, arguments: list[str], message: str) -> None:
     assert re.search(message, " ".join(error.split("error: ", 1)[1].split())), error
 
 
+def test_a_kernel_that_is_not_downloaded_is_no_warning():
+    assert not logging.getLogger("bitsandbytes.backends.cpu.ops").isEnabledFor(logging.WARNING)
+
+
 def test_help_shows_every_field_with_its_text(capsys):
     parser = make_parser("train")
     assert all(action.help for action in parser._actions)
     with pytest.raises(SystemExit, match="0"):
+        main(["train", "--help_all"])
+    shown = set(re.findall(r"^  --(\w+)", capsys.readouterr().out, re.M))
+    assert shown == {*parser.hints}
+
+
+def test_help_shows_what_is_ours_in_groups(capsys):
+    with pytest.raises(SystemExit, match="0"):
         main(["train", "--help"])
     shown = capsys.readouterr().out
-    assert "--reward_threshold" in shown and "--lora_r" in shown
+    groups = "the task|the command|the outer loop|the inner loop|generation|TRL and transformers"
+    assert re.findall(rf"^({groups}):$", shown, re.M) == groups.split("|")
+    fields = re.findall(r"^  --(\w+)", shown, re.M)
+    own = {name for name in vars(STaRConfig)["__annotations__"] if not name.startswith("vllm_")}
+    assert own <= {*fields} and len(fields) == len({*fields}) < 100
+    assert fields[0] == "dataset_name" and "neftune_noise_alpha" not in fields
+    assert f"`--help_all` shows {len(make_parser('train').hints) - len(fields)} more fields" in shown
+    assert all(name in shown for name in SAMPLERS)
 
 
 def test_fields_go_before_abbreviations_and_the_command_line_before_the_recipe(inside):

@@ -10,12 +10,14 @@ import struct
 import subprocess
 import sys
 import termios
+import time
 from pathlib import Path
 
 import pytest
-from transformers import PrinterCallback
+from transformers import PrinterCallback, TrainerCallback
 from trl import RichProgressCallback
 
+from star_trl.monitoring import progress
 from star_trl.monitoring.progress import PlainProgressCallback, STaRProgressCallback
 from support import SCRIPTED_RUN
 from support.sums import solve_easy_and_hinted
@@ -119,7 +121,8 @@ def test_a_file_gets_plain_lines(make_trainer, problems, capsys, disable_tqdm):
         f"iteration 1, step {step} of 3 in all: loss {line.split('loss ')[1][:6]}"[:35]
         for step, line in enumerate(lines[4:7], start=1)
     ]
-    assert lines[7:] == ["iteration 1, evaluation: 4 samples, 50.0% right, 0 s"]
+    assert re.fullmatch(r"iteration 1, fine-tuning: 3 steps, mean loss \d\.\d+, \d s", lines[7])
+    assert lines[8:] == ["iteration 1, evaluation: 4 samples, 50.0% right, 0 s"]
 
 
 def test_a_file_gets_a_line_for_each_iteration_and_the_table_once(make_trainer, problems, capsys):
@@ -144,11 +147,61 @@ def test_no_number_of_a_wide_table_is_cut(make_trainer, problems, capsys):
     assert not [line for line in output if "…" in line]
 
 
-def test_long_phases_get_a_line_now_and_then(make_trainer, capsys, monkeypatch):
-    monkeypatch.setattr("star_trl.monitoring.progress.LINE_INTERVAL", -1)
-    make_trainer(solve_easy_and_hinted, num_iterations=1, generation_batch_size=1).train()
-    lines = [line for line in capsys.readouterr().err.splitlines() if "rationale" in line]
-    assert [line.split(": ")[1].split(" samples")[0] for line in lines] == ["1 of 4", "2 of 4", "3 of 4", "4"]
+@pytest.fixture
+def said(monkeypatch):
+    """The plain lines of a run, of which one comes every hundredth of a second."""
+    lines = []
+    monkeypatch.setattr(progress, "LINE_INTERVAL", 0.01)
+    monkeypatch.setattr(progress, "say", lambda line, stream=None: lines.append(line))
+    return lines
+
+
+def wait_for(said, text) -> None:
+    end = time.monotonic() + 30
+    while not any(text in line for line in said):
+        assert time.monotonic() < end, said
+        time.sleep(0.001)
+
+
+def test_sampling_has_a_line_now_and_then_before_anything_is_scored(make_trainer, said):
+    count = 0
+
+    def answer(prompt):
+        nonlocal count
+        if count < 4:  # scored together once all have ended
+            wait_for(said, f"iteration 1, rationale: {count} of 4 samples, 0 s")
+        count += 1
+        return solve_easy_and_hinted(prompt)
+
+    make_trainer(answer, num_iterations=1).train()
+    assert "iteration 1, rationale: 4 samples, 50.0% right, 0 s" in said
+
+
+def test_fine_tuning_has_a_line_now_and_then(make_trainer, said):
+    class Slow(TrainerCallback):
+        def on_step_begin(self, args, state, control, **kwargs):
+            time.sleep(0.02)
+
+    make_trainer(solve_easy_and_hinted, num_iterations=1, logging_steps=500, callbacks=[Slow()]).train()
+    assert [line for line in said if "iteration 1, fine-tuning: 2 of 3 steps, " in line]
+
+
+def test_large_numbers_have_no_exponent(make_trainer, capsys):
+    trainer = make_trainer(solve_easy_and_hinted)
+    trainer.log({"num_tokens": 11290.0, "loss": 0.12345, "nothing": float("nan"), "learning_rate": 1e-5})
+    assert capsys.readouterr().out == "num_tokens 11,290, loss 0.1235, nothing nan, learning_rate 1e-05\n"
+
+
+def test_what_is_not_part_of_a_run_names_no_iteration(make_trainer, problems, capsys):
+    trainer = make_trainer(solve_easy_and_hinted, reward_funcs=lambda completions, **kwargs: [None] * len(completions))
+    trainer.sample_problems(problems)
+    trainer.evaluate(problems)
+    assert capsys.readouterr().err == "sampling: 4 samples, 0 s\nevaluation: 4 samples, 0 s\n"
+
+
+def test_one_process_does_not_name_itself(make_trainer, problems, caplog):
+    make_trainer(solve_easy_and_hinted, eval_dataset=problems)
+    assert "problems of `eval_dataset` are in `train_dataset`" in caplog.text and "RANK" not in caplog.text
 
 
 def test_an_evaluation_by_itself_prints_its_metrics(make_trainer, problems, capsys):

@@ -4,6 +4,7 @@
 import json
 import random
 import re
+import shutil
 import time
 
 import pytest
@@ -21,7 +22,7 @@ from star_trl.task.prompting import PromptBuilder
 from star_trl.task.task import Task
 from support.browser import BROWSER, Browser
 from support.samples import make_sample
-from support.sums import EXAMPLES, PROBLEMS, solve_easy_and_hinted
+from support.sums import EXAMPLES, PROBLEMS, last_question, solve_easy_and_hinted
 
 
 def make_task(problems, samplers, builder, **evaluation_sets):
@@ -243,6 +244,9 @@ def select(browser, **filters) -> str:
     """Sets filters, as a hand would, and returns what the page says of the result."""
     browser.run("document.querySelector('[type=reset]').click()")
     for name, value in filters.items():
+        if name == "set":
+            browser.run(f"document.querySelector('#sets input[value=\"{value}\"]').click()")
+            continue
         event = "input" if name == "search" else "change"
         fire = f"dispatchEvent(new Event('{event}', {{bubbles: true}}))"
         browser.run(f"$('{name}').value = {json.dumps(value)}; $('{name}').{fire}")
@@ -296,25 +300,131 @@ def test_filters_and_search(browser, run_dir):
     rows += [{**row, "set": "eval"} for row in load_ledger(run_dir, "eval")]
     kinds = [problem["kind"] for problem in PROBLEMS]
 
-    def check(wanted, **filters):
-        found = [row for row in rows if wanted(row)]
-        number = len({(row["set"], row["problem_id"]) for row in found})
-        assert select(browser, **filters) == f"{len(found)} of {len(rows)} samples, of {number} problems"
+    def check(wanted, named="", **filters):
+        kind = "evaluation" if filters.get("set") == "1" else "training"
+        found = [row for row in rows if row["set"] == ("eval" if kind == "evaluation" else "samples") and wanted(row)]
+        number = len({row["problem_id"] for row in found})
+        assert select(browser, **filters) == f"{len(found)} {kind} samples of {number} problems{named}"
         assert browser.run("$('spacer').style.height") == f"{58 * len(found)}px"
 
     check(lambda row: True)
-    check(lambda row: row["set"] == "eval", set="1")
-    check(lambda row: row["iteration"] == 0, iteration="0")
-    check(lambda row: row["iteration"] == 2 and row["sampler"] == "rationalization", iteration="2", sampler="1")
-    check(lambda row: row["kept"], result="kept")
-    check(lambda row: row["drop_reason"] == "wrong", result=":wrong")
-    check(lambda row: kinds[row["problem_id"] % 4] == "hard", group="hard")
-    check(lambda row: "(C++?) in 3." in row["completion"], search="(c++?) IN 3.")
-    check(lambda row: "7+1" in row["prompt"], search="7+1")
-    check(lambda row: False, search="nowhere")
+    check(lambda row: True, set="1")
+    check(lambda row: row["iteration"] == 0, ", base model", set="1", iteration="0")
+    named = ", iteration 2, rationalization"
+    check(lambda row: row["iteration"] == 2 and row["sampler"] == "rationalization", named, iteration="2", sampler="1")
+    check(lambda row: row["kept"], ", kept", result="kept")
+    check(lambda row: row["drop_reason"] == "wrong", ", not kept: wrong", result=":wrong")
+    check(lambda row: kinds[row["problem_id"] % 4] == "hard", ", hard", group="hard")
+    check(lambda row: "(C++?) in 3." in row["completion"], ", with “(c++?) IN 3.”", search="(c++?) IN 3.")
+    check(lambda row: "7+1" in row["prompt"], ", with “7+1”", search="7+1")
+    check(lambda row: False, ", with “nowhere”", search="nowhere")
     assert texts(browser, "#detail") == ["No sample passes the filters."]
     select(browser, search="in 3")
     assert texts(browser, "pre.completion mark.hit") == ["in 3"]
+
+
+def test_training_and_evaluation_samples_are_apart(browser, run_dir):
+    browser.open(write_report(run_dir))
+    assert texts(browser, "#sets label") == ["training54", "evaluation8"]
+    assert texts(browser, "#status") == ["54 training samples of 12 problems"]
+    select(browser, set="1")
+    assert set(texts(browser, "pre.completion")) == {"held out"}
+
+
+@pytest.mark.parametrize("instruction", ["", "Solve this problem.\n"])
+def test_the_list_begins_with_the_question(browser, tmp_path, instruction):
+    prompts = [
+        f"{instruction}Q: {name} has {number} apples. How many?\nA:" for name, number in [("Tom", 3), ("Ann", 4)]
+    ]
+    completions = [" He counts them, and there are 3.\n3", " 4"]
+    rows = [make_sample(problem_id=index, prompt=prompts[index], completion=completions[index]) for index in range(2)]
+    Ledger(tmp_path).append(rows)
+    browser.open(write_report(tmp_path))
+    starts, ends = texts(browser, ".snippet :first-child"), texts(browser, ".snippet :last-child")
+    assert starts == ["Tom has 3 apples. How many? A:", "Ann has 4 apples. How many? A:"]
+    assert ends == ["→ …and there are 3. 3", "→ 4"]
+
+
+def test_doubtful_samples_are_marked_and_counted(browser, make_trainer, problems, tmp_path):
+    texts_of = {"1+2?\nA:": " There are 1 + 2 = 3.\n3", "2+3?\nA:": " 5", "4+5? (9)\nA:": " The lake was blue.\n9"}
+    examples = [{**EXAMPLES[0], "completion": " It is 1 + 1 = 2.\n2"}]
+    answer = lambda prompt: texts_of.get(last_question(prompt), " 0")  # noqa: E731
+    make_trainer(answer, num_iterations=1, few_shot_examples=examples).train()
+    browser.open(tmp_path / "out/report.html")
+    assert "Doubtful of 3 kept2 1 no rationale, 1 not derived" in texts(browser, ".facts div")
+    assert "Kept does not mean sound" in texts(browser, "figure h3")
+    badges = ["✓ kept", "✓ kept, no rationale", "✗ wrong", "✓ kept, not derived", "✗ wrong", "✗ wrong"]
+    assert texts(browser, "#list .badge") == badges
+    assert select(browser, result="?not derived") == "1 training samples of 1 problems, kept, not derived"
+    assert "No calculation in it leads to this answer." in texts(browser, "#detail .note")[0]
+    assert select(browser, result="kept") == "3 training samples of 3 problems, kept"
+
+
+def test_accuracies_have_their_number_and_interval(run_dir):
+    page = write_report(run_dir).read_text()
+    assert "<dt>Accuracy, base model</dt><dd>0.0% <small>0–66%, n = 2</small></dd>" in page
+    assert "all, iteration 2: 50.0% (9–91%, n = 2)" in page and page.count('class="whisker ink"') == 4
+    assert "<td>66.7% (16–95%, n = 2)</td>" in page  # of a group
+
+
+def test_figures_of_a_change_wait_for_a_second_iteration(make_trainer, problems, monkeypatch):
+    written = []
+    monkeypatch.setattr(live, "write_page", lambda reader: written.append(write_page(reader).read_text()))
+    make_trainer(solve_easy_and_hinted, eval_dataset=problems).train()
+    of_a_change = ["Accuracy on the evaluation set", "Yield", "Training steps"]
+    shown = [[title for title in of_a_change if f"<h3>{title}</h3>" in page] for page in written]
+    assert shown == [[], of_a_change[:1], of_a_change]
+
+
+def test_a_histogram_has_an_axis(run_dir):
+    def figure(page):
+        return re.search(r"<h3>Length</h3>.*?</figure>", page, re.DOTALL)[0]
+
+    several = figure(write_report(run_dir).read_text())
+    assert [label in several for label in (">it. 1<", ">3<", ">tokens<")] == [True] * 3
+    assert "a row for each iteration, 100% of its samples high" in several
+    for iteration in (2, 3):
+        shutil.rmtree(run_dir / f"iteration-00{iteration}")
+    one = figure(write_report(run_dir).read_text())
+    assert re.findall(r'class="tick"[^>]*>(.*?)<', one) == ["0%", "50%", "100%", "2", "tokens"]
+
+
+@pytest.mark.parametrize("width", [390, 1024, 1400])
+def test_filters_stay_in_sight(browser, run_dir, width):
+    browser.open(write_report(run_dir), width=width)
+    browser.run("$('samples').scrollIntoView()")
+    browser.run("$('list').scrollTop = 1e6")
+    for name in ("search", "sets", "status"):
+        assert browser.run(
+            f"(({{top, bottom}}) => top >= 0 && bottom <= innerHeight)($('{name}').getBoundingClientRect())"
+        )
+    assert browser.run("$('list').getBoundingClientRect().bottom <= innerHeight + 1")
+    assert browser.run("getComputedStyle($('more').firstElementChild).display != 'none'") == (width == 390)
+    if width == 390:
+        select(browser, iteration="2", result="kept")
+        assert texts(browser, "#more summary") == ["Filters: iteration 2, kept"]
+    figures, samples = browser.run("['.figures', '#samples'].map((name) => document.querySelector(name).offsetTop)")
+    assert (samples < figures) == (width == 390)
+
+
+@pytest.mark.parametrize("width", [390, 1024, 1400])
+def test_the_grid_of_figures_has_no_holes(browser, run_dir, width):
+    browser.open(write_report(run_dir), width=width)
+    while count := browser.run("document.querySelectorAll('figure').length"):
+        rows = browser.run(
+            """(() => {
+                const rows = new Map();
+                for (const figure of document.querySelectorAll('figure')) {
+                    const { top, right, height } = figure.getBoundingClientRect();
+                    rows.set(top, [...(rows.get(top) ?? []), [right, height]]);
+                }
+                return [...rows.values()];
+            })()"""
+        )
+        edge = browser.run("document.querySelector('.figures').getBoundingClientRect().right")
+        assert all(abs(row[-1][0] - edge) < 1 for row in rows), count
+        assert all(max(sizes) - min(sizes) < 1 for row in rows for sizes in [[height for _, height in row]])
+        browser.run("document.querySelector('figure:last-child').remove()")
 
 
 def test_what_the_model_saw_against_what_it_is_trained_on(browser, run_dir):
@@ -362,14 +472,14 @@ def test_with_the_keyboard_alone(browser, run_dir):
     while "list" not in order and len(order) < 20:
         browser.press("Tab")
         order.append(browser.run("document.activeElement.id || document.activeElement.type"))
-    assert order == ["set", "iteration", "sampler", "result", "group", "reset", "list"]
+    assert order == ["iteration", "sampler", "result", "group", "reset", "list"]
     assert browser.run("getComputedStyle($('list')).outlineStyle") != "none"
     browser.press("ArrowDown")
     browser.press("ArrowDown")
     assert browser.run("$($('list').getAttribute('aria-activedescendant')).ariaPosInSet") == "3"
     assert "iteration 3" in texts(browser, "#detail h3")[0]
     browser.press("End")
-    assert browser.run("$($('list').getAttribute('aria-activedescendant')).ariaPosInSet") == "62"
+    assert browser.run("$($('list').getAttribute('aria-activedescendant')).ariaPosInSet") == "54"
 
     browser.open(write_report(run_dir), width=360)
     browser.run("$('list').focus()")
@@ -418,7 +528,8 @@ def test_a_hundred_thousand_samples(browser, tmp_path):
             completion = "\n".join(" ".join(rng.choices(words, k=15)) for _ in range(4))
             outcome = {} if problem % 2 else DROPPED
             names = {"iteration": iteration, "problem_id": problem, "prompt": f"Q: {problem}?\nA:"}
-            samples.append(make_sample(**names, completion=completion, completion_ids=list(range(80)), **outcome))
+            names |= {"completion_ids": list(range(80)), "loss_mask": [True] * 80}
+            samples.append(make_sample(**names, completion=completion, **outcome))
         Ledger(tmp_path).append(samples)
         write_metrics(tmp_path, iteration)
     start = time.process_time()  # on a busy machine the wall clock tells of others
@@ -426,8 +537,9 @@ def test_a_hundred_thousand_samples(browser, tmp_path):
     assert time.process_time() - start < 60
     assert path.stat().st_size < 20e6
     browser.open(path)
-    assert select(browser, iteration="3", result="kept") == "10,000 of 100,000 samples, of 10,000 problems"
-    assert select(browser, search="Q: 19999?") == "5 of 100,000 samples, of 1 problems"
+    found = "10,000 training samples of 10,000 problems, iteration 3, kept"
+    assert select(browser, iteration="3", result="kept") == found
+    assert select(browser, search="Q: 19999?") == "5 training samples of 1 problems, with “Q: 19999?”"
     assert (
         browser.run("(() => { const start = performance.now(); filter(); return performance.now() - start; })()")
         < 2000

@@ -2,13 +2,24 @@
 """The arguments of the commands, besides those of [`~star_trl.STaRConfig`] and [`~trl.ModelConfig`]."""
 
 import json
-from dataclasses import dataclass, field
+import re
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from trl import ModelConfig
 
 from ..star_config import STaRConfig
+from .lookup import SAMPLERS
 from .parser import StarParser
+
+
+# Fields of TRL and transformers that `--help` shows. `--help_all` shows the others as well.
+COMMON = (
+    "model_name_or_path dtype output_dir resume_from_checkpoint learning_rate lr_scheduler_type warmup_steps "
+    "weight_decay per_device_train_batch_size gradient_accumulation_steps max_length packing gradient_checkpointing "
+    "bf16 use_cpu use_peft lora_r lora_alpha load_in_4bit logging_steps report_to disable_tqdm save_steps "
+    "save_strategy save_total_limit load_best_model_at_end metric_for_best_model push_to_hub hub_model_id seed"
+).split()
 
 
 @dataclass
@@ -106,8 +117,8 @@ class TaskArguments:
     samplers: list[str] | None = field(
         default=None,
         metadata={
-            "help": "Samplers: names (rationale, rationalization, majority_vote, difficulty, calculator, mixture) or "
-            "dotted paths; in YAML also mappings of a `name` and arguments. The default is the trainer's."
+            "help": f"Samplers: names ({', '.join(SAMPLERS)}) or dotted paths; in YAML also mappings of a `name` and "
+            "arguments. The default is the trainer's."
         },
     )
 
@@ -170,4 +181,24 @@ class OutputArguments:
 def make_parser(command: str) -> StarParser:
     """Returns the parser of `train`, `evaluate` or `generate`."""
     own: Any = TrainArguments if command == "train" else OutputArguments
-    return StarParser([TaskArguments, own, STaRConfig, ModelConfig], prog=f"star-trl {command}")
+    groups = {
+        "the task": [each.name for each in fields(TaskArguments)],
+        "the command": [each.name for each in fields(own)],
+        **_own_groups(),
+        "TRL and transformers": COMMON,
+    }
+    return StarParser([TaskArguments, own, STaRConfig, ModelConfig], prog=f"star-trl {command}", groups=groups)
+
+
+def _own_groups() -> dict[str, list[str]]:
+    """Returns the groups of fields in the docstring of [`~star_trl.STaRConfig`]. Those of vLLM are left out."""
+    groups: dict[str, list[str]] = {}
+    lines = re.finditer(
+        r"^ +(?:> Parameters that control (?P<group>.*)|(?P<name>\w+) \(`.*)$", STaRConfig.__doc__ or "", re.M
+    )
+    for line in lines:
+        if line["group"]:
+            own = groups[line["group"]] = []
+        elif not line["name"].startswith("vllm_"):
+            own.append(line["name"])
+    return groups

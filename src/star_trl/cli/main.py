@@ -2,6 +2,7 @@
 """The command `star-trl`, modelled on TRL's `trl`."""
 
 import importlib
+import logging
 import os
 import subprocess
 import sys
@@ -23,6 +24,9 @@ COMMANDS = {
     "env": "Print the environment information",
 }
 LAUNCHED = ("train", "evaluate", "generate")
+
+# TRL imports bitsandbytes, which warns on some CPUs that it could not download a kernel for 4-bit models.
+logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -4,8 +4,9 @@
 import argparse
 import json
 import re
+import sys
 import types
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NoReturn, Union, get_args, get_origin, get_type_hints
 
 import yaml
@@ -28,9 +29,18 @@ class StarParser(TrlParser):
             Name of the command, for messages.
         launched (`bool`, *optional*, defaults to `True`):
             Whether arguments of `accelerate launch` are accepted.
+        groups (`dict[str, list[str]]`, *optional*):
+            Fields that `--help` shows, by the titles of their groups. `--help_all` shows the others as well. By
+            default `--help` shows every field.
     """
 
-    def __init__(self, dataclass_types: Iterable[Any], prog: str, launched: bool = True):
+    def __init__(
+        self,
+        dataclass_types: Iterable[Any],
+        prog: str,
+        launched: bool = True,
+        groups: Mapping[str, Sequence[str]] | None = None,
+    ):
         dataclass_types = list(dataclass_types)
         super().__init__(dataclass_types, prog=prog, allow_abbrev=False)
         self.launched = launched
@@ -42,6 +52,13 @@ class StarParser(TrlParser):
             if _takes_json(_members(self.hints[name])):
                 action.type = _json_or_text
                 action.metavar = "JSON"
+        self.groups = groups
+        if groups is not None:
+            nowhere: Any = {
+                "dest": argparse.SUPPRESS,
+                "default": argparse.SUPPRESS,
+            }  # it is not parsed into a dataclass
+            self.add_argument("--help_all", action=_HelpAll, nargs=0, help="Show every field and exit.", **nowhere)
 
     def parse(self, args: list[str]) -> tuple[list[Any], list[str]]:
         """
@@ -87,9 +104,36 @@ class StarParser(TrlParser):
         self._check_unknown(launch_args, f" in {self.config_name}")
         return launch_args
 
+    @property
+    def help_option(self) -> str:
+        """The option that shows every field."""
+        return "--help" if self.groups is None else "--help_all"
+
     def error(self, message: str) -> NoReturn:
         # argparse would print the usage of two hundred fields before the message.
-        raise UsageError(f"{message}. `{self.prog} --help` shows every field.")
+        raise UsageError(f"{message}. `{self.prog} {self.help_option}` shows every field.")
+
+    def format_help(self) -> str:
+        return super().format_help() if self.groups is None else self._format_groups(self.groups)
+
+    def format_every_field(self) -> str:
+        """Returns the help with all fields: the groups, and then the fields that they leave out."""
+        shown = {name for names in (self.groups or {}).values() for name in names}
+        others = [name for name in self.actions if name not in shown]
+        return self._format_groups({**(self.groups or {}), "every other field": others})
+
+    def _format_groups(self, groups: Mapping[str, Sequence[str]]) -> str:
+        formatter = self.formatter_class(prog=self.prog)
+        for title, names in groups.items():
+            formatter.start_section(title)
+            formatter.add_arguments([self.actions[name] for name in names])
+            formatter.end_section()
+        number = len(self.actions) - sum(map(len, groups.values()))
+        more = f"`--help_all` shows {number} more fields of TRL, transformers and vLLM. " if number else ""
+        formatter.add_text(f"{more}Arguments of `accelerate launch` are accepted as well.")
+        usage = f"usage: {self.prog} --config recipe.yaml [--name value ...]"
+        where = "The fields may be in the YAML file, on the command line, or both."
+        return f"{usage}\n\n{where}\n\n{formatter.format_help()}"
 
     def _checked(self, name: str, value: Any) -> Any:
         action, members = self.actions[name], list(_members(self.hints[name]))
@@ -147,11 +191,17 @@ class StarParser(TrlParser):
             field = name.replace("-", "_")
             instead = f" {OTHER_SETTINGS[field]}" if field in OTHER_SETTINGS else nearest(field, known)
             raise UsageError(
-                f"`{name}`{place} is not a field of `{self.prog}`{other}.{instead} `{self.prog} --help` shows every "
-                "field."
+                f"`{name}`{place} is not a field of `{self.prog}`{other}.{instead} `{self.prog} "
+                f"{self.help_option}` shows every field."
             )
         if args and not args[0].startswith("-"):
             raise UsageError(f"`{args[0]}` does not belong to any argument. Fields are given as `--name value`.")
+
+
+class _HelpAll(argparse.Action):
+    def __call__(self, parser, namespace, values, option_string=None):
+        sys.stdout.write(parser.format_every_field())
+        parser.exit()
 
 
 # Fields whose entries in the YAML file may be mappings, and text that may be a boolean.

@@ -1,7 +1,6 @@
 # Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
 """Detects signs that a run will not teach the model to reason, and describes them for the log."""
 
-import math
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -9,6 +8,7 @@ from typing import Any
 
 from datasets import Dataset
 
+from ..ledger.interval import confidence_interval
 from ..ledger.ledger import Sample
 from ..rewards.text import before_next_question, normalize_spaces
 from ..samplers import Sampler
@@ -84,7 +84,7 @@ def signs_of_chance(samples: Sequence[Sample], problems: Dataset, args: STaRConf
     measured = problems.select(indices)
     chance = chance_level(measured) if _can_be_guessed(measured) else 0.0
     accuracy = sum(sample.kept for sample in samples) / len(samples)
-    low, high = _interval(accuracy, len(indices))
+    low, high = confidence_interval(accuracy, len(indices))
     if not chance or low > chance:
         return []
     return [
@@ -102,14 +102,6 @@ def _can_be_guessed(problems: Dataset) -> bool:
     if "answer" not in problems.column_names:
         return False
     return len(set(map(str, problems["answer"]))) <= len(problems) / PROBLEMS_PER_CLASS
-
-
-def _interval(share: float, count: int) -> tuple[float, float]:
-    """Returns the 95% confidence interval of a share (Wilson, 1927)."""
-    z = 1.96
-    center = (share + z**2 / (2 * count)) / (1 + z**2 / count)
-    half = z / (1 + z**2 / count) * math.sqrt(share * (1 - share) / count + z**2 / (4 * count**2))
-    return max(center - half, 0.0), min(center + half, 1.0)
 
 
 def signs_of_repetition(epochs: float, iteration: int, length: str) -> list[str]:

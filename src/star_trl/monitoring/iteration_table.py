@@ -63,6 +63,9 @@ class IterationTable(Observer):
         for key, text in {**self._solved(), "samples/selected": "trained on", "train_loss": "train loss"}.items():
             if row.get(key) is not None:  # a loss that is NaN is read back as null
                 parts.append(f"{text} {format_metric(key, row[key])}")
+        for key, text in {"kept/no_rationale": "no rationale", "kept/not_derived": "not derived"}.items():
+            if row.get(key):
+                parts.append(f"kept but {text} {row[key]:,}")
         text = ", ".join([*parts, f"{row['seconds']:,.0f} s"])
         say(f"iteration {row['iteration']} of {num_iterations}: {text}", sys.stdout)
 

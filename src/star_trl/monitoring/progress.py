@@ -4,15 +4,16 @@
 import logging
 import math
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any
 
 import datasets
 from tqdm.auto import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
-from transformers import PrinterCallback, Trainer, TrainerCallback
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerState
 from transformers.trainer import DEFAULT_PROGRESS_CALLBACK
 from transformers.utils import is_in_notebook
 from transformers.utils import logging as transformers_logging
@@ -20,10 +21,7 @@ from trl import RichProgressCallback
 
 from ..ledger.ledger import Sample
 from ..run.inner_run import Length
-from ..run.termination import Termination
 
-
-Show = Callable[[Sequence[Sample]], None]
 
 # Minimum time between two lines about one phase, in seconds.
 LINE_INTERVAL = 60
@@ -78,17 +76,14 @@ class STaRProgressCallback(TrainerCallback):
             self.outer_bar = None
 
     @contextmanager
-    def sampling(self, total: int, description: str) -> Iterator[Show]:
+    def sampling(self, total: int, description: str) -> Iterator["SamplingProgress"]:
         with tqdm(total=total, desc=description, unit="sample", leave=False, dynamic_ncols=True) as bar:
-            right = 0
 
-            def show(samples: Sequence[Sample]) -> None:
-                nonlocal right
-                right += sum(sample.kept for sample in samples)
-                bar.update(len(samples))
-                bar.set_postfix_str(f"right {right / bar.n:.1%}" if bar.n else "")
+            def show(progress: SamplingProgress) -> None:
+                bar.set_postfix_str(progress.share, refresh=False)
+                bar.update(progress.num_generated - bar.n)
 
-            yield show
+            yield SamplingProgress(show)
 
 
 class PlainProgressCallback(PrinterCallback):
@@ -96,6 +91,8 @@ class PlainProgressCallback(PrinterCallback):
 
     def __init__(self):
         self.in_run = False
+        self.length: Length | None = None
+        self.begun = self.said = 0.0
 
     def on_train_begin(self, args, state, control, **kwargs):
         self.in_run = True
@@ -103,40 +100,107 @@ class PlainProgressCallback(PrinterCallback):
     def on_train_end(self, args, state, control, **kwargs):
         self.in_run = False
 
+    def fine_tuning(self, iteration: int, length: Length) -> None:
+        self.length, self.begun, self.said = length, time.monotonic(), time.monotonic()
+        say(f"iteration {iteration}, fine-tuning: {length}")
+
+    def on_step_end(self, args, state, control, **kwargs):
+        if self.length is not None and time.monotonic() > self.said + LINE_INTERVAL:
+            self.said = time.monotonic()
+            count = f"{_inner_step(state, self.length):,} of {self.length.steps:,} steps"
+            say(f"iteration {math.ceil(state.epoch)}, fine-tuning: {count}, {_seconds(self.begun)}")
+
     def on_log(self, args, state, control, logs=None, **kwargs):
         values = {name: value for name, value in (logs or {}).items() if name not in ("epoch", "total_flos")}
+        if not state.is_world_process_zero:
+            return
+        if self.in_run and self.length is not None and "train_runtime" in values:
+            if _inner_step(state, self.length) == self.length.steps:  # or it is interrupted
+                steps = f"{self.length.steps:,} steps, mean loss {_number(values['train_loss'])}"
+                say(f"iteration {math.ceil(state.epoch)}, fine-tuning: {steps}, {_seconds(self.begun)}")
+            self.length = None
         # The other metrics of a run are in the line that ends the iteration.
-        if not state.is_world_process_zero or (self.in_run and "loss" not in values):
+        if self.in_run and "loss" not in values:
             return
         of = f" of {state.max_steps:,} in all" if state.max_steps else ""
-        text = ", ".join(f"{name} {value:.4g}" for name, value in values.items() if isinstance(value, (int, float)))
+        text = ", ".join(
+            f"{name} {_number(value)}" for name, value in values.items() if isinstance(value, (int, float))
+        )
         if self.in_run:
+            self.said = time.monotonic()
             say(f"iteration {math.ceil(state.epoch)}, step {state.global_step:,}{of}: {text}")
         else:
             say(text, sys.stdout)
 
-    def fine_tuning(self, iteration: int, length: Length) -> None:
-        say(f"iteration {iteration}, fine-tuning: {length}")
-
     @contextmanager
-    def sampling(self, total: int, description: str) -> Iterator[Show]:
-        right = done = 0
-        begun = said = time.monotonic()
+    def sampling(self, total: int, description: str) -> Iterator["SamplingProgress"]:
+        begun = time.monotonic()
+        progress = SamplingProgress()
 
-        def line(count: str) -> str:
-            return f"{description}: {count} samples, {right / max(done, 1):.1%} right, {_seconds(begun)}"
+        def line(count: str) -> None:
+            say(", ".join(filter(None, (f"{description}: {count} samples", progress.share, _seconds(begun)))))
 
-        def show(samples: Sequence[Sample]) -> None:
-            nonlocal right, done, said
-            right += sum(sample.kept for sample in samples)
-            done += len(samples)
-            if done < total and time.monotonic() > said + LINE_INTERVAL:
-                said = time.monotonic()
-                say(line(f"{done:,} of {total:,}"))
+        with _every(LINE_INTERVAL, lambda: line(f"{progress.num_generated:,} of {total:,}")):
+            yield progress
+        if progress.num_generated:
+            line(f"{progress.num_generated:,}")
 
-        yield show
-        if done:
-            say(line(f"{done:,}"))
+
+def _inner_step(state: TrainerState, length: Length) -> int:
+    """Returns the step of the inner loop. Its share of the steps is the fraction of the outer epoch."""
+    return round((state.epoch - math.ceil(state.epoch) + 1) * length.steps)
+
+
+class SamplingProgress:
+    """
+    Counts the completions of one sampler.
+
+    Args:
+        show (`Callable[[SamplingProgress], None]`, *optional*):
+            Called whenever a count has changed.
+
+    Attributes:
+        after_samples (`Callable`):
+            Called after each group of samples.
+    """
+
+    def __init__(self, show: Callable[["SamplingProgress"], None] = lambda progress: None):
+        self.show = show
+        self.after_samples: Callable[[], None] = lambda: None
+        self.num_generated = self.num_judged = self.num_right = 0
+
+    @property
+    def share(self) -> str:
+        """The share that is right, as text. Empty as long as none is scored, or where no reward function applies."""
+        return f"{self.num_right / self.num_judged:.1%} right" if self.num_judged else ""
+
+    def generated(self) -> None:
+        self.num_generated += 1
+        self.show(self)
+
+    def scored(self, samples: Sequence[Sample]) -> None:
+        self.num_judged += sum(sample.reward is not None for sample in samples)
+        self.num_right += sum(sample.kept for sample in samples)
+        self.show(self)
+        self.after_samples()
+
+
+@contextmanager
+def _every(interval: float, act: Callable[[], None]) -> Iterator[None]:
+    """Calls a function in another thread now and then. A model may generate for long before a completion ends."""
+    ended = threading.Event()
+
+    def work() -> None:
+        while not ended.wait(interval):
+            act()
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
 def show_progress(trainer: Trainer) -> None:
@@ -152,30 +216,6 @@ def show_progress(trainer: Trainer) -> None:
     trainer.remove_callback(PrinterCallback if trainer.args.disable_tqdm else DEFAULT_PROGRESS_CALLBACK)
     if not any(isinstance(callback, RichProgressCallback) for callback in trainer.callback_handler.callbacks):
         trainer.add_callback(PlainProgressCallback if plain else STaRProgressCallback)
-
-
-@contextmanager
-def sampling_progress(trainer: Trainer, total: int, description: str) -> Iterator[Show]:
-    """
-    Shows the number of samples and the share of them that is right.
-
-    Args:
-        trainer ([`~transformers.Trainer`]):
-            The trainer, whose callback shows the progress.
-        total (`int`):
-            Number of samples to come.
-        description (`str`):
-            Title of the progress.
-
-    Yields:
-        `Callable[[list[Sample]], None]`: Function to call with new samples.
-    """
-    callback = own_callback(trainer)
-    if callback is None or not trainer.is_world_process_zero():
-        yield lambda samples: None
-    else:
-        with callback.sampling(total, description) as show:
-            yield show
 
 
 def show_line(trainer: Trainer, line: str) -> None:
@@ -210,18 +250,30 @@ def show_fine_tuning(trainer: Trainer, iteration: int, length: Length) -> None:
 
 
 @contextmanager
-def follow_sampling(trainer: Trainer, termination: Termination, total: int, description: str) -> Iterator[Show]:
+def follow_sampling(
+    trainer: Trainer, after_samples: Callable[[], None], total: int, description: str
+) -> Iterator[SamplingProgress]:
     """
-    Like [`sampling_progress`]. After SIGTERM, the function that it yields ends the program between two groups of
-    samples.
+    Shows the number of samples and the share of them that is right.
+
+    Args:
+        trainer ([`~transformers.Trainer`]):
+            The trainer, whose callback shows the progress.
+        after_samples (`Callable`):
+            Called after each group of samples.
+        total (`int`):
+            Number of samples to come.
+        description (`str`):
+            Title of the progress.
+
+    Yields:
+        [`SamplingProgress`]: To be told of completions and samples.
     """
-    with sampling_progress(trainer, total, description) as show:
-
-        def follow(samples: Sequence[Sample]) -> None:
-            show(samples)
-            termination.exit_if_requested()
-
-        yield follow
+    callback = own_callback(trainer)
+    shown = None if callback is None or not trainer.is_world_process_zero() else callback.sampling(total, description)
+    with shown or nullcontext(SamplingProgress()) as progress:
+        progress.after_samples = after_samples
+        yield progress
 
 
 @contextmanager
@@ -249,6 +301,13 @@ def undisturbed(trainer: Trainer) -> Iterator[None]:
 def own_callback(trainer: Trainer) -> STaRProgressCallback | PlainProgressCallback | None:
     own = (STaRProgressCallback, PlainProgressCallback)
     return next((callback for callback in trainer.callback_handler.callbacks if isinstance(callback, own)), None)
+
+
+def _number(value: float) -> str:
+    """Formats a number for a line: whole ones and large ones without an exponent."""
+    if math.isfinite(value) and (abs(value) >= 1000 or value == round(value)):
+        return f"{value:,.0f}"
+    return f"{value:.4g}"
 
 
 def _seconds(begun: float) -> str:

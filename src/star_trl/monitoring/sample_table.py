@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
-from accelerate.logging import get_logger
 from tqdm.auto import tqdm
 from trl.trainer.utils import print_prompt_completions_sample
 
+from ..distributed import get_logger
 from ..ledger.ledger import Sample
 from ..ledger.messages import as_text
 from ..seeds import seed_of

@@ -5,9 +5,10 @@ from collections.abc import Callable, Iterable
 from functools import wraps
 from typing import Any
 
-from accelerate.logging import get_logger
 from transformers import TrainerCallback
 from transformers.integrations import get_reporting_integration_callbacks
+
+from ..distributed import get_logger
 
 
 logger = get_logger(__name__)

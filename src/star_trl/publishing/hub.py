@@ -12,11 +12,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
-from accelerate.logging import get_logger
 from huggingface_hub import CommitInfo, HfApi
 from transformers import Trainer
 from transformers.trainer_utils import HubStrategy
 
+from ..distributed import get_logger
 from ..run.outer_run import Observer, OuterRun
 from .model_card import ModelCards
 

@@ -8,7 +8,6 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from accelerate.logging import get_logger
 from accelerate.utils import is_peft_model
 from huggingface_hub import ModelCard, ModelCardData
 from huggingface_hub.errors import HFValidationError
@@ -17,6 +16,7 @@ from transformers import SchedulerType
 from transformers.trainer_utils import SaveStrategy
 from trl.trainer.utils import get_comet_experiment_url, get_config_model_id, get_trackio_space_url
 
+from ..distributed import get_logger
 from ..ledger.metrics import accuracy_names, format_metric
 from ..run.outer_run import Observer, OuterRun
 from ..samplers import Sampler, ToolSampler

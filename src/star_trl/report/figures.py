@@ -2,6 +2,7 @@
 """Chooses the figures of a run from the metrics of its iterations. What was not measured is left out."""
 
 import math
+from collections import Counter
 from collections.abc import Iterator
 from html import escape
 from typing import Any
@@ -14,6 +15,7 @@ from .svg import (
     KEPT,
     NOT_KEPT,
     bars,
+    interval,
     lines,
     number,
     percent,
@@ -25,6 +27,8 @@ from .svg import (
 
 
 FATES = ("samples/selected", "samples/dropped_wrong")  # come first
+# Metrics of kept samples that are doubtful, with what the page says of them
+DOUBTS = {"kept/no_rationale": "no rationale", "kept/not_derived": "not derived"}
 
 
 def figures(run: Run) -> Iterator[str]:
@@ -39,14 +43,18 @@ def figures(run: Run) -> Iterator[str]:
         groups = dict.fromkeys(name for row in rows for name in row if name.startswith(f"{key}/"))
         labels = {name: f"{run.group_column} {name.removeprefix(f'{key}/')}".strip() for name in groups}
         series = {"all": _column(rows, key), **{labels[name]: _column(rows, name) for name in groups}}
-        yield lines(
-            f"Accuracy on {_set_name(key)}",
-            f"Share that passes the filter, after each iteration. 0 is the base model.{evaluated}",
-            iterations,
-            series,
-            _value(rows[0], key) if rows[0]["iteration"] == 0 else None,
-            ["ink", *COLORS],
-        )
+        counts = run.evaluated.get(key.removesuffix("_accuracy"), {})
+        interval = " The bars are 95% intervals." if counts else ""
+        if len(rows) > 1:
+            yield lines(
+                f"Accuracy on {_set_name(key)}",
+                f"Share that passes the filter, after each iteration. 0 is the base model.{interval}{evaluated}",
+                iterations,
+                series,
+                _value(rows[0], key) if rows[0]["iteration"] == 0 else None,
+                ["ink", *COLORS],
+                {"all": counts.get(""), **{labels[name]: counts.get(name.removeprefix(f"{key}/")) for name in groups}},
+            )
     if trained and run.samplers:
         yield bars(
             "Training data used",
@@ -57,12 +65,13 @@ def figures(run: Run) -> Iterator[str]:
             whole_percent,
             top=1,
         )
-        yield lines(
-            "Yield",
-            "Share of a sampler's completions that are kept. That of rationalization says how well the hints work.",
-            numbers,
-            {name: _column(trained, f"{name}/yield") for name in run.samplers},
-        )
+        if len(trained) > 1:
+            yield lines(
+                "Yield",
+                "Share of a sampler's completions that are kept. That of rationalization says how well hints work.",
+                numbers,
+                {name: _column(trained, f"{name}/yield") for name in run.samplers},
+            )
         fates = dict.fromkeys(name for row in trained for name in row if name.startswith("samples/"))
         yield bars(
             "What became of the samples",
@@ -74,14 +83,26 @@ def figures(run: Run) -> Iterator[str]:
             },
             colors=[KEPT, NOT_KEPT, "c3", "c4", "c5", "c6", "c7"],
         )
-    for name, title, note in (
-        ("reward", "Rewards", "Weighted sum of the reward functions, for the samples of the training problems."),
-        ("length", "Length", "Tokens of the completions."),
-        ("lines", "Steps of the rationales", "Lines of the completions that are not blank."),
+        if any(_doubtful(row) for row in trained):
+            yield bars(
+                "Kept does not mean sound",
+                "Kept samples that are only an answer, those in which no calculation leads to the answer, and the "
+                "others. They may be wrong in their steps as well.",
+                numbers,
+                {
+                    "no doubt found": [max(_num_kept(run, row) - _doubtful(row), 0) for row in trained],
+                    **{name: _amounts(trained, key) for key, name in DOUBTS.items()},
+                },
+                colors=[KEPT, "c1", "c7"],
+            )
+    for name, title, note, unit in (
+        ("reward", "Rewards", "Weighted sum of the reward functions, for the training samples.", "reward"),
+        ("length", "Length", "Tokens of the completions of the training samples.", "tokens"),
+        ("lines", "Steps of the rationales", "Lines of these completions that are not blank.", "lines"),
     ):
         if run.counts[name]:
-            yield ridges(title, note, Histogram(run.counts[name]))
-    if run.inner_steps:
+            yield ridges(title, note, Histogram(run.counts[name]), unit)
+    if len(run.inner_steps) > 1:
         note = "Steps of the optimizer in each iteration."
         yield bars(
             "Training steps", note, list(run.inner_steps), {"steps": list(run.inner_steps.values())}, colors=["c6"]
@@ -95,26 +116,45 @@ def figures(run: Run) -> Iterator[str]:
 
 def summary(run: Run) -> str:
     """Returns the key numbers of a run as HTML."""
-    facts: dict[str, str] = {}
+    facts: list[tuple[str, str, str]] = []  # name, value, what it is of
     for key in accuracy_names(run.history):
         values = [(row["iteration"], value) for row in run.history if (value := _value(row, key)) is not None]
         if not values:
             continue
         where = "" if key == "eval_accuracy" else f" on {_set_name(key)}"
         best = max(values, key=lambda pair: pair[1])
+        shown = {f"Accuracy{where}, iteration {values[-1][0]}": values[-1][1]}
         if values[0][0] == 0:
-            facts[f"Accuracy{where}, base model"] = percent(values[0][1])
-        facts[f"Accuracy{where}, iteration {values[-1][0]}"] = percent(values[-1][1])
+            shown = {f"Accuracy{where}, base model": values[0][1], **(shown if len(values) > 1 else {})}
         if best[1] > values[-1][1]:
-            facts[f"Best{where}, iteration {best[0]}"] = percent(best[1])
-    used = [value for row in run.history if (value := _value(row, "train_data_used")) is not None]
-    if used:
-        facts["Training data used"] = percent(used[-1])
-    facts["Samples"] = number(run.columns["total"])
+            shown[f"Best{where}, iteration {best[0]}"] = best[1]
+        count = run.evaluated.get(key.removesuffix("_accuracy"), {}).get("")
+        facts += [(name, percent(value), interval(value, count)) for name, value in shown.items()]
+    trained = [row for row in run.history if _value(row, "train_data_used") is not None]
+    if trained:
+        facts.append(("Training data used", percent(trained[-1]["train_data_used"]), ""))
+        doubtful, kept = _doubtful(trained[-1]), _num_kept(run, trained[-1])
+        if doubtful:
+            parts = ", ".join(f"{count:.0f} {name}" for key, name in DOUBTS.items() if (count := trained[-1].get(key)))
+            facts.append((f"Doubtful of {kept:,} kept", number(doubtful), parts))
+    facts.append(("Samples", number(run.columns["total"]), ""))
     if run.inner_steps:
-        facts["Training steps"] = number(sum(run.inner_steps.values()))
-    facts["Time"] = seconds(sum(_amounts(run.history, "seconds")))
-    return "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in facts.items())
+        facts.append(("Training steps", number(sum(run.inner_steps.values())), ""))
+    facts.append(("Time", seconds(sum(_amounts(run.history, "seconds"))), ""))
+    return "".join(
+        f"<div><dt>{escape(name)}</dt><dd>{escape(value)}{f' <small>{escape(of)}</small>' if of else ''}</dd></div>"
+        for name, value, of in facts
+    )
+
+
+def _doubtful(row: dict[str, Any]) -> float:
+    """Returns the number of kept samples of an iteration that are doubtful."""
+    return sum(_value(row, key) or 0.0 for key in DOUBTS)
+
+
+def _num_kept(run: Run, row: dict[str, Any]) -> int:
+    counter: Counter = run.counts["length"].get(row["iteration"], Counter())
+    return sum(count for (_, kept), count in counter.items() if kept)
 
 
 def _few_shot_notes(run: Run) -> tuple[str, str]:

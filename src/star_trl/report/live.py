@@ -4,8 +4,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from accelerate.logging import get_logger
-
+from ..distributed import get_logger
 from ..run.outer_run import Observer, OuterRun
 from .page import MAX_SAMPLES, write_page
 from .read_run import RunReader

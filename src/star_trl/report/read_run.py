@@ -12,7 +12,7 @@ from typing import Any
 
 from ..ledger.ledger import Ledger, Sample, ledger_names
 from ..ledger.seals import Seal, check_seals
-from ..output_dir import STATE_NAME, WAYS_OUT, load_history, read_json
+from ..output_dir import RATIONALES_NAME, STATE_NAME, WAYS_OUT, iteration_dir, load_history, read_json
 from ..seeds import seed_of
 from .stored_prompts import read_prompts
 
@@ -45,6 +45,8 @@ class Run:
         counts (`dict[str, dict[int, Counter]]`):
             For `"reward"`, `"length"` and `"lines"`, and each iteration, the number of samples of the training
             problems by `(value, kept)`.
+        evaluated (`dict[str, dict[str, int]]`):
+            Number of problems by the name of an evaluation set and by their group, with all of them under `""`.
         columns (`dict[str, Any]`):
             The samples to browse and their problems, in the form that the page reads.
     """
@@ -55,6 +57,7 @@ class Run:
     settings: dict[str, Any] = field(default_factory=dict)
     inner_steps: dict[int, int] = field(default_factory=dict)
     counts: Counts = field(default_factory=dict)
+    evaluated: dict[str, dict[str, int]] = field(default_factory=dict)
     columns: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -91,6 +94,7 @@ class RunReader:
         self._shown = _Shown(max_samples)
         self._total = 0
         self._counts: Counts = defaultdict(lambda: defaultdict(Counter))
+        self._evaluated: dict[str, set[int]] = {}  # problems of the last evaluation of each set
         self._done: set[tuple[str, int]] = set()
         self._checked: set[str] = set()
 
@@ -126,24 +130,45 @@ class RunReader:
             ledger = Ledger(path, name=name)
             for iteration in ledger.iterations():
                 if (name, iteration) not in self._done:
-                    self._add(name, ledger.read(iteration))
+                    self._add(name, iteration, ledger.read(iteration))
                     self._done.add((name, iteration))
+        prompts = read_prompts(path)
+        run.evaluated = {
+            name: _by_group(numbers, prompts["problems"].get(name, [])) for name, numbers in self._evaluated.items()
+        }
         run.columns = {
             "sets": ledgers,
             "total": self._total,
             "settings": run.settings,
-            **_columns(self._shown.rows, ledgers, read_prompts(path)),
+            **_columns(self._shown.rows, ledgers, prompts),
         }
         return run
 
-    def _add(self, ledger: str, samples: list[Sample]) -> None:
+    def _add(self, ledger: str, iteration: int, samples: list[Sample]) -> None:
         self._total += len(samples)
-        self._shown.add(_row(ledger, sample) for sample in samples)
+        doubts = _read_doubts(self.path, iteration) if ledger == TRAINING else {}
+        self._shown.add(_row(ledger, sample, doubts.get(sample.key)) for sample in samples)
         if ledger == TRAINING:
             _count(self._counts, samples)
+        elif samples:
+            self._evaluated[ledger] = {sample.problem_id for sample in samples}
 
 
-def _row(ledger: str, sample: Sample) -> dict[str, Any]:
+def _read_doubts(output_dir: Path, iteration: int) -> dict[tuple, str]:
+    """Returns what is doubtful about the kept samples of an iteration, by their keys."""
+    path = iteration_dir(output_dir, iteration) / RATIONALES_NAME
+    if not path.exists():
+        return {}
+    return {tuple(key): doubt for doubt, keys in read_json(path).items() for key in keys}
+
+
+def _by_group(numbers: set[int], stored: list[dict[str, Any]]) -> dict[str, int]:
+    """Counts the problems of an evaluation set, all of them under `""`, and those of each group."""
+    groups = Counter(stored[number]["group"] for number in numbers if number < len(stored))
+    return {"": len(numbers), **{group: count for group, count in groups.items() if group is not None}}
+
+
+def _row(ledger: str, sample: Sample, doubt: str | None) -> dict[str, Any]:
     """Returns what is shown of a sample. The token ids are left out, so that all samples of a run fit in memory."""
     return {
         "key": (ledger, sample.problem_id),
@@ -160,6 +185,7 @@ def _row(ledger: str, sample: Sample) -> dict[str, Any]:
         "hint_shown": sample.hint_shown or None,
         "logprob": sample.logprob,
         "untrained": len(sample.loss_mask) - sum(sample.loss_mask) or None,
+        "doubt": doubt,
         "extra": json.dumps(sample.extra, ensure_ascii=False) if sample.extra else None,
     }
 
@@ -192,7 +218,7 @@ def _columns(rows: list[dict[str, Any]], ledgers: list[str], prompts: dict[str, 
             # Fields that few samples have, by the sample's number
             **{
                 name: {number: row[name] for number, row in enumerate(rows) if row[name] is not None}
-                for name in ("hint_shown", "logprob", "untrained", "extra")
+                for name in ("hint_shown", "logprob", "untrained", "doubt", "extra")
             },
         },
     }

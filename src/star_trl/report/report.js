@@ -7,6 +7,7 @@ const ROW = 58; // height of a row of the list in pixels, as in report.css
 const wide = matchMedia("(min-width: 60rem)");
 const count = new Intl.NumberFormat("en");
 let data, problems, samples;
+let starts = []; // for each set of problems, the number of characters that its prompts begin with in common
 let view = new Uint32Array(0); // numbers of the samples that pass the filters
 let active = 0; // position in the view
 let query = null; // what is searched for, as a regular expression
@@ -44,45 +45,60 @@ async function load() {
 function fillFilters() {
   const sorted = (values) => [...new Set(values)].sort((a, b) => `${a}`.localeCompare(`${b}`, "en", { numeric: true }));
   const reasons = data.names.drop_reason.filter((reason) => reason !== null);
+  const doubts = [...new Set(Object.values(samples.doubt))];
+  const sizes = data.sets.map(() => 0);
+  for (const problem of samples.problem) sizes[problems.set[problem]]++;
+  for (const [number, name] of data.sets.entries()) {
+    const input = element("input", { type: "radio", name: "set", value: number, checked: number === 0 });
+    $("sets").append(element("label", {}, input, setName(name), element("span", {}, count.format(sizes[number]))));
+  }
+  $("sets").hidden = data.sets.length < 2;
   const choices = {
-    set: data.sets.map((name, number) => [number, setName(name)]),
-    iteration: sorted(samples.iteration).map((number) => [number, number || "0 (base)"]),
+    iteration: sorted(samples.iteration).map((number) => [number, number ? `iteration ${number}` : "base model"]),
     sampler: data.names.sampler.map((name, number) => [number, name]),
-    result: [["kept", "kept"], ["dropped", "not kept"], ...reasons.map((reason) => [`:${reason}`, `not kept: ${reason}`])],
+    result: [["kept", "kept"], ...doubts.map((doubt) => [`?${doubt}`, `kept, ${doubt}`]),
+      ["dropped", "not kept"], ...reasons.map((reason) => [`:${reason}`, `not kept: ${reason}`])],
     group: sorted((problems.group ?? []).filter((group) => group !== null)).map((group) => [group, groupName(group)]),
   };
   for (const [name, options] of Object.entries(choices)) {
-    $(name).append(new Option("all", ""), ...options.map(([value, label]) => new Option(label, value)));
+    $(name).append(new Option(`all ${name}s`, ""), ...options.map(([value, label]) => new Option(label, value)));
     $(name).parentElement.hidden = options.length < 2;
   }
 }
 
 const setName = (name) => (name === "samples" ? "training" : name === "eval" ? "evaluation" : name.replace(/^eval_/, ""));
 const groupName = (group) => `${data.settings.eval_group_column ?? ""} ${group}`.trim();
+const setOf = () => Number(new FormData($("filters")).get("set"));
 const reasonOf = (sample) => data.names.drop_reason[samples.drop_reason[sample]];
 
 function filter() {
-  const [set, iteration, sampler, result, group] = ["set", "iteration", "sampler", "result", "group"].map((id) => $(id).value);
+  const filters = ["iteration", "sampler", "result", "group"].map($);
+  const [iteration, sampler, result, group] = filters.map((filter) => filter.value);
+  const set = setOf();
   const text = $("search").value;
   const pattern = text.replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
   const search = text && new RegExp(pattern, "iu");
   query = text ? new RegExp(pattern, "giu") : null;
-  const wanted = problems.id?.map((_, problem) => (!set || problems.set[problem] == set) && (!group || problems.group[problem] === group));
+  const wanted = problems.id?.map((_, problem) => problems.set[problem] === set && (!group || problems.group[problem] === group));
   const found = search && problems.id.map((_, problem) =>
     wanted[problem] && (search.test(seen(problem, "prompt")) || search.test(problems.answer[problem] ?? "")));
   const reasons = data.names.drop_reason.map((reason) =>
-    !result || (result === "kept" ? reason === null : result === "dropped" ? reason !== null : `:${reason}` === result));
+    !result || (result === "kept" || result.startsWith("?") ? reason === null : result === "dropped" ? reason !== null : `:${reason}` === result));
   const current = view[active];
   view = Uint32Array.from(samples.problem.keys()).filter((sample) =>
     wanted[samples.problem[sample]] &&
     (!iteration || samples.iteration[sample] == iteration) &&
     (!sampler || samples.sampler[sample] == sampler) &&
     reasons[samples.drop_reason[sample]] &&
+    (!result.startsWith("?") || samples.doubt[sample] === result.slice(1)) &&
     (!search || found[samples.problem[sample]] || search.test(samples.completion[sample])));
-  const distinct = new Set(view.length < samples.problem.length ? Array.from(view, (sample) => samples.problem[sample]) : problems.id?.keys());
-  const all = data.total > samples.problem.length ? ` shown of ${count.format(data.total)} in the run` : "";
-  $("status").textContent =
-    `${count.format(view.length)} of ${count.format(samples.problem.length)} samples${all}, of ${count.format(distinct.size)} problems`;
+  const distinct = new Set(Array.from(view, (sample) => samples.problem[sample]));
+  const named = filters.filter((filter) => filter.value).map((filter) => filter.selectedOptions[0].text);
+  const shown = data.total > samples.problem.length
+    ? ` (${count.format(samples.problem.length)} of the run's ${count.format(data.total)} samples are in this page)` : "";
+  $("status").textContent = `${count.format(view.length)} ${setName(data.sets[set])} samples of ` +
+    `${count.format(distinct.size)} problems${["", ...named].join(", ")}${text && `, with “${text}”`}${shown}`;
+  $("active").textContent = named.length ? `: ${named.join(", ")}` : "";
   active = Math.max(0, view.indexOf(current)); // the current sample stays, if it passes the filters
   $("spacer").style.height = `${view.length * ROW}px`;
   reveal();
@@ -105,11 +121,12 @@ function draw() {
 function row(position) {
   const sample = view[position];
   const problem = samples.problem[sample];
+  const ends = snippet(sample);
   const node = element("div",
     { role: "option", id: `row-${position}`, class: "row", "aria-selected": `${position === active}`, "aria-setsize": view.length, "aria-posinset": position + 1 },
     element("div", { class: "row-head" }, badge(sample), element("b", {}, `#${problems.id[problem]}`), ` · iteration ${samples.iteration[sample]} · ${samplerOf(sample)}`,
       problems.group[problem] === null ? null : element("span", { class: "group" }, groupName(problems.group[problem]))),
-    element("div", { class: "snippet" }, ...marked(snippet(sample))));
+    typeof ends === "string" ? element("div", { class: "snippet" }, ...marked(ends)) : element("div", { class: "snippet ends" }, ...ends));
   node.style.top = `${position * ROW}px`;
   node.dataset.position = position;
   return node;
@@ -122,16 +139,39 @@ function snippet(sample) {
     const at = text.search(query);
     if (at >= 0) return (at > 20 ? "…" : "") + line(text.slice(Math.max(0, at - 20), at + 160));
   }
-  // The ends are the most telling parts: the question and the answer.
-  return `${tail(line(prompt.slice(-200)), 20)} → ${tail(line(samples.completion[sample].slice(-200)), 24)}`;
+  // The most telling parts: how the question begins, and the answer.
+  const start = starts[problems.set[samples.problem[sample]]];
+  return [element("span", {}, line(prompt.slice(start, start + 300))), element("span", {}, `→ ${tail(line(samples.completion[sample].slice(-200)), wide.matches ? 20 : 12)}`)];
+}
+
+// The number of characters that all prompts of a set begin with, such as an instruction, up to the last space in them.
+function commonStart(set) {
+  let common = null;
+  for (const problem of problems.id.keys()) {
+    if (problems.set[problem] !== set) continue;
+    const prompt = seen(problem, "prompt");
+    if (common === null) common = prompt;
+    let length = 0;
+    while (length < common.length && common[length] === prompt[length]) length++;
+    common = common.slice(0, length);
+  }
+  const several = problems.set.filter((other) => other === set).length > 1;
+  return several ? /^[^]*\s|/.exec(common)[0].length : 0;
 }
 
 const tail = (text, length) => (text.length > length ? `…${text.slice(-length).replace(/^\S+ /, "")}` : text);
 
 function badge(sample) {
   const reason = reasonOf(sample);
+  const doubt = samples.doubt[sample];
+  if (doubt) return element("span", { class: "badge doubtful" }, `✓ kept, ${doubt}`);
   return element("span", { class: `badge ${reason === null ? "kept" : "dropped"}` }, reason === null ? "✓ kept" : `✗ ${reason}`);
 }
+
+const DOUBTS = {
+  "no rationale": "Kept, since its answer is right. It has no rationale, only an answer.",
+  "not derived": "Kept, since its answer is right. No calculation in it leads to this answer.",
+};
 
 const samplerOf = (sample) => data.names.sampler[samples.sampler[sample]];
 
@@ -273,6 +313,7 @@ function show(sample = view[active]) {
       element("span", { class: "only-narrow" }, button("↑", () => move(active - 1, true), "Previous sample"), button("↓", () => move(active + 1, true), "Next sample"))),
     element("h3", {}, badge(sample), ` Problem ${problems.id[samples.problem[sample]]}, iteration ${samples.iteration[sample]}, ${samplerOf(sample)}`,
       samples.index[sample] ? `, sample ${samples.index[sample]}` : ""),
+    samples.doubt[sample] ? element("p", { class: "note" }, DOUBTS[samples.doubt[sample]] ?? "") : "",
     facts(sample),
     panels(sample),
     element("h4", {}, "What it wrote"),
@@ -336,7 +377,7 @@ function listen() {
       event.preventDefault();
     }
   });
-  wide.addEventListener("change", () => { close(); if (wide.matches) show(); });
+  wide.addEventListener("change", () => { close(); $("more").open = wide.matches; if (wide.matches) show(); });
 }
 
 async function start() {
@@ -349,8 +390,11 @@ async function start() {
     $("status").textContent = "There are no samples yet.";
     return;
   }
+  starts = data.sets.map((_, set) => commonStart(set));
   fillFilters();
+  $("more").open = wide.matches;
   $("filters").hidden = $("panes").hidden = false;
+  $("samples").classList.add("filled");
   listen();
   filter();
   document.body.dataset.ready = "true";

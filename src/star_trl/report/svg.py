@@ -5,15 +5,17 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from html import escape
 
+from ..ledger.interval import confidence_interval
 from .histogram import Histogram
 
 
-WIDTH, HEIGHT = 400, 230
-LEFT, TOP, BOTTOM = 44, 12, 34
+WIDTH, HEIGHT = 400, 244
+LEFT, TOP, BOTTOM = 44, 12, 48
 # Classes of the style sheet. The same thing has the same color in all figures.
 COLORS = ("c0", "c1", "c2", "c3", "c4", "c5", "c6", "c7")
 KEPT, NOT_KEPT = "c2", "off"
 MAX_LINES = 8  # nobody can tell more apart; the table has them all
+NO_COUNTS: Mapping[str, int | None] = {}
 
 Format = Callable[[float], str]
 
@@ -24,6 +26,14 @@ def percent(value: float) -> str:
 
 def whole_percent(value: float) -> str:
     return f"{100 * value:.0f}%"
+
+
+def interval(share: float, count: int | None) -> str:
+    """Formats the 95% interval of a share, and the number of problems that it is of. Empty where that is not known."""
+    if not count:
+        return ""
+    low, high = confidence_interval(share, count)
+    return f"{100 * low:.0f}–{100 * high:.0f}%, n = {count:,}"
 
 
 def number(value: float) -> str:
@@ -56,6 +66,7 @@ def lines(
     series: Mapping[str, Sequence[float | None]],
     base: float | None = None,
     colors: Sequence[str] = COLORS,
+    counts: Mapping[str, int | None] = NO_COUNTS,
 ) -> str:
     """
     Draws shares over the iterations, with one line for each series. The first series is the most important one.
@@ -73,13 +84,16 @@ def lines(
             Share to compare with, drawn as a dashed line.
         colors (`list[str]`, *optional*):
             Colors of the lines, which start over at the end.
+        counts (`dict[str, int | None]`, *optional*):
+            Number of problems that the shares of a series are of. With it, the first series has 95% intervals.
     """
     shown = dict(list(series.items())[:MAX_LINES])
     right = 16 + min(max(map(len, shown)), 16) * 7
     x = _scale(min(iterations), max(iterations), LEFT + 10, WIDTH - right)
     y = _scale(0, 1, HEIGHT - BOTTOM, TOP)
     parts = _grid({share / 4: f"{25 * share}%" for share in range(5)}, y, WIDTH - right + 8)
-    parts += [_text(x(tick), HEIGHT - 14, str(tick), "middle") for tick in _ticks(iterations)]
+    parts += [_text(x(tick), HEIGHT - BOTTOM + 20, str(tick), "middle") for tick in _ticks(iterations)]
+    parts.append(_axis_title("iteration", WIDTH - right + 8))
     if base is not None:
         ends = f'x1="{LEFT}" x2="{WIDTH - right + 8}" y1="{y(base):.1f}" y2="{y(base):.1f}"'
         parts.append(f'<line class="base" {ends}><title>base: {percent(base)}</title></line>')
@@ -93,7 +107,12 @@ def lines(
         path = " ".join(f"{x(iteration):.1f},{y(value):.1f}" for iteration, value in points)
         parts.append(f'<polyline class="line {color}{"" if index else " main"}" points="{path}"/>')
         for iteration, value in points:
-            tip = escape(f"{label}, iteration {iteration}: {percent(value)}")
+            of = interval(value, counts.get(label))
+            tip = escape(f"{label}, iteration {iteration}: {percent(value)}{of and f' ({of})'}")
+            if index == 0 and of:
+                low, high = confidence_interval(value, counts[label] or 1)
+                ends = f'x1="{x(iteration):.1f}" x2="{x(iteration):.1f}" y1="{y(low):.1f}" y2="{y(high):.1f}"'
+                parts.append(f'<line class="whisker {color}" {ends}/>')
             dot = f'cx="{x(iteration):.1f}" cy="{y(value):.1f}" r="{3 if index else 4}"'
             parts.append(f'<circle class="dot {color}" {dot}><title>{tip}</title></circle>')
     for label, at in _spread(ends_at).items():
@@ -102,10 +121,17 @@ def lines(
         parts.append(_text(WIDTH - right + 12, at + 4, short, "start", f"label {color}"))
     legend = "" if base is None else '<li><span class="swatch base"></span>base model</li>'
     rows = [
-        [str(iteration), *("–" if (share := values[row]) is None else percent(share) for values in series.values())]
+        [str(iteration), *(_share(values[row], counts.get(label)) for label, values in series.items())]
         for row, iteration in enumerate(iterations)
     ]
-    return _figure(title, note, HEIGHT, parts, ["iteration", *series], rows, legend)
+    return _figure(title, note, parts, ["iteration", *series], rows, legend)
+
+
+def _share(share: float | None, count: int | None) -> str:
+    if share is None:
+        return "–"
+    of = interval(share, count)
+    return f"{percent(share)} ({of})" if of else percent(share)
 
 
 def bars(
@@ -155,56 +181,80 @@ def bars(
                 drawn.append(f'<rect class="bar {colors[index % len(colors)]}" {place}><title>{tip}</title></rect>')
             height += values[row]
         if iteration in ticks:
-            drawn.append(_text(middle, HEIGHT - 14, str(iteration), "middle"))
+            drawn.append(_text(middle, HEIGHT - BOTTOM + 20, str(iteration), "middle"))
             if len(iterations) <= 8:
                 drawn.append(_text(middle, y(height) - 4, form(height), "middle"))
+    drawn.append(_axis_title("iteration", WIDTH - 8))
     legend = _legend(list(parts_of), colors) if len(parts_of) > 1 else ""
     rows = [
         [str(iteration), *(form(values[row]) for values in parts_of.values())]
         for row, iteration in enumerate(iterations)
     ]
-    return _figure(title, note, HEIGHT, drawn, ["iteration", *parts_of], rows, legend)
+    return _figure(title, note, drawn, ["iteration", *parts_of], rows, legend)
 
 
-def ridges(title: str, note: str, histogram: Histogram) -> str:
-    """Draws one histogram per iteration, below each other. In each bar, kept samples are below the others."""
+def ridges(title: str, note: str, histogram: Histogram, unit: str) -> str:
+    """
+    Draws the histogram of one iteration, or of several ones below each other. In each bar, kept samples are below the
+    others.
+
+    Args:
+        title (`str`):
+            Title.
+        note (`str`):
+            Explanation of what is counted.
+        histogram ([`Histogram`]):
+            The histograms.
+        unit (`str`):
+            Title of the axis of the values.
+    """
     iterations = _ticks(histogram.iterations)
-    row_height, bottom = 38, 26
-    height = TOP + row_height * len(iterations) + bottom
+    top = _round_up(histogram.highest)
+    row_height = (HEIGHT - BOTTOM - TOP) / len(iterations)
+    gap_above = 4 if len(iterations) > 1 else 0
     step = (WIDTH - LEFT - 12) / histogram.num_bins
     gap = 1 if histogram.num_bins > 8 else step * 0.2
     drawn = []
+    if len(iterations) == 1:
+        y = _scale(0, top, HEIGHT - BOTTOM, TOP)
+        drawn += _grid({top * part / 2: f"{50 * top * part:.3g}%" for part in range(3)}, y, WIDTH - 8)
     for row, iteration in enumerate(iterations):
         floor = TOP + row_height * (row + 1)
-        drawn.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - 8}" y1="{floor}" y2="{floor}"/>')
-        drawn.append(_text(LEFT - 8, floor - 4, str(iteration), "end"))
+        if len(iterations) > 1:
+            drawn.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - 8}" y1="{floor:.1f}" y2="{floor:.1f}"/>')
+            drawn.append(_text(LEFT - 8, floor - 4, f"{'it. ' if row == 0 else ''}{iteration}", "end"))
         for index, (kept, dropped) in enumerate(histogram.shares(iteration)):
-            at = float(floor)
+            at = floor
             for label, share, color in (("kept", kept, KEPT), ("not kept", dropped, NOT_KEPT)):
                 if share:
-                    size = (row_height - 6) * share / histogram.highest
+                    size = (row_height - gap_above) * share / top
                     at -= size
                     tip = f"iteration {iteration}, {histogram.label(index)}: {percent(share)} {label}"
                     place = _box(LEFT + 4 + step * index + gap / 2, at, step - gap, size)
                     drawn.append(f'<rect class="bar {color}" {place}><title>{tip}</title></rect>')
+    floor = HEIGHT - BOTTOM
+    drawn.append(f'<line class="axis" x1="{LEFT}" x2="{WIDTH - 8}" y1="{floor}" y2="{floor}"/>')
     for at_bin, label, anchor in histogram.ticks():
-        drawn.append(_text(LEFT + 4 + step * at_bin, height - 8, label, anchor))
-    legend = _legend(["kept", "not kept"], [KEPT, NOT_KEPT]) + "<li>rows: iterations</li>"
+        x = LEFT + 4 + step * at_bin
+        drawn.append(f'<line class="axis" x1="{x:.1f}" x2="{x:.1f}" y1="{floor}" y2="{floor + 5}"/>')
+        drawn.append(_text(x, floor + 20, label, anchor))
+    drawn.append(_axis_title(unit, WIDTH - 8))
+    legend = _legend(["kept", "not kept"], [KEPT, NOT_KEPT])
+    if len(iterations) > 1:
+        legend += f"<li>a row for each iteration, {100 * top:.3g}% of its samples high</li>"
     header = ["iteration", "samples", "kept", "mean", "5%", "median", "95%"]
     rows = [[str(iteration), *map(number, histogram.summary(iteration))] for iteration in histogram.iterations]
-    return _figure(title, note, height, drawn, header, rows, legend)
+    return _figure(title, note, drawn, header, rows, legend)
 
 
-def _figure(
-    title: str, note: str, height: float, parts: list[str], header: list[str], rows: list[list[str]], legend: str
-) -> str:
+def _figure(title: str, note: str, parts: list[str], header: list[str], rows: list[list[str]], legend: str) -> str:
     head = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in header)
     body = "".join(
         f'<tr><th scope="row">{first}</th>{"".join(f"<td>{cell}</td>" for cell in rest)}</tr>' for first, *rest in rows
     )
     return (
         f"<figure><figcaption><h3>{escape(title)}</h3><p>{escape(note)}</p></figcaption>"
-        f'<svg viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{escape(title)}. The numbers are in the table.">'
+        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}. The numbers are in the table.">'
         f"<title>{escape(title)}</title>{''.join(parts)}</svg>"
         f"{f'<ul class=legend>{legend}</ul>' if legend else ''}"
         f'<details><summary>Numbers<span class="sr"> of {escape(title)}</span></summary><div class="scroll" '
@@ -226,6 +276,10 @@ def _grid(labels: Mapping[float, str], y: Callable[[float], float], right: float
         + _text(LEFT - 6, y(value) + 4, label, "end")
         for value, label in labels.items()
     ]
+
+
+def _axis_title(text: str, right: float) -> str:
+    return _text((LEFT + right) / 2, HEIGHT - 8, text, "middle")
 
 
 def _text(x: float, y: float, text: str, anchor: str, classes: str = "tick") -> str:

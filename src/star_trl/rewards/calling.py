@@ -14,7 +14,8 @@ from contextlib import ExitStack, contextmanager
 from typing import Any, cast
 
 import torch
-from accelerate.logging import get_logger
+
+from ..distributed import get_logger
 
 
 logger = get_logger(__name__)

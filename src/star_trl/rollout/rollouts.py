@@ -1,8 +1,9 @@
 # Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
 """Turns problems into prompts and their completions into scored samples."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from typing import Protocol
 
 from accelerate.utils import gather_object
 from datasets import Dataset
@@ -13,7 +14,7 @@ from ..generation.answers import exit_is_an_error
 from ..generation.engine import SamplingParams
 from ..generation.policy import Policy, eos_token_ids
 from ..ledger.ledger import Ledger, Sample
-from ..samplers import Prompt, Sampler
+from ..samplers import Completion, Prompt, Sampler
 from ..seeds import seed_of
 from ..star_config import STaRConfig, as_dict
 from ..task.task import Task
@@ -22,8 +23,18 @@ from .generator import Generator
 from .scoring import BATCH_SIZE, CompletionScorer
 
 
-# Takes the number of samples to come and a title. Its context gives a function that is called with new samples.
-Follow = Callable[[int, str], AbstractContextManager[Callable[[Sequence[Sample]], None]]]
+class Progress(Protocol):
+    """Follows the completions of one sampler."""
+
+    def generated(self) -> None:
+        """Called when a completion is finished."""
+
+    def scored(self, samples: Sequence[Sample]) -> None:
+        """Called when a group of completions is scored and recorded."""
+
+
+# Takes the number of samples to come and a title.
+Follow = Callable[[int, str], AbstractContextManager[Progress]]
 
 
 class Rollouts:
@@ -40,7 +51,7 @@ class Rollouts:
         state (`Callable[[], TrainerState]`):
             Returns the trainer's current state, for the reward functions.
         follow (`Follow`):
-            Called with new samples, to show the progress or to end the run early.
+            Follows the completions, to show the progress or to end the run early.
         evaluation (`bool`, *optional*, defaults to `False`):
             Whether the samples evaluate a model. The true answers then count, even where a sampler supplies others.
 
@@ -101,7 +112,12 @@ class Rollouts:
         ]
 
     def sample(
-        self, sampler: Sampler, prompts: list[Prompt], iteration: int, ledger: Ledger | None = None
+        self,
+        sampler: Sampler,
+        prompts: list[Prompt],
+        iteration: int,
+        ledger: Ledger | None = None,
+        title: str | None = None,
     ) -> Iterator[Sample]:
         """
         Completes and scores prompts, and records the samples as they finish.
@@ -115,6 +131,8 @@ class Rollouts:
                 Outer iteration of the samples.
             ledger ([`~star_trl.ledger.Ledger`], *optional*):
                 Ledger that records the samples. Prompts that have a sample in it are left out.
+            title (`str`, *optional*):
+                Title of the progress. The iteration and the sampler by default.
 
         Returns:
             `Iterator[Sample]`: The new samples, in any order.
@@ -133,17 +151,18 @@ class Rollouts:
         if sampler.compares_samples:
             open_problems = {prompt.problem for prompt in missing}
             missing = [prompt for prompt in prompts if prompt.problem in open_problems]
-        title = f"iteration {iteration}, {'evaluation' if self.evaluation else sampler.name}"
-        with self.generator(sampler) as generate, self.follow(len(missing), title) as follow:
+        title = title or f"iteration {iteration}, {'evaluation' if self.evaluation else sampler.name}"
+        with self.generator(sampler) as generate, self.follow(len(missing), title) as progress:
             vocab_size = generate.model.config.get_text_config().vocab_size
             with exit_is_an_error(f"The sampler `{sampler.name}`"):
                 completions = sampler.sample(missing, generate)
             completions = check_completions(completions, missing, sampler, self.args.max_completion_length, vocab_size)
-            for group in self.scoring(completions, sampler, iteration, self.state()):
+            followed = _followed(completions, progress)
+            for group in self.scoring(followed, sampler, iteration, self.state()):
                 if ledger is not None:
                     ledger.append([sample for sample in group if sample.key not in recorded])
                 yield from group
-                follow(group)
+                progress.scored(group)
         if ledger is not None:
             lost = unrecorded({sample.key for sample in ledger.read(iteration)})
             if lost:
@@ -160,6 +179,7 @@ class Rollouts:
         problems: Sequence[int],
         iteration: int,
         ledger: Ledger | None = None,
+        title: str | None = None,
     ) -> list[Sample]:
         """
         Samples some problems.
@@ -175,6 +195,8 @@ class Rollouts:
                 Outer iteration of the samples. The prompts of iteration 0 are those of iteration 1.
             ledger ([`~star_trl.ledger.Ledger`], *optional*):
                 Ledger that records the samples.
+            title (`str`, *optional*):
+                Title of the progress. The iteration and the sampler by default.
 
         Returns:
             `list[Sample]`: The samples of all processes, in the order of the problems. With a ledger, all that it
@@ -182,7 +204,7 @@ class Rollouts:
         """
         self.scoring.drop_metrics()  # left over from calls whose metrics nobody read
         prompts = self.prompts(sampler, dataset, problems, max(iteration, 1))
-        samples = list(self.sample(sampler, prompts, iteration, ledger))
+        samples = list(self.sample(sampler, prompts, iteration, ledger, title))
         if ledger is not None:
             return ledger.read(iteration)
         return sorted(gather_object(samples), key=lambda sample: sample.key)
@@ -213,3 +235,9 @@ class Rollouts:
             generation_kwargs=as_dict(self.args.generation_kwargs),
             logprobs=self.args.needs_logprobs,
         )
+
+
+def _followed(completions: Iterable[Completion], progress: Progress) -> Iterator[Completion]:
+    for completion in completions:
+        progress.generated()
+        yield completion

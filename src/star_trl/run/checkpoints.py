@@ -4,11 +4,10 @@
 import shutil
 from pathlib import Path
 
-from accelerate.logging import get_logger
 from accelerate.utils import broadcast_object_list
 from transformers import Trainer
 
-from ..distributed import wait_for_all
+from ..distributed import get_logger, wait_for_all
 from ..output_dir import read_json, write_json
 from .manifest import damage, manifest, sizes
 

@@ -3,20 +3,18 @@
 
 import math
 import shutil
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
 
-from accelerate.logging import get_logger
 from accelerate.utils import broadcast_object_list
 from transformers import PreTrainedModel, TrainerState
 from transformers.trainer_utils import SaveStrategy, TrainOutput
 from trl import SFTTrainer
 
-from ..distributed import wait_for_all
+from ..distributed import get_logger, wait_for_all
 from ..fine_tuning.original_weights import OriginalWeights
 from ..generation.policy import Policy
 from ..ledger.ledger import Ledger, Sample
@@ -26,6 +24,7 @@ from ..star_config import STaRConfig
 from ..task.task import Task
 from .checkpoints import LAST_NAME, ResumeCheckpoints
 from .manifest import damage, manifest
+from .phase_times import ITERATION, PhaseTimes
 from .run_lock import RunLock
 from .settings import digest, run_settings
 from .state import CannotResume, RunState
@@ -94,6 +93,8 @@ class OuterRun:
             The outer iteration that produced the trainer's model; `0` for the original model.
         in_progress (`bool`):
             Whether the run has begun and not yet ended.
+        times ([`PhaseTimes`]):
+            Measures the phases of an iteration.
     """
 
     def __init__(
@@ -118,7 +119,8 @@ class OuterRun:
         self._original_weights = original_weights
         self._metrics: dict[str, Any] = {}
         self._evaluates = False
-        self._start_time = time.monotonic()
+        self.times = PhaseTimes()
+        trainer.add_callback(self.times)
 
     @property
     def history(self) -> list[dict[str, Any]]:
@@ -139,6 +141,7 @@ class OuterRun:
         try:
             yield
         finally:
+            self.times.leave()
             self.lock.release()
 
     def begin(self, resume_from_checkpoint: bool | str | None) -> int:
@@ -211,8 +214,8 @@ class OuterRun:
         """Begins an outer iteration, which callbacks see as an epoch. Iteration 0 evaluates the original model."""
         self.lock.check()
         self._metrics = {"iteration": iteration, **self.state.metrics}
-        self._start_time = time.monotonic()
         trainer = self.trainer
+        self.times.begin_iteration(self.ledger.iteration_dir(iteration), trainer.is_world_process_zero())
         trainer.state.epoch = max(iteration - 1, 0)
         if iteration:
             trainer.control = trainer.callback_handler.on_epoch_begin(self.args, trainer.state, trainer.control)
@@ -268,7 +271,7 @@ class OuterRun:
         self.lock.check()
         trainer, state, iteration = self.trainer, self.state, self._metrics["iteration"]
         trainer.state.epoch = iteration
-        metrics = {**self._metrics, **eval_metrics, "seconds": time.monotonic() - self._start_time}
+        metrics = {**self._metrics, **eval_metrics, "seconds": self.times.stop(ITERATION)}
         if self.policy.engine.fallback_warnings:
             metrics["fallback_warnings"] = list(self.policy.engine.fallback_warnings)
         new_best = self._note_best(metrics)
@@ -289,6 +292,7 @@ class OuterRun:
         if trainer.is_world_process_zero():
             write_json(self.ledger.iteration_dir(iteration) / METRICS_NAME, metrics)
             state.save(self.ledger.output_dir)
+        self.times.end_iteration()
         self._tell("iteration_complete", saved)
         self._prune()
         wait_for_all()

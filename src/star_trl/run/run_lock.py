@@ -7,9 +7,9 @@ import socket
 from datetime import datetime
 from pathlib import Path
 
-from accelerate.logging import get_logger
 from filelock import FileLock, Timeout
 
+from ..distributed import get_logger
 from ..output_dir import LOCK_NAME
 
 

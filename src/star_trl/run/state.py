@@ -6,8 +6,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from accelerate.logging import get_logger
-
+from ..distributed import get_logger
 from ..ledger.seals import Seal
 from ..output_dir import STATE_NAME, WAYS_OUT, read_json, state_is_lost, write_json
 from .manifest import Manifest

@@ -7,9 +7,8 @@ from types import FrameType
 
 import torch
 import torch.distributed as dist
-from accelerate.logging import get_logger
 
-from ..distributed import patient_group
+from ..distributed import get_logger, patient_group
 
 
 logger = get_logger(__name__)

@@ -5,10 +5,10 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from accelerate.logging import get_logger
 from datasets import Dataset, DatasetDict, IterableDatasetDict
 from transformers import PreTrainedConfig, PreTrainedTokenizerBase, ProcessorMixin
 
+from ..distributed import get_logger
 from ..rewards.scoring import Scorer
 from ..samplers import Sampler
 from ..star_config import STaRConfig

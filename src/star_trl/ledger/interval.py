@@ -1,0 +1,30 @@
+# Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
+"""The confidence interval of a share."""
+
+import math
+
+
+Z = 1.96  # quantile of the normal distribution for 95%
+
+
+def confidence_interval(share: float, count: int) -> tuple[float, float]:
+    """
+    Returns the 95% confidence interval of a share (Wilson, 1927).
+
+    Args:
+        share (`float`):
+            Share of `count` trials.
+        count (`int`):
+            Number of trials, at least 1.
+
+    Example:
+    ```python
+    >>> from star_trl.ledger.interval import confidence_interval
+
+    >>> [round(end, 3) for end in confidence_interval(0.5, 100)]
+    [0.404, 0.596]
+    ```
+    """
+    center = (share + Z**2 / (2 * count)) / (1 + Z**2 / count)
+    half = Z / (1 + Z**2 / count) * math.sqrt(share * (1 - share) / count + Z**2 / (4 * count**2))
+    return max(center - half, 0.0), min(center + half, 1.0)
