@@ -102,13 +102,13 @@ def iterations_table(runs: Runs) -> str:
             cells = [SETTINGS[name].title, str(seeds[0]["iteration"])]
             cells += [spread([row["accuracy"][source] for row in seeds]) for source in SOURCES]
             for sampler in ("rationale", "rationalization"):
-                cells += [shares(seeds, sampler, key) for key in ("solved", "derived", "steps_equal")]
+                cells += [shares(seeds, sampler, key) for key in ("solved", "derived", "steps_equal", "copied")]
             rows.append(cells)
     titles = ["setting", "iteration", *SOURCES]
     titles += [
         f"{sampler}: {title}"
         for sampler in ("rationales", "rationalizations")
-        for title in ("solved", "derived", "steps equal")
+        for title in ("solved", "derived", "steps equal", "copied")
     ]
     return markdown_table(titles, rows)
 

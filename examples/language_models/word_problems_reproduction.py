@@ -17,6 +17,7 @@ python examples/language_models/word_problems_reproduction.py --help  # the sett
 """
 
 import argparse
+import re
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -57,6 +58,8 @@ CONFIG: dict[str, Any] = {
     "logging_steps": 10,
 }
 
+# What the few-shot examples count. A completion that names one of them though its question does not has copied it.
+COUNTED = re.compile(r"\b(chair|roll|pen|bottle|box|stamp|grape|friend)(?:e?s)?\b", re.IGNORECASE)
 # From the hint that says least to the one that says most
 TIERS = ("operands", "operation", "behind")
 
@@ -139,6 +142,12 @@ SETTINGS = {
         )
         for hint, config in {"before": ONE_ITERATION, "at_the_head": ONE_ITERATION, "equation": {}}.items()
     },
+    "equation_few_shot_train": Setting(
+        title="Hint: equation, few-shot prompts in training",
+        run="star",
+        domain=hinted(word_problems.DOMAIN, {"hinted_prompt": "equation"}),
+        config={"num_iterations": 2},
+    ),
     "hint_tiered": Setting(
         title="Hint: tiered",
         domain=replace(hinted(word_problems.DOMAIN, {f"{hint}_prompt": hint for hint in TIERS}), equip=use_tiers),
@@ -208,18 +217,21 @@ def summarize(row: dict[str, Any], steps: int, samplers: dict[int, dict] | None 
 def judge_samples(output_dir: Path, reference_steps: dict[str, int]) -> dict[int, dict[str, dict]]:
     """
     Returns the quality of the kept samples, by iteration and sampler: their number, the share whose answer is derived,
-    and the shares with as many calculations as the reference solution, and with fewer.
+    the shares with as many calculations as the reference solution and with fewer, and the share that names what a
+    few-shot example counts and the question does not.
     """
-    judged: dict[tuple[int, str], list[tuple[bool, bool, bool]]] = defaultdict(list)
+    judged: dict[tuple[int, str], list[tuple[bool, ...]]] = defaultdict(list)
     ledger = load_ledger(str(output_dir))
     for row in ledger.filter(lambda kept: kept, input_columns="kept", load_from_cache_file=False):
         difference = row["completion"].count("<<") - reference_steps[row["prompt"]]
         (derived,) = derived_answer_reward([row["prompt"]], [row["completion"]])
-        judged[row["iteration"], row["sampler"]].append((derived == 1.0, difference == 0, difference < 0))
+        asked, counted = (set(map(str.lower, COUNTED.findall(row[column]))) for column in ("prompt", "completion"))
+        verdict = (derived == 1.0, difference == 0, difference < 0, not counted <= asked)
+        judged[row["iteration"], row["sampler"]].append(verdict)
     result: dict[int, dict[str, dict]] = defaultdict(dict)
     for (iteration, sampler), verdicts in judged.items():
         shares = [sum(values) / len(verdicts) for values in zip(*verdicts, strict=True)]
-        names = ("derived", "steps_equal", "steps_fewer")
+        names = ("derived", "steps_equal", "steps_fewer", "copied")
         result[iteration][sampler] = {"kept": len(verdicts), **dict(zip(names, shares, strict=True))}
     return result
 
