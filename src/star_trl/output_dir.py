@@ -14,11 +14,15 @@ Layout of a run's output directory:
 Iteration 0 is the evaluation of the original model.
 """
 
+import errno
 import json
 import math
 import os
 import re
 import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +36,10 @@ METRICS_NAME = "metrics.json"
 # own escape, `\udce9`
 UNENCODABLE = "backslashreplace"
 
+# Errors of a write for which there is no room: on the disk, in a quota, in a limit on the size of files
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+PROBE_BYTES = 2**20
+
 # What to do about a damaged file, by its name
 WAYS_OUT = {
     STATE_NAME: "Without it the run cannot be resumed. Put the file back from a copy, or start over with "
@@ -40,6 +48,49 @@ WAYS_OUT = {
     "it, and the iteration is missing in the figures.",
     PROMPTS_NAME: "Delete it, and the report shows no hints, few-shot examples and answers until the run is resumed.",
 }
+
+
+class DiskFull(OSError):
+    """Raised when there is no room for a file of a run. The message names the path and what to do."""
+
+
+@contextmanager
+def writing(path: str | os.PathLike) -> Iterator[None]:
+    """
+    Makes an error within the context a [`DiskFull`] that names the path, if the reason is that there is no room for
+    what is written. Torch and safetensors raise errors of their own, of which some do not tell the reason.
+
+    Args:
+        path (`str` or `os.PathLike`):
+            The file or folder that is written.
+    """
+    try:
+        yield
+    except DiskFull:
+        raise
+    except Exception as error:
+        cause = error if isinstance(error, OSError) else _why_not_writable(Path(path))
+        if cause is None or cause.errno not in NO_ROOM:
+            raise
+        raise DiskFull(
+            cause.errno,
+            f"{os.strerror(cause.errno)} while {Path(path).absolute()} was written. What was recorded before is kept. "
+            "Make room there, and resume with `train(resume_from_checkpoint=True)`, or with "
+            "`--resume_from_checkpoint true` on the command line.",
+        ) from error
+
+
+def _why_not_writable(path: Path) -> OSError | None:
+    """Returns the error of writing a file beside what could not be written, or `None` if it can be written."""
+    folder = next(parent for parent in (path, *path.parents) if parent.is_dir())
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(bytes(PROBE_BYTES))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        return error
+    return None
 
 
 def iteration_dir(output_dir: str | os.PathLike, iteration: int) -> Path:
@@ -131,18 +182,19 @@ def finite(content: Any) -> Any:
 
 def write_json(path: Path, content: Any) -> None:
     """Writes a JSON file atomically. Infinity and NaN, which JSON does not have, become null."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     settings: dict[str, Any] = {"indent": 2, "ensure_ascii": False, "allow_nan": False}
     try:
         text = json.dumps(content, **settings)
     except ValueError:
         text = json.dumps(finite(content), **settings)
     temporary = path.with_suffix(".tmp")
-    with open(temporary, "w", encoding="utf-8", errors=UNENCODABLE) as file:
-        file.write(f"{text}\n")
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(temporary, "w", encoding="utf-8", errors=UNENCODABLE) as file:
+            file.write(f"{text}\n")
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
 
 
 def clear_run(output_dir: str | os.PathLike, overwrite: bool) -> None:

@@ -15,7 +15,7 @@ from urllib.parse import quote, unquote
 from datasets import Dataset, Features, List, Value
 
 from ..finish_reason import FINISH_REASONS
-from ..output_dir import UNENCODABLE, as_null, finite, iteration_dir, iterations
+from ..output_dir import UNENCODABLE, as_null, finite, iteration_dir, iterations, writing
 from .seals import check_seals, read_seals, shards
 
 
@@ -204,6 +204,7 @@ class Ledger:
 
         Raises:
             `RuntimeError`: If samples that were appended before are gone.
+            [`~star_trl.output_dir.DiskFull`]: If there is no room for them.
         """
         if not samples:
             return
@@ -214,13 +215,14 @@ class Ledger:
                 f"{path.resolve()} has {size} bytes, but {written} were written: it was deleted or cut while the run "
                 "was in progress. Resume the run, and the samples that are lost are made again."
             )
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(path, "a", encoding="utf-8", errors=UNENCODABLE) as shard:
-            for sample in samples:
-                shard.write(_encode(sample) + "\n")
-            shard.flush()
-            os.fsync(shard.fileno())
-            self._written[path] = shard.tell()
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with open(path, "a", encoding="utf-8", errors=UNENCODABLE) as shard:
+                for sample in samples:
+                    shard.write(_encode(sample) + "\n")
+                shard.flush()
+                os.fsync(shard.fileno())
+                self._written[path] = shard.tell()
 
     def forget_appended(self) -> None:
         """
