@@ -141,7 +141,14 @@ def load_history(output_dir: str | os.PathLike) -> list[dict[str, Any]]:
         Iteration 0 is the evaluation of the original model; without an evaluation set it is almost empty.
     """
     paths = [iteration_dir(output_dir, iteration) / METRICS_NAME for iteration in iterations(output_dir)]
-    return [read_json(path) for path in paths if path.exists()]
+    return [_read_metrics(path) for path in paths if path.exists()]
+
+
+def _read_metrics(path: Path) -> dict[str, Any]:
+    metrics = read_json(path)
+    if type(metrics.get("iteration")) is not int:
+        raise damaged(path, f"`iteration` must be a whole number, and is {metrics.get('iteration')!r:.80}")
+    return metrics
 
 
 def read_json(path: Path) -> Any:
@@ -154,17 +161,16 @@ def read_json(path: Path) -> Any:
     try:
         content = json.loads(path.read_text(encoding="utf-8"), parse_constant=as_null)
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path.resolve()} is damaged ({error}). {_way_out(path)}") from error
+        raise damaged(path, str(error)) from error
     if not isinstance(content, dict):
-        raise ValueError(
-            f"{path.resolve()} is damaged (a JSON object is expected, and it holds a {type(content).__name__}). "
-            f"{_way_out(path)}"
-        )
+        raise damaged(path, f"a JSON object is expected, and it holds a {type(content).__name__}")
     return content
 
 
-def _way_out(path: Path) -> str:
-    return WAYS_OUT.get(path.name, "Put the file back from a copy.")
+def damaged(path: Path, problem: str) -> ValueError:
+    """Returns the error for a damaged file. It names the file, what is wrong with it and the way out."""
+    way_out = WAYS_OUT.get(path.name, "Put the file back from a copy.")
+    return ValueError(f"{path.resolve()} is damaged ({problem}). {way_out}")
 
 
 def as_null(constant: str) -> None:
