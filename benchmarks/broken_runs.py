@@ -317,7 +317,7 @@ def train(
         args=STaRConfig(
             output_dir=str(output_dir),
             num_iterations=iterations,
-            initial_steps=14,  # several epochs
+            initial_steps=11,  # several epochs
             save_steps=SAVE_STEPS,
             save_total_limit=2,
             sample_iterations=2,

@@ -17,6 +17,7 @@ each way. The table of `docs/promises.md` is written as well.
 """
 
 import argparse
+import gc
 import json
 import os
 import random
@@ -311,6 +312,45 @@ def damage_unfinished(lab: Lab, rng: random.Random, folder: Path, result: Result
     damage_and_resume(lab, rng, folder, result, name, how, process.work, iterations=2)
 
 
+def damage_running(lab: Lab, rng: random.Random, folder: Path, result: Result) -> None:
+    """a file deleted during the run"""
+    moment = Moment.draw({name: seconds for name, seconds in lab.seconds.items() if name != "start"}, rng)
+    process = lab.start(folder)
+    if not process.reach(moment):
+        process.wait()
+        lab.check(folder)
+        return
+    process.signal(signal.SIGSTOP)
+    path = rng.choice(sorted(path for path in folder.rglob("*") if path.is_file()))
+    original = path.read_bytes()
+    result.fault = f"{path.relative_to(folder)} deleted while: {moment}"
+    path.unlink()
+    process.signal(signal.SIGCONT)
+    process.wait()
+
+    def put_back() -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(original)
+
+    if process.code:
+        result.message = shorten(process.error, folder)
+        check_message(process.error, file_in_messages(path))
+        before, process = process.work, lab.start(folder).wait()
+        note_lost(result, before & process.work)
+    if process.code:
+        result.ended, result.message = REFUSED, shorten(process.error, folder)
+        check_message(process.error, file_in_messages(path))
+        put_back()
+        lab.resume(folder, result, process.work)
+        return
+    try:
+        lab.check(folder)
+    except (ValueError, FileNotFoundError) as error:
+        check_message(str(error), file_in_messages(path))
+        put_back()
+        lab.check(folder)
+
+
 def fill_disk(lab: Lab, rng: random.Random, folder: Path, result: Result) -> None:
     """a full disk"""
     # A limit on the size of files stands for it.
@@ -428,12 +468,22 @@ def newest(folder: Path, pattern: str) -> list[Path]:
 
 KINDS: dict[str, Callable[[Lab, random.Random, Path, Result], None]] = {
     function.__name__: function
-    for function in (kill, stop, damage_unfinished, damage_finished, fill_disk, second_owner, answer_wrongly)
+    for function in (
+        kill,
+        stop,
+        damage_unfinished,
+        damage_finished,
+        damage_running,
+        fill_disk,
+        second_owner,
+        answer_wrongly,
+    )
 }
 SHARES = {
     "kill": 5,
     "damage_unfinished": 5,
     "damage_finished": 5,
+    "damage_running": 2,
     "fill_disk": 2,
     "stop": 2,
     "second_owner": 1,
@@ -453,7 +503,7 @@ def break_and_resume(lab: Lab, number: int) -> Result:
     folder = lab.root / f"fault-{number}"
     try:
         KINDS[kind](lab, random.Random(f"{lab.seed} {number}"), folder, result)
-    except (ThirdOutcome, ValueError, OSError, KeyError) as error:
+    except (ThirdOutcome, ValueError, OSError, LookupError) as error:
         result.ended, result.message = THIRD, shorten(f"{type(error).__name__}: {error}", folder)
         print(f"{result.fault}:\n{error}", file=sys.stderr)
     if result.ended != THIRD:
@@ -488,6 +538,7 @@ def main() -> None:
     args = parser.parse_args()
     disable_progress_bars()
     torch.set_num_threads(1)
+    gc.freeze()  # each fine-tuning collects garbage, which would go through everything that was imported
     # The default lock is shared with forked processes, and a killed process would never release it.
     tqdm.set_lock(threading.RLock())
     stored = json.loads(RESULTS.read_text()) if RESULTS.exists() else {"seed": args.seed, "faults": []}

@@ -363,7 +363,7 @@ class STaRTrainer(WeightedSFTTrainer):
             `list[Sample]`: All samples of the iteration, from all processes.
         """
         start_time = time.monotonic()
-        self.ledger.forget_appended()
+        self.ledger.forget_sizes()
         candidates = self.candidates(iteration)
         samples: list[Sample] = []
         earlier: set[str] = set()
@@ -403,9 +403,11 @@ class STaRTrainer(WeightedSFTTrainer):
         Raises:
             [`~star_trl.ledger.selection.NothingSurvives`]: If no sample of the first iteration is kept.
             `ValueError`: If samples of an earlier iteration are lost.
+            `RuntimeError`: If samples of this iteration are lost.
         """
         self.outer_run.check_earlier_samples(iteration)
         samples = self.ledger.read_latest(iteration, self.args.sample_iterations)
+        self.ledger.check_sizes(iteration)
         if self.args.sample_weighting == "advantage":
             samples = with_failed(samples)
         selected, dropped = select_samples(

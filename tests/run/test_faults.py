@@ -17,7 +17,7 @@ from datasets import Dataset
 from transformers import TrainerCallback
 from transformers.integrations import TensorBoardCallback
 
-from star_trl import RationaleSampler, load_ledger
+from star_trl import RationaleSampler, STaRTrainer, load_ledger
 from star_trl.output_dir import DiskFull
 from star_trl.publishing.model_card import ModelCards
 from star_trl.report.live import LiveReport
@@ -300,6 +300,24 @@ def test_disk_full_while_a_checkpoint_is_written(runs, tmp_path, name):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     runs.start(resume=True, callbacks=[CrashAt()])
+    runs.check()
+
+
+def test_a_ledger_deleted_after_sampling_ends_the_run(runs, monkeypatch):
+    """The training set is read from it."""
+    runs.finish(sample_iterations=2)
+    select = STaRTrainer.select
+
+    def delete_and_select(trainer, iteration):
+        if iteration == 2:
+            next(trainer.ledger.output_dir.glob("iteration-002/samples-*.jsonl")).unlink()
+        return select(trainer, iteration)
+
+    monkeypatch.setattr(STaRTrainer, "select", delete_and_select)
+    with pytest.raises(RuntimeError, match=r"iteration-002/samples-00000-of-00001.jsonl has 0 bytes, but \d+ were"):
+        runs.start(sample_iterations=2)
+    monkeypatch.undo()
+    runs.start(resume=True, sample_iterations=2)
     runs.check()
 
 
