@@ -19,7 +19,7 @@ from transformers import (
     TrainerCallback,
     set_seed,
 )
-from transformers.trainer_utils import TrainOutput, speed_metrics
+from transformers.trainer_utils import TrainOutput
 
 from .distributed import connect
 from .fine_tuning.gradient_view import training_weights
@@ -547,9 +547,10 @@ class STaRTrainer(WeightedSFTTrainer):
                 for sign in signs_of_chance(samples, dataset, self.args):
                     logger.warning(sign)
             metrics = {f"{prefix}_{name}": value for name, value in metrics.items()}
-            # `speed_metrics` takes the time of day, which may be set back meanwhile.
-            seconds = time.monotonic() - start_time
-            metrics.update(speed_metrics(prefix, time.time() - seconds, num_samples=len(samples)))
+            # `speed_metrics` of transformers takes the time of day, which may be set back meanwhile.
+            seconds = max(time.monotonic() - start_time, 1e-9)
+            metrics[f"{prefix}_runtime"] = round(seconds, 4)
+            metrics[f"{prefix}_samples_per_second"] = round(len(samples) / seconds, 3)
             self.log(dict(metrics))
             self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
             all_metrics.update(metrics)
