@@ -58,7 +58,7 @@ RESULTS = ROOT / "docs" / "results" / "faults.json"
 PAGE = ROOT / "docs" / "promises.md"
 
 WAYS_OUT = re.compile(
-    r"[Pp]ut the (file|folder)|[Dd]elete|`overwrite_output_dir|Make room|[Rr]esume|another `output_dir`"
+    r"[Pp]ut the (file|folder)|Delete|delete|`overwrite_output_dir|Make room|[Rr]esume|another `output_dir`"
 )
 IDENTICAL, REFUSED, THIRD = "identical", "refused", "third outcome"
 NOTHING, STEP, ROUND = "nothing", "the current step", "the current round"
