@@ -4,296 +4,566 @@
 # dependencies = ["star-trl"]
 # ///
 """
-Kills runs (SIGKILL) at random moments of every phase, and resumes them until they are done. Compares each result with
-an uninterrupted run: the samples, and the weights bit by bit. Needs no GPU and no network.
+Breaks runs of a tiny model in every way that `docs/promises.md` lists, at random, and resumes them. There are two ways
+to end: like the uninterrupted run, with the same samples and the same weights bit for bit, or refused, with a message
+that names the file and the way out. Needs no GPU and no network, and uses one thread.
 
 ```bash
-python benchmarks/faults.py --runs 50
+python benchmarks/faults.py --faults 200   # goes on after the faults that docs/results/faults.json has
 ```
 
-The last line is JSON: `runs`, `identical` (number of runs that ended like the uninterrupted one) and `regenerated_max`
-(maximum number of completions that one kill cost, with a `generation_batch_size` of 8).
+Each fault depends on the seed and its number only. The last line is JSON: the number of faults, and how many ended in
+each way. The table of `docs/promises.md` is written as well.
 """
 
 import argparse
+import gc
 import json
-import mmap
 import os
 import random
+import re
+import resource
+import shutil
 import signal
 import sys
 import tempfile
 import threading
 import time
-import traceback
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
+import numpy as np
 import torch
-from datasets import Dataset, disable_progress_bars
-from safetensors.torch import load_file
+from datasets import disable_progress_bars
 from tqdm import tqdm
 
-from star_trl import RationaleSampler, RationalizationSampler, STaRConfig, STaRTrainer, has_run, load_ledger
-from star_trl.generation import Engine
-from star_trl.run.outer_run import OuterRun
+from broken_runs import BATCH_SIZE, SAVE_STEPS, Moment, Process, outcome, same, slow_odd_length, train
+from star_trl.cli.main import main as command
+from star_trl.output_dir import has_run
 
 
-sys.path.append(str(Path(__file__).parents[1] / "tests"))
-from support.tiny_models import ON_A_CPU, odd_length, save_model  # noqa: E402
+ROOT = Path(__file__).parents[1]
+sys.path += [str(ROOT / "tests"), str(ROOT / "examples" / "from_scratch")]
+from support.tiny_models import save_model  # noqa: E402
+from tables import fill_in, markdown_table  # noqa: E402
 
 
-PHASES = (
-    "start",
-    "sampling",
-    "scoring",
-    "selecting",
-    "fine-tuning",
-    "later epochs",
-    "checkpoint",
-    "saving",
-    "evaluating",
-    "end",
+RESULTS = ROOT / "docs" / "results" / "faults.json"
+PAGE = ROOT / "docs" / "promises.md"
+
+WAYS_OUT = re.compile(
+    r"[Pp]ut the (file|folder)|Delete|delete|`overwrite_output_dir|Make room|[Rr]esume|another `output_dir`"
 )
-# Phases may be nested: later epochs and inner checkpoints are within fine-tuning. At the end of a phase, the outer one
-# goes on.
-BATCH_SIZE = 8
-SAMPLES_PER_PROBLEM = 2
+IDENTICAL, REFUSED, THIRD = "identical", "refused", "third outcome"
+NOTHING, STEP, ROUND = "nothing", "the current step", "the current round"
+LOST = (NOTHING, STEP, ROUND)
 
 
-class Monitor:
-    """Shared memory that holds the current phase of the process that runs."""
-
-    def __init__(self):
-        self._memory = mmap.mmap(-1, 1)
-        self._stack = [0]
-
-    @property
-    def phase(self) -> str:
-        return PHASES[self._memory[0]]
-
-    def during(self, phase: str, function: Callable) -> Callable:
-        """Wraps a function so that it records the phase while it runs."""
-
-        def call(*args, **kwargs):
-            self._stack.append(PHASES.index(phase))
-            self._memory[0] = self._stack[-1]
-            try:
-                return function(*args, **kwargs)
-            finally:
-                self._stack.pop()
-                self._memory[0] = self._stack[-1]
-
-        call.__name__ = getattr(function, "__name__", phase)
-        return call
+class ThirdOutcome(Exception):
+    """Raised when a fault ends neither like the uninterrupted run nor with a message that helps."""
 
 
-class CountingEngine(Engine):
-    """Logs every completion of an engine, with the model and the problem that it belongs to."""
+@dataclass
+class Result:
+    """
+    How a fault ended.
 
-    def __init__(self, trainer: STaRTrainer, log: Path):
-        self.trainer, self.engine = trainer, trainer.engine
-        self.log = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    Args:
+        number (`int`):
+            Number of the fault.
+        kind (`str`):
+            Kind of the fault.
+        fault (`str`):
+            The fault in words.
+        ended (`str`):
+            `"identical"`, `"refused"` or `"third outcome"`.
+        lost (`str`):
+            What was done again.
+        completions (`int`):
+            Number of completions that were made again.
+        steps (`int`):
+            Number of optimizer steps that were made again.
+        message (`str`):
+            The message of a refusal or of an error, without the folder.
+    """
 
-    def generate(self, model, requests, params):
-        for output in self.engine.generate(model, requests, params):
-            key = f"{self.trainer.iteration} {params.temperature} {requests[output.index].seed}\n"
-            os.write(self.log, key.encode())
-            yield output
+    number: int
+    kind: str
+    fault: str
+    ended: str = IDENTICAL
+    lost: str = NOTHING
+    completions: int = 0
+    steps: int = 0
+    message: str = ""
 
 
-def slow_odd_length(completions: list[str], **kwargs) -> list[float]:
-    """A filter that half of the completions pass, and that is slow enough for a kill during it."""
-    time.sleep(0.01)
-    return odd_length(completions)
+class Lab:
+    """
+    What the faults share: the model, uninterrupted runs and their results.
+
+    Args:
+        root (`Path`):
+            Folder for the runs.
+        seed (`int`):
+            Seed of the faults.
+    """
+
+    def __init__(self, root: Path, seed: int):
+        self.root, self.seed = root, seed
+        self.base = save_model(root / "base", max_position_embeddings=256)
+        self.expected = {}
+        for iterations in (2, 3):
+            process = Process.start(train, self.base, root / f"whole-{iterations}", iterations)
+            seconds = process.phases()
+            if process.code:
+                sys.exit(f"The uninterrupted run failed:\n{process.text}")
+            self.expected[iterations] = outcome(root / f"whole-{iterations}", iterations)
+            if iterations == 2:
+                self.seconds, self.work = seconds, process.work
+        self.files = sorted(
+            str(path.relative_to(root / "whole-2")) for path in (root / "whole-2").rglob("*") if path.is_file()
+        )
+
+    def start(self, folder: Path, **settings) -> Process:
+        return Process.start(train, self.base, folder, **settings)
+
+    def check(self, folder: Path, iterations: int = 2) -> None:
+        """Checks that a run has come to what the uninterrupted one has come to."""
+        if not same(outcome(folder, iterations), self.expected[iterations]):
+            raise ThirdOutcome("The run ended with other samples or weights.")
+
+    def resume(self, folder: Path, result: Result, before: set[str], iterations: int = 2) -> None:
+        """Resumes a broken run to its end, and notes what was done again."""
+        process = self.start(folder, iterations=iterations).wait()
+        if process.code:
+            raise ThirdOutcome(f"The run does not go on: {process.error}\n{process.text[-2000:]}")
+        self.check(folder, iterations)
+        note_lost(result, before & process.work)
 
 
-def during_later_epochs(trainer: STaRTrainer, monitor: Monitor) -> Callable:
-    """Wraps the trainer's `training_step` so that it records the phase after the first epoch of an inner run."""
-    first = trainer.training_step
-    later = monitor.during("later epochs", first)
-    return lambda *args: (later if trainer.state.epoch >= 1 else first)(*args)
+def note_lost(result: Result, again: set[str]) -> None:
+    kinds = Counter(work.split()[0] for work in again)
+    result.completions, result.steps = kinds["completion"], kinds["step"]
+    if result.completions > BATCH_SIZE or result.steps > SAVE_STEPS:
+        result.lost = ROUND
+    elif again:
+        result.lost = STEP
 
 
-def train(base_model: Path, output_dir: Path, log: Path, monitor: Monitor) -> None:
-    """Runs or resumes two outer iterations."""
-    problems = [
-        {"prompt": f"Q: {number}?\nA:", "hinted_prompt": f"Q: {number}? (1)\nA:", "answer": "1"}
-        for number in range(24)
+def check_message(message: str, *names: str) -> None:
+    """Checks that a message names the file, or another thing, and the way out."""
+    if not all(name in message for name in names):
+        raise ThirdOutcome(f"The message does not name {' and '.join(names)}: {message}")
+    if WAYS_OUT.search(message) is None:
+        raise ThirdOutcome(f"The message names no way out: {message}")
+
+
+def file_in_messages(path: Path) -> str:
+    """Returns how a message names a file: the shards of a ledger are named together."""
+    return re.sub(r"-\d{5}-of-\d{5}\.jsonl$", "-", path.name)
+
+
+# The kinds of faults. Each gets the lab, random numbers, a folder for the run and the result to fill in.
+
+
+def kill(lab: Lab, rng: random.Random, folder: Path, result: Result) -> None:
+    """kill -9"""
+    before: set[str] = set()
+    moments = []
+    for _ in range(rng.randint(1, 3)):
+        process = lab.start(folder)
+        moment = Moment.draw(lab.seconds, rng)
+        if process.reach(moment):
+            process.signal(signal.SIGKILL)
+            moments.append(str(moment))
+        process.wait()
+        before |= process.work
+    result.fault = f"killed while: {', '.join(moments) or 'already done'}"
+    lab.resume(folder, result, before)
+
+
+def stop(lab: Lab, rng: random.Random, folder: Path, result: Result) -> None:
+    """SIGTERM or Ctrl-C"""
+    number, times = rng.choice([signal.SIGTERM, signal.SIGINT]), rng.randint(1, 2)
+    moment = Moment.draw(lab.seconds, rng)
+    result.fault = f"{number.name}, {times} times, while: {moment}"
+    process = lab.start(folder)
+    if process.reach(moment):
+        for _ in range(times):
+            process.signal(number)
+            time.sleep(rng.uniform(0, 0.1))
+    process.wait()
+    if process.code not in (0, 75, -number) and "KeyboardInterrupt" not in process.error:
+        raise ThirdOutcome(f"It exits with {process.code}: {process.error}\n{process.text[-2000:]}")
+    lab.resume(folder, result, process.work)
+
+
+def delete(path: Path, other: Path | None, rng: random.Random) -> None:
+    path.unlink()
+
+
+def half(path: Path, other: Path | None, rng: random.Random) -> None:
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def zeros(path: Path, other: Path | None, rng: random.Random) -> None:
+    """From some place on, as after a crash of the machine."""
+    size = path.stat().st_size
+    kept = rng.choice([0, rng.randrange(size + 1)])
+    os.truncate(path, kept)
+    os.truncate(path, size)
+
+
+def garbage(path: Path, other: Path | None, rng: random.Random) -> None:
+    path.write_bytes(rng.randbytes(path.stat().st_size))
+
+
+def another(path: Path, other: Path | None, rng: random.Random) -> None:
+    if other is None:
+        return garbage(path, other, rng)
+    shutil.copyfile(other, path)
+
+
+DAMAGES: dict[str, Callable] = {
+    "deleted": delete,
+    "cut in half": half,
+    "zeros": zeros,
+    "garbage": garbage,
+    "another iteration's": another,
+}
+
+
+def damage_and_resume(
+    lab: Lab, rng: random.Random, folder: Path, result: Result, name: str, how: str, before: set[str], iterations: int
+) -> None:
+    """Damages a file, and resumes the run. If that is refused, the file is put back, and the run resumed."""
+    path = folder / name
+    had_run = has_run(folder)
+    original = path.read_bytes()
+    others = [
+        other
+        for other in folder.glob(re.sub(r"iteration-\d+", "iteration-*", name))
+        if other != path and other.read_bytes() != original
     ]
-    trainer = STaRTrainer(
-        model=str(base_model),
-        args=STaRConfig(
-            output_dir=str(output_dir),
-            num_iterations=2,
-            initial_steps=30,  # four epochs
-            save_steps=4,
-            save_total_limit=1,
-            learning_rate=1e-2,
-            per_device_train_batch_size=4,
-            max_completion_length=60,
-            generation_batch_size=BATCH_SIZE,
-            # Completions end at the first of these letters, so that they have different lengths.
-            stop_strings=list("abcde"),
-            **ON_A_CPU,
-        ),
-        reward_funcs=monitor.during("scoring", slow_odd_length),
-        samplers=[
-            RationaleSampler(num_generations=SAMPLES_PER_PROBLEM, temperature=1.0),
-            RationalizationSampler(temperature=1.0),
-        ],
-        train_dataset=Dataset.from_list(problems),
-        eval_dataset=Dataset.from_list(problems[:12]),
-    )
-    trainer.engine = CountingEngine(trainer, log)
-    trainer.sample = monitor.during("sampling", trainer.sample)
-    trainer.select = monitor.during("selecting", trainer.select)
-    trainer.fine_tune = monitor.during("fine-tuning", trainer.fine_tune)
-    trainer.evaluate = monitor.during("evaluating", trainer.evaluate)
-    trainer.training_step = during_later_epochs(trainer, monitor)
-    trainer._save_checkpoint = monitor.during("checkpoint", trainer._save_checkpoint)
-    OuterRun.save_model = monitor.during("saving", OuterRun.save_model)
-    OuterRun.end_iteration = monitor.during("end", OuterRun.end_iteration)
-    trainer.train(resume_from_checkpoint=has_run(output_dir))
+    DAMAGES[how](path, rng.choice(sorted(others)) if others else None, rng)
 
+    def put_back() -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(original)
 
-def start(base_model: Path, output_dir: Path, log: Path) -> tuple[int, Monitor]:
-    """
-    Starts a run in a separate process. The process is forked, since importing everything would take longer than the
-    run.
-    """
-    monitor = Monitor()
-    process = os.fork()
-    if process:
-        return process, monitor
-    code = 1
+    for line in (["report"], ["export", "--output_file", str(folder.with_suffix(".jsonl"))]):
+        shown = Process.start(run_command, [*line, "--output_dir", str(folder)]).wait()
+        if shown.code == 2 and "Traceback" not in shown.text:
+            if not any(text in shown.text for text in ("No run in", "No samples under", "No sample was kept")):
+                check_message(shown.text, file_in_messages(path))
+        elif shown.code:
+            raise ThirdOutcome(f"`star-trl {line[0]}` ends with {shown.code}: {shown.error}\n{shown.text[-2000:]}")
+    process = lab.start(folder, iterations=iterations, resume=had_run).wait()
+    if process.code:
+        result.ended, result.message = REFUSED, shorten(process.error, folder)
+        check_message(process.error, file_in_messages(path))
+        put_back()
+        lab.resume(folder, result, before, iterations)
+        return
+    note_lost(result, before & process.work)
     try:
-        with open(log.with_suffix(".out"), "w") as output:
-            os.dup2(output.fileno(), 1)
-            os.dup2(output.fileno(), 2)
-            train(base_model, output_dir, log, monitor)
-        code = 0
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        os._exit(code)
+        lab.check(folder, iterations)
+    except (ValueError, FileNotFoundError) as error:
+        # The samples of an evaluation that is over are not needed, but they are not what they were.
+        result.message = shorten(f"{type(error).__name__}: {error}", folder)
+        check_message(str(error), file_in_messages(path))
+        put_back()
+        lab.check(folder, iterations)
 
 
-def phase_seconds(process: int, monitor: Monitor) -> dict[str, list[float]]:
-    """Returns the seconds of every visit of a run to each phase."""
-    seconds: dict[str, list[float]] = {}
-    last, since = monitor.phase, time.time()
-    while os.waitpid(process, os.WNOHANG)[0] == 0:
-        if monitor.phase != last:
-            seconds.setdefault(last, []).append(time.time() - since)
-            last, since = monitor.phase, time.time()
-        time.sleep(2e-4)
-    return seconds
+def run_command(arguments: list[str], monitor, note) -> None:
+    sys.exit(command(arguments))
 
 
-def kill_in(phase: str, visit: int, delay: float, process: int, monitor: Monitor) -> bool:
-    """Kills a run some seconds after it enters a phase for the n-th time. Returns `False` if the run ends before."""
-    last = None
-    while os.waitpid(process, os.WNOHANG)[0] == 0:
-        entered, last = monitor.phase == phase and last != phase, monitor.phase
-        visit -= entered
-        if entered and visit == 0:
-            time.sleep(delay)
-            if os.waitpid(process, os.WNOHANG)[0]:
-                return False
-            os.kill(process, signal.SIGKILL)
-            os.waitpid(process, 0)
-            return True
-        time.sleep(2e-4)
-    return False
+def damage_finished(lab: Lab, rng: random.Random, folder: Path, result: Result) -> None:
+    """a file of a finished run"""
+    # Every file, each with another damage in every round
+    order = random.Random(lab.seed).sample(lab.files, len(lab.files))
+    turn = result.number // len(SCHEDULE) * SCHEDULE.count("damage_finished")
+    turn += SCHEDULE[: result.number % len(SCHEDULE)].count("damage_finished")
+    index = turn % len(order)
+    how = list(DAMAGES)[(index + turn // len(order)) % len(DAMAGES)]
+    result.fault = f"{order[index]}: {how}"
+    shutil.copytree(lab.root / "whole-2", folder)
+    damage_and_resume(lab, rng, folder, result, order[index], how, lab.work, iterations=3)
 
 
-def outcome(output_dir: Path) -> tuple[list[dict], dict[str, torch.Tensor]]:
-    weights = load_file(output_dir / "iteration-002" / "checkpoint" / "model.safetensors")
-    return [load_ledger(output_dir, name).to_list() for name in ("samples", "eval")], weights
+def damage_unfinished(lab: Lab, rng: random.Random, folder: Path, result: Result) -> None:
+    """a file of a run that was killed"""
+    moment = Moment.draw({name: seconds for name, seconds in lab.seconds.items() if name != "start"}, rng)
+    process = lab.start(folder)
+    if process.reach(moment):
+        process.signal(signal.SIGKILL)
+    process.wait()
+    files = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+    name, how = rng.choice(files), rng.choice(list(DAMAGES))
+    result.fault = f"{name}: {how}, after a kill while: {moment}"
+    damage_and_resume(lab, rng, folder, result, name, how, process.work, iterations=2)
 
 
-def same(left: tuple, right: tuple) -> bool:
-    return left[0] == right[0] and all(torch.equal(tensor, right[1][name]) for name, tensor in left[1].items())
+def damage_running(lab: Lab, rng: random.Random, folder: Path, result: Result) -> None:
+    """a file deleted during the run"""
+    moment = Moment.draw({name: seconds for name, seconds in lab.seconds.items() if name != "start"}, rng)
+    process = lab.start(folder)
+    if not process.reach(moment):
+        process.wait()
+        lab.check(folder)
+        return
+    process.signal(signal.SIGSTOP)
+    path = rng.choice(sorted(path for path in folder.rglob("*") if path.is_file()))
+    original = path.read_bytes()
+    result.fault = f"{path.relative_to(folder)} deleted while: {moment}"
+    path.unlink()
+    process.signal(signal.SIGCONT)
+    process.wait()
+
+    def put_back() -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(original)
+
+    if process.code:
+        result.message = shorten(process.error, folder)
+        check_message(process.error, file_in_messages(path))
+        before, process = process.work, lab.start(folder).wait()
+        note_lost(result, before & process.work)
+    if process.code:
+        result.ended, result.message = REFUSED, shorten(process.error, folder)
+        check_message(process.error, file_in_messages(path))
+        put_back()
+        lab.resume(folder, result, process.work)
+        return
+    try:
+        lab.check(folder)
+    except (ValueError, FileNotFoundError) as error:
+        check_message(str(error), file_in_messages(path))
+        put_back()
+        lab.check(folder)
+
+
+def fill_disk(lab: Lab, rng: random.Random, folder: Path, result: Result) -> None:
+    """a full disk"""
+    # A limit on the size of files stands for it.
+    moment, limit = Moment.draw(lab.seconds, rng), int(10 ** rng.uniform(2.5, 5.5))
+    result.fault = f"no file beyond {limit:,} bytes, from a moment on while: {moment}"
+    process = lab.start(folder)
+    if process.reach(moment):
+        _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (limit, hard))
+    process.wait()
+    if process.code:
+        result.message = shorten(process.error, folder)
+        check_message(process.error, str(folder), "File too large")
+    lab.resume(folder, result, process.work)
+
+
+def second_owner(lab: Lab, rng: random.Random, folder: Path, result: Result) -> None:
+    """a second run in the same folder"""
+    moment, overwrite = Moment.draw(lab.seconds, rng), rng.random() < 0.5
+    result.fault = f"another run {'overwrites' if overwrite else 'resumes'} it while: {moment}"
+    first = lab.start(folder)
+    if first.reach(moment):
+        first.signal(signal.SIGSTOP)
+    second = lab.start(folder, overwrite=overwrite, resume=not overwrite and has_run(folder)).wait()
+    first.signal(signal.SIGCONT)
+    first.wait()
+    refused = [process for process in (first, second) if process.code]
+    if len(refused) > 1:
+        raise ThirdOutcome(f"Both end: {first.error}; {second.error}")
+    for process in refused:
+        result.ended, result.message = REFUSED, shorten(process.error, folder)
+        check_message(process.error, str(folder))
+    lab.check(folder)
+
+
+def wrong_output(**changes) -> dict:
+    return {
+        "change_output": lambda output: replace(
+            output, **{name: make(output) if callable(make) else make for name, make in changes.items()}
+        )
+    }
+
+
+def fail(*args, **kwargs):
+    raise ConnectionError("no route to host")
+
+
+def leave(*args, **kwargs):
+    sys.exit(0)
+
+
+def cut_mask(completions):
+    for completion in completions:
+        yield replace(completion, loss_mask=completion.loss_mask[1:])
+
+
+def change_in_place(completions, completion_ids, **kwargs):
+    for ids in completion_ids:
+        ids.clear()
+    return slow_odd_length(completions)
+
+
+# What a message must name, and the wrong answer
+HOSTILE: dict[str, tuple[str | None, dict]] = {
+    "an engine leaves a request out": ("WatchedEngine", {"change_output": lambda output: None}),
+    "an engine gives the index -1": ("WatchedEngine", wrong_output(index=-1)),
+    "an engine answers a request twice": ("WatchedEngine", wrong_output(index=0)),
+    "an engine ends for an unknown reason": ("WatchedEngine", wrong_output(finish_reason="done")),
+    "an engine gives too many tokens": ("WatchedEngine", wrong_output(token_ids=[7] * 99)),
+    "an engine gives a token that is none": ("rationali", wrong_output(token_ids=[10**6])),
+    "an engine gives numpy integers": ("WatchedEngine", wrong_output(token_ids=lambda out: list(np.array([7, 8])))),
+    "an engine gives no tokens": ("WatchedEngine", wrong_output(token_ids=[], finish_reason="eos")),
+    "an engine gives NaN": ("WatchedEngine", wrong_output(logprobs=lambda out: [float("nan")] * len(out.token_ids))),
+    "an engine calls sys.exit(0)": ("WatchedEngine", {"change_output": leave}),
+    "an engine raises": ("no route to host", {"change_output": fail}),
+    "a sampler leaves a prompt out": ("rationale", {"change_sampling": lambda completions: list(completions)[1:]}),
+    "a sampler gives a short mask": ("rationale", {"change_sampling": cut_mask}),
+    "a sampler calls sys.exit(0)": ("rationale", {"change_sampling": leave}),
+    "a reward function raises": ("no route to host", {"reward": fail}),
+    "a reward function returns None": ("`score`", {"reward": lambda completions, **kwargs: None}),
+    "a reward function returns too few": ("`score`", {"reward": lambda completions, **kwargs: [1.0] * 99}),
+    "a reward function returns text": ("`score`", {"reward": lambda completions, **kwargs: "1.0"}),
+    "a reward function calls sys.exit(0)": ("`score`", {"reward": leave}),
+    "a reward function changes token ids": (None, {"reward": change_in_place}),
+}  # fmt: skip
+
+
+def answer_wrongly(lab: Lab, rng: random.Random, folder: Path, result: Result) -> None:
+    """a wrong answer of an engine, a sampler or a reward function"""
+    completions = sum(work.startswith("completion") for work in lab.work)
+    number = rng.randint(2, completions)
+    wrong = rng.choice(list(HOSTILE))
+    result.fault = wrong
+    named, changes = HOSTILE[wrong]
+    process = lab.start(folder, number=number, **changes).wait()
+    if named is None:
+        lab.check(folder)
+        return
+    if not process.code:
+        raise ThirdOutcome("The run ends without an error.")
+    result.message = shorten(process.error, folder)
+    if named not in process.error:
+        raise ThirdOutcome(f"The message does not name {named}: {process.error}")
+    if "delete the `" in process.error:
+        for path in newest(folder, r"(samples|eval)-.*\.jsonl"):
+            path.unlink()
+    lab.resume(folder, result, process.work)
+
+
+def newest(folder: Path, pattern: str) -> list[Path]:
+    """Returns the file with a name of this pattern that was written last, if there is one."""
+    paths = [path for path in folder.rglob("*") if re.fullmatch(pattern, path.name)]
+    return sorted(paths, key=lambda path: path.stat().st_mtime_ns)[-1:]
+
+
+KINDS: dict[str, Callable[[Lab, random.Random, Path, Result], None]] = {
+    function.__name__: function
+    for function in (
+        kill,
+        stop,
+        damage_unfinished,
+        damage_finished,
+        damage_running,
+        fill_disk,
+        second_owner,
+        answer_wrongly,
+    )
+}
+SHARES = {
+    "kill": 5,
+    "damage_unfinished": 5,
+    "damage_finished": 5,
+    "damage_running": 2,
+    "fill_disk": 2,
+    "stop": 2,
+    "second_owner": 1,
+    "answer_wrongly": 2,
+}
+SCHEDULE = random.Random(0).sample(list(SHARES), sum(SHARES.values()), counts=list(SHARES.values()))
+
+
+def shorten(message: str, folder: Path) -> str:
+    return message.replace(str(folder.resolve()), "OUTPUT_DIR").replace(str(folder), "OUTPUT_DIR")[:300]
+
+
+def break_and_resume(lab: Lab, number: int) -> Result:
+    """Does one fault, which depends on the seed and its number only."""
+    kind = SCHEDULE[number % len(SCHEDULE)]
+    result = Result(number, kind, "")
+    folder = lab.root / f"fault-{number}"
+    try:
+        KINDS[kind](lab, random.Random(f"{lab.seed} {number}"), folder, result)
+    except (ThirdOutcome, ValueError, OSError, LookupError) as error:
+        result.ended, result.message = THIRD, shorten(f"{type(error).__name__}: {error}", folder)
+        print(f"{result.fault}:\n{error}", file=sys.stderr)
+    if result.ended != THIRD:
+        shutil.rmtree(folder, ignore_errors=True)
+    return result
+
+
+def table(results: list[dict]) -> str:
+    """Returns the table of the results by kind."""
+    rows = []
+    for kind, function in KINDS.items():
+        found = [result for result in results if result["kind"] == kind]
+        ended, lost = (Counter(result[name] for result in found) for name in ("ended", "lost"))
+        rows.append(
+            [
+                function.__doc__.splitlines()[0],
+                str(len(found)),
+                *(str(ended[name]) for name in (IDENTICAL, REFUSED, THIRD)),
+                *(str(lost[name]) for name in LOST),
+            ]
+        )
+    rows.append(["all", *(str(sum(int(row[column]) for row in rows)) for column in range(1, len(rows[0])))])
+    titles = ("fault", "times", "identical", "refused", "anything else", *(f"lost: {name}" for name in LOST))
+    return markdown_table(titles, rows)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.strip().split("\n\n")[0])
-    parser.add_argument("--runs", type=int, default=50, help="Number of runs.")
-    parser.add_argument("--kills", type=int, default=3, help="Most kills of a run.")
-    parser.add_argument("--seed", type=int, default=0, help="Seed of the moments.")
+    parser.add_argument("--faults", type=int, default=200, help="Number of faults.")
+    parser.add_argument("--seed", type=int, default=0, help="Seed of the faults.")
+    parser.add_argument("--only", type=int, help="Number of a single fault, to look at again. Nothing is written.")
     args = parser.parse_args()
     disable_progress_bars()
     torch.set_num_threads(1)
+    gc.freeze()  # each fine-tuning collects garbage, which would go through everything that was imported
     # The default lock is shared with forked processes, and a killed process would never release it.
     tqdm.set_lock(threading.RLock())
-
+    stored = json.loads(RESULTS.read_text()) if RESULTS.exists() else {"seed": args.seed, "faults": []}
+    if stored["seed"] != args.seed:
+        sys.exit(f"{RESULTS} has the faults of seed {stored['seed']}. Delete it to record those of another seed.")
+    results = {result["number"]: result for result in stored["faults"]}
     with tempfile.TemporaryDirectory() as folder:
-        root = Path(folder)
-        save_model(root / "base", hidden_size=32, max_position_embeddings=2048)
-        process, monitor = start(root / "base", root / "whole", root / "whole.log")
-        seconds = phase_seconds(process, monitor)
-        if not (root / "whole" / "iteration-002" / "metrics.json").exists():
-            sys.exit(f"The uninterrupted run failed:\n{(root / 'whole.out').read_text()}")
-        expected = outcome(root / "whole")
-        samples = len((root / "whole.log").read_text().splitlines())
-        print(f"Uninterrupted: {samples} completions. Visits and seconds by phase:")
-        for phase in PHASES:
-            visits = seconds.get(phase, [])
-            print(f"  {phase:12} {len(visits):4} visits {sum(visits):6.2f} s")
+        lab = Lab(Path(folder), args.seed)
+        for number in range(args.faults) if args.only is None else [args.only]:
+            if number in results and args.only is None:
+                continue
+            start = time.monotonic()
+            result = asdict(break_and_resume(lab, number))
+            print(f"{number}: {result} ({time.monotonic() - start:.1f} s)", flush=True)
+            if args.only is None:
+                results[number] = result
+                write(args.seed, [results[number] for number in sorted(results)])
+    print(json.dumps({"faults": len(results), **Counter(result["ended"] for result in results.values())}))
 
-        targets = [phase for phase in PHASES if phase in seconds]
-        rng = random.Random(args.seed)
-        identical, killed, regenerated = 0, Counter(), []
-        for number in range(args.runs):
-            output_dir = root / f"run-{number}"
-            logs: list[set[str]] = []
-            planned = rng.randint(1, args.kills)
-            kills = 0
-            for attempt in range(100):
-                log = root / f"run-{number}-{attempt}.log"
-                process, monitor = start(root / "base", output_dir, log)
-                if kills < planned:
-                    phase = targets[(number + attempt) % len(targets)]
-                    visit = rng.randint(1, len(seconds[phase]))
-                    delay = rng.uniform(0, seconds[phase][visit - 1])
-                    if kill_in(phase, visit, delay, process, monitor):
-                        kills += 1
-                        killed[phase] += 1
-                        logs.append(set(log.read_text().splitlines()) if log.exists() else set())
-                        continue
-                else:
-                    os.waitpid(process, 0)
-                logs.append(set(log.read_text().splitlines()))
-                break
-            done = (output_dir / "iteration-002" / "metrics.json").exists()
-            if done and same(outcome(output_dir), expected):
-                identical += 1
-            else:
-                print(f"run {number} differs:\n{log.with_suffix('.out').read_text()[-2000:]}")
-            # Completions of one attempt that a later attempt generates again
-            regenerated += [len(log & set().union(*logs[index + 1 :])) for index, log in enumerate(logs[:-1])]
-            print(f"run {number + 1}: {kills} kills, {identical} identical so far", flush=True)
 
-    print("Kills by phase: " + ", ".join(f"{phase} {killed[phase]}" for phase in PHASES))
-    print(
-        f"Completions made again, per kill: {sorted(regenerated, reverse=True)[:10]} ..., mean "
-        f"{sum(regenerated) / max(len(regenerated), 1):.2f}, in flight at most {BATCH_SIZE} at a time"
-    )
-    print(
-        json.dumps(
-            {
-                "runs": args.runs,
-                "identical": identical,
-                "kills": sum(killed.values()),
-                "regenerated_max": max(regenerated, default=0),
-            }
-        )
-    )
+def write(seed: int, results: list[dict]) -> None:
+    lines = ",\n".join(json.dumps(result) for result in results)
+    RESULTS.write_text(f'{{"seed": {seed}, "faults": [\n{lines}\n]}}\n')
+    if PAGE.exists():
+        PAGE.write_text(fill_in(PAGE.read_text(), {"faults": table(results)}))
 
 
 if __name__ == "__main__":

@@ -281,6 +281,14 @@ def test_sharding_that_is_refused(make_args):
         check_sharding(SimpleNamespace(state=state), make_args(gradient_view_samples=8))
 
 
+def test_fsdp_that_is_not_in_force_is_warned_about(make_trainer, monkeypatch, caplog):
+    make_trainer(solve_easy_and_hinted)
+    assert "FSDP" not in caplog.text
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    make_trainer(solve_easy_and_hinted)
+    assert "FSDP is asked for, but nothing is sharded" in caplog.text
+
+
 def test_every_prompt_is_measured(make_trainer):
     """Also a short problem for which a function chooses a long example, behind many longer problems."""
 

@@ -16,11 +16,15 @@ Layout of a run's output directory:
 Iteration 0 is the evaluation of the original model.
 """
 
+import errno
 import json
 import math
 import os
 import re
 import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +39,10 @@ TIMES_NAME, RATIONALES_NAME = "seconds.json", "rationales.json"
 # own escape, `\udce9`
 UNENCODABLE = "backslashreplace"
 
+# Errors of a write for which there is no room: on the disk, in a quota, in a limit on the size of files
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+PROBE_BYTES = 2**20
+
 # What to do about a damaged file, by its name
 WAYS_OUT = {
     STATE_NAME: "Without it the run cannot be resumed. Put the file back from a copy, or start over with "
@@ -45,6 +53,49 @@ WAYS_OUT = {
     RATIONALES_NAME: "Delete it, and the report does not mark the doubtful samples of that iteration.",
     PROMPTS_NAME: "Delete it, and the report shows no hints, few-shot examples and answers until the run is resumed.",
 }
+
+
+class DiskFull(OSError):
+    """Raised when there is no room for a file of a run. The message names the path and what to do."""
+
+
+@contextmanager
+def writing(path: str | os.PathLike) -> Iterator[None]:
+    """
+    Makes an error within the context a [`DiskFull`] that names the path, if the reason is that there is no room for
+    what is written. Torch and safetensors raise errors of their own, of which some do not tell the reason.
+
+    Args:
+        path (`str` or `os.PathLike`):
+            The file or folder that is written.
+    """
+    try:
+        yield
+    except DiskFull:
+        raise
+    except Exception as error:
+        cause = error if isinstance(error, OSError) else _why_not_writable(Path(path))
+        if cause is None or cause.errno not in NO_ROOM:
+            raise
+        raise DiskFull(
+            cause.errno,
+            f"{os.strerror(cause.errno)} while {Path(path).absolute()} was written. What was recorded before is kept. "
+            "Make room there, and resume with `train(resume_from_checkpoint=True)`, or with "
+            "`--resume_from_checkpoint true` on the command line.",
+        ) from error
+
+
+def _why_not_writable(path: Path) -> OSError | None:
+    """Returns the error of writing a file beside what could not be written, or `None` if it can be written."""
+    folder = next(parent for parent in (path, *path.parents) if parent.is_dir())
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(bytes(PROBE_BYTES))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        return error
+    return None
 
 
 def iteration_dir(output_dir: str | os.PathLike, iteration: int) -> Path:
@@ -95,7 +146,14 @@ def load_history(output_dir: str | os.PathLike) -> list[dict[str, Any]]:
         Iteration 0 is the evaluation of the original model; without an evaluation set it is almost empty.
     """
     paths = [iteration_dir(output_dir, iteration) / METRICS_NAME for iteration in iterations(output_dir)]
-    return [read_json(path) for path in paths if path.exists()]
+    return [_read_metrics(path) for path in paths if path.exists()]
+
+
+def _read_metrics(path: Path) -> dict[str, Any]:
+    metrics = read_json(path)
+    if type(metrics.get("iteration")) is not int:
+        raise damaged(path, f"`iteration` must be a whole number, and is {metrics.get('iteration')!r:.80}")
+    return metrics
 
 
 def read_json(path: Path) -> Any:
@@ -108,17 +166,16 @@ def read_json(path: Path) -> Any:
     try:
         content = json.loads(path.read_text(encoding="utf-8"), parse_constant=as_null)
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path.resolve()} is damaged ({error}). {_way_out(path)}") from error
+        raise damaged(path, str(error)) from error
     if not isinstance(content, dict):
-        raise ValueError(
-            f"{path.resolve()} is damaged (a JSON object is expected, and it holds a {type(content).__name__}). "
-            f"{_way_out(path)}"
-        )
+        raise damaged(path, f"a JSON object is expected, and it holds a {type(content).__name__}")
     return content
 
 
-def _way_out(path: Path) -> str:
-    return WAYS_OUT.get(path.name, "Put the file back from a copy.")
+def damaged(path: Path, problem: str) -> ValueError:
+    """Returns the error for a damaged file. It names the file, what is wrong with it and the way out."""
+    way_out = WAYS_OUT.get(path.name, "Put the file back from a copy.")
+    return ValueError(f"{path.resolve()} is damaged ({problem}). {way_out}")
 
 
 def as_null(constant: str) -> None:
@@ -136,18 +193,19 @@ def finite(content: Any) -> Any:
 
 def write_json(path: Path, content: Any) -> None:
     """Writes a JSON file atomically. Infinity and NaN, which JSON does not have, become null."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     settings: dict[str, Any] = {"indent": 2, "ensure_ascii": False, "allow_nan": False}
     try:
         text = json.dumps(content, **settings)
     except ValueError:
         text = json.dumps(finite(content), **settings)
     temporary = path.with_suffix(".tmp")
-    with open(temporary, "w", encoding="utf-8", errors=UNENCODABLE) as file:
-        file.write(f"{text}\n")
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(temporary, "w", encoding="utf-8", errors=UNENCODABLE) as file:
+            file.write(f"{text}\n")
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
 
 
 def clear_run(output_dir: str | os.PathLike, overwrite: bool) -> None:

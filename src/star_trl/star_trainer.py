@@ -19,7 +19,7 @@ from transformers import (
 )
 from transformers.trainer_utils import TrainOutput, speed_metrics
 
-from .distributed import get_logger
+from .distributed import connect, get_logger
 from .fine_tuning.gradient_view import training_weights
 from .fine_tuning.original_weights import OriginalWeights
 from .fine_tuning.prefix_tree import why_no_trees
@@ -40,6 +40,7 @@ from .monitoring.progress import follow_sampling, show_fine_tuning, show_line, s
 from .monitoring.rationales import doubt_metrics, doubts, signs_of_doubt, write_doubts
 from .monitoring.sample_table import log_samples
 from .monitoring.trackers import outlive_trackers
+from .output_dir import writing
 from .publishing.hub import HubPushes, push_model
 from .publishing.model_card import ModelCards
 from .report.live import LiveReport
@@ -243,6 +244,7 @@ class STaRTrainer(WeightedSFTTrainer):
             quantization_config=quantization_config,
             peft_config=peft_config,
         )
+        connect(self.accelerator)
         check_sharding(self.accelerator, args)
         if args.weighted and has_prompt_learning(self.model):
             raise ValueError(
@@ -361,7 +363,7 @@ class STaRTrainer(WeightedSFTTrainer):
             `list[Sample]`: All samples of the iteration, from all processes.
         """
         self.outer_run.times.start("sample")
-        self.ledger.forget_appended()
+        self.ledger.forget_sizes()
         candidates = self.candidates(iteration)
         samples: list[Sample] = []
         earlier: set[str] = set()
@@ -400,9 +402,11 @@ class STaRTrainer(WeightedSFTTrainer):
         Raises:
             [`~star_trl.ledger.selection.NothingSurvives`]: If no sample of the first iteration is kept.
             `ValueError`: If samples of an earlier iteration are lost.
+            `RuntimeError`: If samples of this iteration are lost.
         """
         self.outer_run.check_earlier_samples(iteration)
         samples = self.ledger.read_latest(iteration, self.args.sample_iterations)
+        self.ledger.check_sizes(iteration)
         if self.args.sample_weighting == "advantage":
             samples = with_failed(samples)
         selected, dropped = select_samples(
@@ -648,7 +652,8 @@ class STaRTrainer(WeightedSFTTrainer):
         return self._original_weights
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
-        super().save_model(output_dir, _internal_call)
+        with writing(output_dir or str(self.args.output_dir)):
+            super().save_model(output_dir, _internal_call)
         self.model_cards.write(self.outer_run, output_dir or str(self.args.output_dir))
 
     def push_to_hub(
@@ -670,6 +675,11 @@ class STaRTrainer(WeightedSFTTrainer):
     ) -> None:
         names = {"model_name": model_name, "dataset_name": dataset_name, "tags": tags}
         self.model_cards.write(self.outer_run, str(self.args.output_dir), **names)
+
+    def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
+        # Private in Trainer, which writes the optimizer in it.
+        with writing(str(self.args.output_dir)):
+            super()._save_checkpoint(*args, **kwargs)
 
     def _prepare_dataset(self, dataset, *args, **kwargs):
         # Private in SFTTrainer, whose `__init__` would take problems for prompt-completion data and tokenize them.

@@ -2,7 +2,6 @@
 """Answers that follow from the calculations before them, and those that do not."""
 
 import json
-import time
 
 import pytest
 
@@ -72,13 +71,6 @@ def test_messages():
     prompt = [{"role": "system", "content": "Think."}, {"role": "user", "content": ROLLS}]
     completion = [{"role": "assistant", "content": "<think>24 - 15 = 9</think>\n#### 9"}]
     assert derived_answer_reward([prompt], [completion]) == [1.0]
-
-
-@pytest.mark.parametrize("piece", ["1+", "(", "9,", "<<1+1=", "1 ", "1*(", "$.1x", "<<", "=", "1=1 "])
-def test_whatever_a_model_writes_takes_little_time(piece):
-    start = time.process_time()
-    derived_answer_reward([ROLLS], [piece * 20_000])
-    assert time.process_time() - start < 5
 
 
 def test_the_calculations_of_gsm8k_are_mostly_derived():

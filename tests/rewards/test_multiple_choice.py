@@ -2,7 +2,6 @@
 """Extraction of choices, against what models write and what would fool it."""
 
 import json
-import time
 
 import pytest
 
@@ -234,21 +233,6 @@ def test_no_right_answer_means_that_it_does_not_apply():
     message = [{"role": "assistant", "content": "The answer is (b)."}]
     assert multiple_choice_reward([message, message], [None, "B"], other=[1, 2]) == [None, 1.0]
     assert strict_multiple_choice_reward([message, message], [None, "B"], other=[1, 2]) == [None, 1.0]
-
-
-@pytest.mark.parametrize(
-    "unit", ["(a) ", "a, ", "answer is ", "answer is (a) ", "option ", "a", " ", "( ", "**", "A\n"]
-)
-def test_long_texts_take_linear_time(unit):
-    def seconds(count):
-        start = time.process_time()
-        for text in (unit * count, "The answer is " + unit * count, unit * count + "!"):
-            multiple_choice_reward([text], ["B"], [CHOICES])
-            strict_multiple_choice_reward([text], ["B"], [CHOICES])
-        return time.process_time() - start
-
-    # Four times as long; quadratic time would be 16 times as long.
-    assert seconds(4_000) < max(9 * seconds(1_000), 0.2)
 
 
 @pytest.mark.parametrize("split", ["train", "dev"])

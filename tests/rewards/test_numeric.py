@@ -2,7 +2,6 @@
 """Extraction of numbers, against what models write and what would fool it."""
 
 import json
-import time
 from decimal import Decimal
 from fractions import Fraction
 
@@ -10,7 +9,6 @@ import numpy as np
 import pytest
 
 from star_trl.rewards import extract_number, numeric_reward, strict_numeric_reward
-from star_trl.rewards.answers.numbers import parse_number
 from support.sums import last_question
 
 
@@ -273,22 +271,6 @@ def test_no_right_answer_means_that_it_does_not_apply():
     message = [{"role": "assistant", "content": "#### 72"}]
     assert numeric_reward([message, message], answer=[None, 72], other=[1, 2]) == [None, 1.0]
     assert strict_numeric_reward([message, message], answer=[None, 72], other=[1, 2]) == [None, 1.0]
-
-
-@pytest.mark.parametrize(
-    "unit",
-    "9 1, 1/ 1e 1- <<1 { } \\boxed{ \\boxed{} \\frac{1}{ \\text{ #### ####1 * ** _ answer answer: answer:1 a 1a 1ab2 "
-    "<think> <answer> \\ ^{1 1( $ 1:\n".split(" ")
-    + ["a ", "1 ", " ", "\n", "answer is ", "1 or ", "#### 1\n", "Q:\n", "\\boxed{1}{", "- 1", "#### 1 a"]
-    + ["1 000 ", "- ", "\n- ", "minus ", "$ ", "€ "],
-)
-def test_long_texts_take_linear_time(unit):
-    start = time.process_time()
-    for text in (unit * 3_000, "#### 1" + unit * 3_000, "{" * 3_000 + unit * 3_000 + "!"):
-        numeric_reward([text], [72])
-        strict_numeric_reward([text], [72])
-        parse_number(text)
-    assert time.process_time() - start < 2
 
 
 def test_the_strict_variant_decides_and_the_flexible_one_is_reported(make_trainer, problems):

@@ -196,6 +196,7 @@ def test_a_clock_that_is_set_back_leaves_times_positive(make_trainer, problems, 
     trainer.train()
     metrics = trainer.outer_run.history[-1]
     names = ["seconds", "seconds/sample", "seconds/fine_tune", "tokens_per_second"]
+    names += ["eval_runtime", "eval_samples_per_second"]
     assert all(metrics[name] >= 0 for name in names)
 
 

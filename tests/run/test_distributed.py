@@ -5,6 +5,9 @@ import gc
 import importlib.util
 import json
 import os
+import pickle
+import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -19,6 +22,7 @@ from safetensors.torch import load_file
 from torch.multiprocessing.spawn import ProcessException, ProcessRaisedException, start_processes
 
 from star_trl.ledger import Ledger
+from star_trl.run.run_lock import RunLock
 from support import ROOT, distributed_run
 from support.tiny_models import build_model, build_tokenizer
 
@@ -71,6 +75,27 @@ def launch(backend: str, base_model: str, output_dir: Path, num_processes: int) 
                 process.kill()
         assert backend not in ENDS
     return json.loads((output_dir / "done.json").read_text())
+
+
+def ends(backend: str, base_model: str, output_dir: Path) -> list[tuple[int, str]]:
+    """
+    Starts two processes without a launcher, which would end both when one ends. Returns the exit code of each, and its
+    error.
+    """
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port = found.getsockname()[1]
+    arguments = (2, port, backend, base_model, str(output_dir))
+    started = start_processes(run_forked, arguments, 2, join=False, start_method="fork")
+    for process in started.processes:
+        process.join(60)
+    hang = [process.pid for process in started.processes if process.is_alive()]
+    for process in started.processes:
+        process.kill()
+    assert not hang
+    texts = (Path(path).read_bytes() if Path(path).exists() else b"" for path in started.error_files)
+    codes = [process.exitcode for process in started.processes]
+    return list(zip(codes, [pickle.loads(text) if text else "" for text in texts], strict=True))
 
 
 def run_forked(rank: int, num_processes: int, port: int, *arguments: str) -> None:
@@ -174,6 +199,29 @@ def test_processes_resume_together(two_processes, base_model, tmp_path, how, ste
     output_dir, done = two_processes
     assert launch("ddp", base_model, tmp_path / "out", num_processes=2) == done
     assert Ledger(tmp_path / "out").read(2) == Ledger(output_dir).read(2)
+
+
+def test_a_process_that_is_killed_ends_the_other_one(base_model, tmp_path):
+    """In its first generation, before any wait."""
+    (code, error), (other_code, _) = ends("killed", base_model, tmp_path / "out")
+    assert code == 1 and "wait_for_all" in error
+    assert other_code == -signal.SIGKILL
+
+
+def test_what_the_first_process_refuses_ends_all(two_processes, base_model, tmp_path):
+    """It alone takes the lock and compares the samples with their seals."""
+    output_dir = tmp_path / "out"
+    shutil.copytree(two_processes[0], output_dir)
+    next(output_dir.glob("iteration-001/samples-*")).unlink()
+    for code, error in ends("ddp", base_model, output_dir):
+        assert code == 1 and "CannotResume: The ledger" in error
+    lock = RunLock(output_dir)
+    lock.acquire()
+    try:
+        for code, error in ends("ddp", base_model, output_dir):
+            assert code == 1 and f"is in use by another run (process {os.getpid()} on" in error
+    finally:
+        lock.release()
 
 
 def test_a_slow_process_does_not_time_the_others_out(base_model, tmp_path):

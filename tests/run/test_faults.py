@@ -8,6 +8,7 @@ import shutil
 import signal
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,8 @@ from datasets import Dataset
 from transformers import TrainerCallback
 from transformers.integrations import TensorBoardCallback
 
-from star_trl import RationaleSampler, load_ledger
+from star_trl import RationaleSampler, STaRTrainer, load_ledger
+from star_trl.output_dir import DiskFull
 from star_trl.publishing.model_card import ModelCards
 from star_trl.report.live import LiveReport
 from star_trl.rewards import exact_match_reward
@@ -263,7 +265,9 @@ def test_full_disk(runs):
         return solve_easy_and_hinted(prompt)
 
     try:
-        with pytest.raises(OSError, match="File too large"):
+        with pytest.raises(
+            DiskFull, match=r"File too large while .*samples-00000-of-00001.jsonl was written.*Make room"
+        ):
             runs.start(fill, generation_batch_size=1)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
@@ -272,6 +276,48 @@ def test_full_disk(runs):
     assert recorded and not shard.read_bytes().endswith(b"\n")
     trainer = runs.start(generation_batch_size=1, resume=True)
     assert len(trainer.engine.prompts) == 12 - len(recorded)
+    runs.check()
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "optimizer.pt"])
+def test_disk_full_while_a_checkpoint_is_written(runs, tmp_path, name):
+    """Torch and safetensors have errors of their own for it."""
+    runs.finish(callbacks=[CrashAt()])
+    with pytest.raises(Crash):
+        runs.start(callbacks=[CrashAt(step=6)], output_dir=str(tmp_path / "other"))
+    (written,) = (tmp_path / "other").glob(f"iteration-001/fine-tuning/checkpoint-5/{name}")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    class Fill(TrainerCallback):
+        def on_step_end(self, args, state, control, **kwargs):
+            resource.setrlimit(resource.RLIMIT_FSIZE, (written.stat().st_size - 100, limits[1]))
+
+    try:
+        with pytest.raises(
+            DiskFull, match=r"File too large while .*fine-tuning.* was written.*Make room .* and resume"
+        ):
+            runs.start(callbacks=[Fill()])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    runs.start(resume=True, callbacks=[CrashAt()])
+    runs.check()
+
+
+def test_a_ledger_deleted_after_sampling_ends_the_run(runs, monkeypatch):
+    """The training set is read from it."""
+    runs.finish(sample_iterations=2)
+    select = STaRTrainer.select
+
+    def delete_and_select(trainer, iteration):
+        if iteration == 2:
+            next(trainer.ledger.output_dir.glob("iteration-002/samples-*.jsonl")).unlink()
+        return select(trainer, iteration)
+
+    monkeypatch.setattr(STaRTrainer, "select", delete_and_select)
+    with pytest.raises(RuntimeError, match=r"iteration-002/samples-00000-of-00001.jsonl has 0 bytes, but \d+ were"):
+        runs.start(sample_iterations=2)
+    monkeypatch.undo()
+    runs.start(resume=True, sample_iterations=2)
     runs.check()
 
 
@@ -571,7 +617,13 @@ def test_the_other_processes_wait_for_what_the_first_one_writes_alone(make_train
     for name in ("begin", "iteration_complete"):
         monkeypatch.setattr(LiveReport, name, note("alone", getattr(LiveReport, name)))
     monkeypatch.setattr(RunState, "save", note("alone", RunState.save))
-    monkeypatch.setattr(outer_run, "wait_for_all", note("wait"))
+
+    @contextmanager
+    def raise_together():
+        yield
+        events.append("wait")
+
+    monkeypatch.setattr(outer_run, "raise_together", raise_together)
     trainer = make_trainer(solve_easy_and_hinted, eval_dataset=problems)
     for name in ("keep_original_weights", "evaluate", "sample", "save_model"):
         setattr(trainer, name, note("together", getattr(trainer, name)))

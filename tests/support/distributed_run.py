@@ -34,6 +34,13 @@ def survives(completions, log_metric=lambda name, value: None, **kwargs):
     return [1.0] * len(completions)
 
 
+def killed(completions, **kwargs):
+    """Kills one process when it scores its first completions."""
+    if torch.distributed.get_rank() == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return survives(completions)
+
+
 def survives_slowly(completions, **kwargs):
     """Keeps one process longer than the timeout of the collectives in the first phase."""
     if torch.distributed.get_rank() == 1 and not survives_slowly.waited:
@@ -110,7 +117,7 @@ def train(backend: str, base_model: str, output_dir: Path) -> None:
             stop_strings=stop_strings,
             **{**ON_A_CPU, "gradient_checkpointing": True},
         ),
-        reward_funcs=survives_slowly if backend == "slow" else odd_length if weighted else survives,
+        reward_funcs={"slow": survives_slowly, "weighted": odd_length, "killed": killed}.get(backend, survives),
         samplers=[RationaleSampler(num_generations=3, temperature=1.0)],
         few_shot_examples=EXAMPLES,
         # Five problems do not divide evenly.

@@ -48,7 +48,7 @@ def check_outputs(
             raise RuntimeError(
                 f"The engine `{type(engine).__name__}` answered the request {output.index} twice. It must yield one "
                 "output for each request. One of the two may be the answer to another request, and recorded already: "
-                "delete the `samples-*` of this iteration before the run is resumed."
+                "delete the `samples-*` of this iteration, or its `eval*` after an evaluation, and resume the run."
             )
         answered.add(output.index)
         yield output

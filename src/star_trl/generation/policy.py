@@ -8,15 +8,18 @@ from typing import cast
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import DistributedType, parse_flag_from_env
 from torch import nn
 from torch.distributed.fsdp import FSDPModule
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase, Trainer
 from trl.models import unwrap_model_for_generation
 
-from ..distributed import wait_for_all
+from ..distributed import get_logger, wait_for_all
 from ..star_config import STaRConfig, as_dict
 from .engine import Engine
 
+
+logger = get_logger(__name__)
 
 # TRL calls methods of transformers by their old names, for which transformers warns the user.
 warnings.filterwarnings("ignore", r"`(is_)?gradient_checkpointing\w*` is deprecated", FutureWarning)
@@ -121,8 +124,17 @@ def _reshard_after_forward(trainer: Trainer) -> bool:
 def check_sharding(accelerator: Accelerator, args: STaRConfig) -> None:
     """
     Raises `ValueError` under FSDP 1, which cannot hold the parameters whole while a model generates, and where
-    gradients of sharded parameters are needed.
+    gradients of sharded parameters are needed. Warns where FSDP is asked for and `accelerate` does not use it.
     """
+    if (args.fsdp or parse_flag_from_env("ACCELERATE_USE_FSDP")) and (
+        accelerator.distributed_type != DistributedType.FSDP
+    ):
+        logger.warning(
+            "FSDP is asked for, but nothing is sharded: `accelerate` uses it only for several processes on GPUs or "
+            f"other accelerators, and here it runs {accelerator.distributed_type.value} on "
+            f"{accelerator.device.type}. Every process holds the whole model, its gradients and its optimizer. Start "
+            "the run on accelerators, or leave FSDP out."
+        )
     fsdp = getattr(accelerator.state, "fsdp_plugin", None)
     if fsdp is not None and fsdp.fsdp_version == 1:
         raise ValueError(

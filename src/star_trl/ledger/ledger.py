@@ -15,7 +15,7 @@ from urllib.parse import quote, unquote
 from datasets import Dataset, Features, List, Value
 
 from ..finish_reason import FINISH_REASONS
-from ..output_dir import UNENCODABLE, as_null, finite, iteration_dir, iterations
+from ..output_dir import UNENCODABLE, as_null, finite, iteration_dir, iterations, writing
 from .seals import check_seals, read_seals, shards
 
 
@@ -186,7 +186,7 @@ class Ledger:
         self._name = name
         self._num_problems = num_problems
         self._shard_name = f"{quote(name, safe='')}-{process_index:05d}-of-{num_processes:05d}.jsonl"
-        self._written: dict[Path, int] = {}  # bytes of the shards that this object appended to
+        self._sizes: dict[Path, int] = {}  # bytes of whole lines of the shards that were appended to or read
         self._forget()
 
     def _forget(self, iteration: int | None = None) -> None:
@@ -204,30 +204,46 @@ class Ledger:
 
         Raises:
             `RuntimeError`: If samples that were appended before are gone.
+            [`~star_trl.output_dir.DiskFull`]: If there is no room for them.
         """
         if not samples:
             return
         path = self.iteration_dir(samples[0].iteration) / self._shard_name
-        size, written = path.stat().st_size if path.exists() else 0, self._written.get(path, 0)
-        if size < written:
+        self._check_size(path)
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with open(path, "a", encoding="utf-8", errors=UNENCODABLE) as shard:
+                for sample in samples:
+                    shard.write(_encode(sample) + "\n")
+                shard.flush()
+                os.fsync(shard.fileno())
+                self._sizes[path] = shard.tell()
+
+    def forget_sizes(self) -> None:
+        """
+        Forgets how much was on disk so far, which must not become less. A run calls it when the sampling of an
+        iteration begins, since the run before may have been deleted.
+        """
+        self._sizes.clear()
+
+    def check_sizes(self, iteration: int) -> None:
+        """
+        Checks that an iteration still has all samples that were appended or read since [`~Ledger.forget_sizes`].
+
+        Raises:
+            `RuntimeError`: If a shard is gone, or has become smaller.
+        """
+        for path in self._sizes:
+            if path.parent == self.iteration_dir(iteration):
+                self._check_size(path)
+
+    def _check_size(self, path: Path) -> None:
+        size, known = path.stat().st_size if path.exists() else 0, self._sizes.get(path, 0)
+        if size < known:
             raise RuntimeError(
-                f"{path.resolve()} has {size} bytes, but {written} were written: it was deleted or cut while the run "
+                f"{path.resolve()} has {size} bytes, but {known} were written: it was deleted or cut while the run "
                 "was in progress. Resume the run, and the samples that are lost are made again."
             )
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(path, "a", encoding="utf-8", errors=UNENCODABLE) as shard:
-            for sample in samples:
-                shard.write(_encode(sample) + "\n")
-            shard.flush()
-            os.fsync(shard.fileno())
-            self._written[path] = shard.tell()
-
-    def forget_appended(self) -> None:
-        """
-        Forgets how much was appended so far. Later calls of [`~Ledger.append`] check only what is appended from now
-        on. A run calls it when the sampling of an iteration begins, since the run before may have been deleted.
-        """
-        self._written.clear()
 
     def drop_torn_line(self, iteration: int) -> None:
         """Removes a last line that a crash left unfinished, so that the next sample is not appended to it."""
@@ -273,6 +289,7 @@ class Ledger:
                     sample = self._parse(line, path, number)
                     self._samples[sample.key] = sample
                     self._read_up_to[path] = (offset, number)
+        self._sizes[path] = max(offset, self._sizes.get(path, 0))
 
     def _parse(self, line: bytes, path: Path, number: int) -> Sample:
         try:

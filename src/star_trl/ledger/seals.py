@@ -5,6 +5,7 @@ Samples that are lost or changed later are noticed by it.
 """
 
 import os
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from urllib.parse import quote
 
 import xxhash
 
-from ..output_dir import STATE_NAME, iteration_dir, read_json
+from ..output_dir import STATE_NAME, damaged, iteration_dir, read_json
 
 
 Seal = dict[str, Any]
@@ -56,7 +57,18 @@ def seal_key(iteration: int, name: str) -> str:
 def read_seals(output_dir: str | os.PathLike) -> dict[str, Seal]:
     """Reads the seals of a run. There are none without a state, or in that of an older version."""
     path = Path(output_dir) / STATE_NAME
-    return read_json(path).get("ledgers", {}) if path.exists() else {}
+    return seals_in(read_json(path), path) if path.exists() else {}
+
+
+def seals_in(state: dict[str, Any], path: Path) -> dict[str, Seal]:
+    """Returns the seals in a state. Raises `ValueError` with its path if they are not seals."""
+    seals = state.get("ledgers", {})
+    if not isinstance(seals, dict) or not all(
+        re.fullmatch(r"\d+/.+", key) and isinstance(each, dict) and each.keys() >= {"samples", "digest"}
+        for key, each in seals.items()
+    ):
+        raise damaged(path, "`ledgers` must hold `samples` and `digest` for each `iteration/name`")
+    return seals
 
 
 def check_seals(output_dir: str | os.PathLike, seals: dict[str, Seal], keys: Iterable[str] | None = None) -> None:

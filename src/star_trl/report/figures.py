@@ -195,4 +195,4 @@ def _amounts(rows: list[dict[str, Any]], key: str) -> list[float]:
 
 def _value(row: dict[str, Any], key: str) -> float | None:
     value = row.get(key)
-    return value if value is None or math.isfinite(value) else None
+    return value if isinstance(value, (int, float)) and math.isfinite(value) else None

@@ -8,11 +8,12 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 from ..ledger.ledger import Ledger, Sample, ledger_names
-from ..ledger.seals import Seal, check_seals
-from ..output_dir import RATIONALES_NAME, STATE_NAME, WAYS_OUT, iteration_dir, load_history, read_json
+from ..ledger.seals import Seal, check_seals, seals_in
+from ..output_dir import RATIONALES_NAME, STATE_NAME, damaged, iteration_dir, load_history, read_json
 from ..seeds import seed_of
 from .stored_prompts import read_prompts
 
@@ -69,7 +70,9 @@ class Run:
     @property
     def warnings(self) -> list[str]:
         """Warnings to show above the numbers, without duplicates."""
-        return list(dict.fromkeys(warning for row in self.history for warning in row.get("fallback_warnings", [])))
+        found = (row.get("fallback_warnings", []) for row in self.history)
+        lists = (warnings for warnings in found if isinstance(warnings, list))
+        return list(dict.fromkeys(str(warning) for warnings in lists for warning in warnings))
 
     @property
     def group_column(self) -> str:
@@ -114,16 +117,19 @@ class RunReader:
         seals: dict[str, Seal] = {}
         if (path / STATE_NAME).exists():
             found = read_json(path / STATE_NAME)
-            # `ledgers` is missing in the state of an older version.
-            settings, state, seals = (found.get(name, {}) for name in ("settings", "trainer_state", "ledgers"))
-            if not all(isinstance(part, dict) for part in (settings, state, seals)):
-                raise ValueError(
-                    f"{path / STATE_NAME} is damaged (`settings`, `trainer_state` and `ledgers` must be objects). "
-                    f"{WAYS_OUT[STATE_NAME]}"
-                )
+            seals = seals_in(found, path / STATE_NAME)
+            settings, state = (found.get(name, {}) for name in ("settings", "trainer_state"))
+            if not isinstance(settings, dict) or not isinstance(state, dict):
+                raise damaged(path / STATE_NAME, "`settings` and `trainer_state` must be objects")
             run.settings = {name: settings.get(name) for name in SETTINGS}
             run.planned_iterations = state.get("num_train_epochs")
-            run.inner_steps = _inner_steps(state.get("log_history", []))
+            try:
+                run.inner_steps = _inner_steps(state.get("log_history", []))
+                for number in (run.planned_iterations, run.settings["few_shot_iterations"]):
+                    if not isinstance(number, (int, float, NoneType)):
+                        raise TypeError(f"{number!r:.80} is no number")
+            except (TypeError, ValueError, KeyError) as error:
+                raise damaged(path / STATE_NAME, f"its settings or logs have another form: {error!r}") from error
         check_seals(path, seals, [key for key in seals if key not in self._checked])
         self._checked.update(seals)
         for name in ledgers:

@@ -6,12 +6,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..ledger.messages import as_text
-from ..output_dir import PROMPTS_NAME, read_json, write_json
+from ..output_dir import PROMPTS_NAME, damaged, read_json, write_json
 
 
 if TYPE_CHECKING:  # `star-trl report` does without torch
     from ..task.prompting import PromptBuilder
     from ..task.task import Task
+
+
+STORED = {"group", "answer", "prompts", "examples"}  # of each problem
 
 
 def write_prompts(
@@ -59,7 +62,17 @@ def read_prompts(output_dir: str | os.PathLike) -> dict[str, Any]:
     path = Path(output_dir) / PROMPTS_NAME
     if not path.exists():
         return {"columns": {}, "problems": {}, "examples": []}
-    return read_json(path)
+    content = read_json(path)
+    columns, problems, examples = (content.get(name) for name in ("columns", "problems", "examples"))
+    if not (
+        isinstance(columns, dict)
+        and isinstance(examples, list)
+        and isinstance(problems, dict)
+        and all(isinstance(rows, list) for rows in problems.values())
+        and all(isinstance(row, dict) and row.keys() >= STORED for rows in problems.values() for row in rows)
+    ):
+        raise damaged(path, "it does not hold `columns`, `problems` and `examples` as a run writes them")
+    return content
 
 
 def _few_shot_text(problem: dict[str, Any], column: str, builder: "PromptBuilder") -> str:

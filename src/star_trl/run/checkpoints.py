@@ -7,7 +7,7 @@ from pathlib import Path
 from accelerate.utils import broadcast_object_list
 from transformers import Trainer
 
-from ..distributed import get_logger, wait_for_all
+from ..distributed import get_logger, raise_together
 from ..output_dir import read_json, write_json
 from .manifest import damage, manifest, sizes
 
@@ -43,8 +43,8 @@ class ResumeCheckpoints:
         Returns the path of the last whole checkpoint from which this run can be resumed, or `None`. All processes must
         call it together.
         """
-        found = [self._last_whole() if self.trainer.is_world_process_zero() else None]
-        wait_for_all()  # reading a large checkpoint takes longer than a collective waits
+        with raise_together():  # reading a large checkpoint takes longer than a collective waits
+            found = [self._last_whole() if self.trainer.is_world_process_zero() else None]
         return broadcast_object_list(found)[0]
 
     def _last_whole(self) -> str | None:
@@ -68,12 +68,12 @@ class ResumeCheckpoints:
     def complete(self, step: int) -> None:
         """Records that a checkpoint is complete, and deletes the others."""
         self.trainer.accelerator.wait_for_everyone()
-        if self.trainer.is_world_process_zero():
-            directory = self.directory / f"checkpoint-{step}"
-            # The checkpoint counts at once. After SIGTERM, the time may not suffice for the digests of a large one.
-            for files in (sizes, manifest):
-                write_json(self.directory / LAST_NAME, {"step": step, **self.facts, "files": files(directory)})
-            for path in self.directory.glob("checkpoint-*"):
-                if path != directory:
-                    shutil.rmtree(path)
-        wait_for_all()  # reading a large checkpoint takes longer than a collective waits
+        with raise_together():  # reading a large checkpoint takes longer than a collective waits
+            if self.trainer.is_world_process_zero():
+                directory = self.directory / f"checkpoint-{step}"
+                # The checkpoint counts at once. After SIGTERM, the time may not suffice for its digests.
+                for files in (sizes, manifest):
+                    write_json(self.directory / LAST_NAME, {"step": step, **self.facts, "files": files(directory)})
+                for path in self.directory.glob("checkpoint-*"):
+                    if path != directory:
+                        shutil.rmtree(path)

@@ -14,7 +14,7 @@ from transformers import PreTrainedModel, TrainerState
 from transformers.trainer_utils import SaveStrategy, TrainOutput
 from trl import SFTTrainer
 
-from ..distributed import get_logger, wait_for_all
+from ..distributed import get_logger, raise_together
 from ..fine_tuning.original_weights import OriginalWeights
 from ..generation.policy import Policy
 from ..ledger.ledger import Ledger, Sample
@@ -67,8 +67,8 @@ class OuterRun:
     Begins, records and ends the outer iterations of a trainer. It is idle before a run begins and after it ends.
 
     The first process does some work alone: it writes the state, calls the observers and deletes old files. This can
-    take long. The other processes therefore wait in `wait_for_all`, and not in the next collective, which would time
-    out.
+    take long. The other processes therefore wait in `raise_together`, and not in the next collective, which would time
+    out. If the first process finds that the run cannot go on, all of them raise its error.
 
     Args:
         trainer ([`~trl.SFTTrainer`]):
@@ -135,9 +135,9 @@ class OuterRun:
         Raises:
             [`~star_trl.run.run_lock.RunInUse`]: If another run is in progress there.
         """
-        if self.trainer.is_world_process_zero():
-            self.lock.acquire()
-        wait_for_all()
+        with raise_together():
+            if self.trainer.is_world_process_zero():
+                self.lock.acquire()
         try:
             yield
         finally:
@@ -177,13 +177,13 @@ class OuterRun:
         if resume_from_checkpoint:
             self._resume(resume_from_checkpoint)
         else:
-            if trainer.is_world_process_zero():
-                clear_run(self.ledger.output_dir, args.overwrite_output_dir)
-                self.state.save(self.ledger.output_dir)
-            wait_for_all()
+            with raise_together():
+                if trainer.is_world_process_zero():
+                    clear_run(self.ledger.output_dir, args.overwrite_output_dir)
+                    self.state.save(self.ledger.output_dir)
             self._load(0)  # a trainer that was trained before starts over, too
-        self._tell("begin")
-        wait_for_all()
+        with raise_together():
+            self._tell("begin")
         trainer.control = trainer.callback_handler.on_train_begin(args, trainer.state, trainer.control)
         if self._at_plateau() or self._nothing_survived():
             return args.num_iterations + 1
@@ -212,7 +212,8 @@ class OuterRun:
 
     def begin_iteration(self, iteration: int) -> None:
         """Begins an outer iteration, which callbacks see as an epoch. Iteration 0 evaluates the original model."""
-        self.lock.check()
+        with raise_together():
+            self.lock.check()
         self._metrics = {"iteration": iteration, **self.state.metrics}
         trainer = self.trainer
         self.times.begin_iteration(self.ledger.iteration_dir(iteration), trainer.is_world_process_zero())
@@ -234,41 +235,43 @@ class OuterRun:
             `ValueError`: If one of them does not have the samples that it ended with.
             `RuntimeError`: If the output directory was deleted or replaced.
         """
-        self.lock.check()
-        if self.trainer.is_world_process_zero():
-            seals = self.state.ledgers
-            earlier = range(iteration - self.args.sample_iterations + 1, iteration)
-            keys = (seal_key(number, "samples") for number in earlier)
-            check_seals(self.ledger.output_dir, seals, [key for key in keys if key in seals])
+        with raise_together():
+            self.lock.check()
+            if self.trainer.is_world_process_zero():
+                seals = self.state.ledgers
+                earlier = range(iteration - self.args.sample_iterations + 1, iteration)
+                keys = (seal_key(number, "samples") for number in earlier)
+                check_seals(self.ledger.output_dir, seals, [key for key in keys if key in seals])
 
     def save_model(self) -> None:
         """Saves the fine-tuned model, so that it survives an interrupted evaluation."""
         trainer, state = self.trainer, self.state
         if not self.in_progress or self.args.save_strategy == SaveStrategy.NO:
             return
-        self.lock.check()
         directory = self.checkpoint_dir(self.iteration)
         unfinished = directory.with_name("checkpoint.tmp")
-        if trainer.is_world_process_zero():
-            shutil.rmtree(unfinished, ignore_errors=True)
-        wait_for_all()
-        trainer.save_model(str(unfinished), _internal_call=True)  # does not push to the hub
-        wait_for_all()
-        self._seal(self.iteration, "samples")
-        state.checkpoint_iteration = self.iteration
-        state.metrics = self._metrics
-        state.trainer_state = asdict(trainer.state)
-        if trainer.is_world_process_zero():
-            state.checkpoints[str(self.iteration)] = manifest(unfinished)
-            shutil.rmtree(directory, ignore_errors=True)
-            unfinished.rename(directory)
-            state.save(self.ledger.output_dir)
-            shutil.rmtree(self._resume_dir(self.iteration), ignore_errors=True)
-        wait_for_all()
+        with raise_together():
+            self.lock.check()
+            if trainer.is_world_process_zero():
+                shutil.rmtree(unfinished, ignore_errors=True)
+        with raise_together():
+            trainer.save_model(str(unfinished), _internal_call=True)  # does not push to the hub
+        with raise_together():
+            self._seal(self.iteration, "samples")
+            state.checkpoint_iteration = self.iteration
+            state.metrics = self._metrics
+            state.trainer_state = asdict(trainer.state)
+            if trainer.is_world_process_zero():
+                state.checkpoints[str(self.iteration)] = manifest(unfinished)
+                shutil.rmtree(directory, ignore_errors=True)
+                unfinished.rename(directory)
+                state.save(self.ledger.output_dir)
+                shutil.rmtree(self._resume_dir(self.iteration), ignore_errors=True)
 
     def end_iteration(self, eval_metrics: dict[str, float]) -> None:
         """Records the iteration as complete, notes the best model, deletes old ones and stops at a plateau."""
-        self.lock.check()
+        with raise_together():
+            self.lock.check()
         trainer, state, iteration = self.trainer, self.state, self._metrics["iteration"]
         trainer.state.epoch = iteration
         metrics = {**self._metrics, **eval_metrics, "seconds": self.times.stop(ITERATION)}
@@ -283,19 +286,19 @@ class OuterRun:
             trainer.control = trainer.callback_handler.on_save(self.args, trainer.state, trainer.control)
         if iteration:
             trainer.control = trainer.callback_handler.on_epoch_end(self.args, trainer.state, trainer.control)
-        for name in [*(["samples"] if iteration else []), *self.task.evaluation_sets]:
-            self._seal(iteration, name)
-        state.iteration = iteration
-        state.metrics = {}
-        state.history.append(metrics)
-        state.trainer_state = asdict(trainer.state)
-        if trainer.is_world_process_zero():
-            write_json(self.ledger.iteration_dir(iteration) / METRICS_NAME, metrics)
-            state.save(self.ledger.output_dir)
-        self.times.end_iteration()
-        self._tell("iteration_complete", saved)
-        self._prune()
-        wait_for_all()
+        with raise_together():
+            for name in [*(["samples"] if iteration else []), *self.task.evaluation_sets]:
+                self._seal(iteration, name)
+            state.iteration = iteration
+            state.metrics = {}
+            state.history.append(metrics)
+            state.trainer_state = asdict(trainer.state)
+            if trainer.is_world_process_zero():
+                write_json(self.ledger.iteration_dir(iteration) / METRICS_NAME, metrics)
+                state.save(self.ledger.output_dir)
+            self.times.end_iteration()
+            self._tell("iteration_complete", saved)
+            self._prune()
         if self._at_plateau():
             logger.info(
                 f"No improvement since the model of iteration {state.best_iteration}: stopping after {iteration}."
@@ -310,9 +313,9 @@ class OuterRun:
             self._load(self.state.best_iteration)
         trainer.control = trainer.callback_handler.on_train_end(self.args, trainer.state, trainer.control)
         self.in_progress = False
-        self._tell("end")
-        self._prune()
-        wait_for_all()
+        with raise_together():
+            self._tell("end")
+            self._prune()
         last = self.history[-1]
         loss = last.get("train_loss")
         return TrainOutput(trainer.state.global_step, float("nan") if loss is None else loss, last)
@@ -376,14 +379,15 @@ class OuterRun:
                 f"`resume_from_checkpoint={resume_from_checkpoint!r}` is not the run's `output_dir` ({output_dir!r}). "
                 "Its ledger and its checkpoints belong together: set `output_dir` to that path, or give True."
             )
-        found = RunState.load(output_dir)
-        found.check_same_run(self.state.base_weights, self.state.settings)
-        if trainer.is_world_process_zero():
-            # Evaluations are over once their metrics are in the history, and nothing reads their samples again.
-            try:
-                check_seals(output_dir, found.ledgers, [key for key in found.ledgers if key.endswith("/samples")])
-            except ValueError as error:
-                raise CannotResume(str(error)) from error
+        with raise_together():
+            found = RunState.load(output_dir)
+            found.check_same_run(self.state.base_weights, self.state.settings)
+            if trainer.is_world_process_zero():
+                # Evaluations are over once their metrics are in the history, and nothing reads their samples again.
+                try:
+                    check_seals(output_dir, found.ledgers, [key for key in found.ledgers if key.endswith("/samples")])
+                except ValueError as error:
+                    raise CannotResume(str(error)) from error
         found.settings = self.state.settings  # with those that an older version did not record
         self.state = found
         current = found.checkpoint_iteration or 0
@@ -465,8 +469,8 @@ class OuterRun:
     def _load(self, iteration: int) -> None:
         """Loads the weights of a saved iteration into the model, or the original weights for 0."""
         if iteration:
-            self._check_checkpoint(iteration)
-            wait_for_all()  # reading a large checkpoint takes longer than a collective waits
+            with raise_together():
+                self._check_checkpoint(iteration)
             # Private in `Trainer`, but it alone knows how each kind of model (adapter, sharded file) is loaded.
             self.trainer._load_from_checkpoint(str(self.checkpoint_dir(iteration)))
         else:

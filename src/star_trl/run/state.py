@@ -4,11 +4,14 @@
 import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
+from transformers import TrainerState
+
 from ..distributed import get_logger
-from ..ledger.seals import Seal
-from ..output_dir import STATE_NAME, WAYS_OUT, read_json, state_is_lost, write_json
+from ..ledger.seals import Seal, seals_in
+from ..output_dir import STATE_NAME, WAYS_OUT, damaged, read_json, state_is_lost, write_json
 from .manifest import Manifest
 from .settings import describe_differences
 
@@ -22,6 +25,25 @@ class CannotResume(ValueError):
 
 class NoRunToResume(CannotResume, FileNotFoundError):
     """Raised when there is no run to resume."""
+
+
+# Types of the fields as JSON reads them
+TYPES: dict[str, tuple[type, ...]] = {
+    "base_weights": (str,),
+    "settings": (dict,),
+    "iteration": (int, NoneType),
+    "checkpoint_iteration": (int, NoneType),
+    "metrics": (dict,),
+    "best_iteration": (int, NoneType),
+    "best_metric": (float, int, NoneType),
+    "history": (list,),
+    "checkpoints": (dict,),
+    "trainer_state": (dict,),
+}
+
+
+def _is_manifest(files: Any) -> bool:
+    return isinstance(files, dict) and all(isinstance(file, dict) and "size" in file for file in files.values())
 
 
 @dataclass(kw_only=True)
@@ -89,7 +111,22 @@ class RunState:
                 "`train(resume_from_checkpoint=False)`, or give the `output_dir` of a run."
             )
         try:
-            return cls(**read_json(path))
+            content = read_json(path)
+            state = cls(**content)
+            seals_in(content, path)
+            for name, types in TYPES.items():
+                value = getattr(state, name)
+                if type(value) not in types:
+                    raise damaged(path, f"`{name}` is {value!r:.80}")
+            if not all(isinstance(row, dict) and type(row.get("iteration")) is int for row in state.history):
+                raise damaged(path, "`history` must hold an object with a whole number `iteration` for each iteration")
+            if not all(_is_manifest(files) for files in state.checkpoints.values()):
+                raise damaged(path, "`checkpoints` must hold a `size` for each file")
+            try:
+                TrainerState(**state.trainer_state)
+            except TypeError as error:
+                raise damaged(path, f"`trainer_state` is of another form: {error}") from error
+            return state
         except ValueError as error:
             raise CannotResume(str(error)) from error
         except TypeError as error:  # fields are missing, or of a newer version

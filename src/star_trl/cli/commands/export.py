@@ -84,8 +84,8 @@ def main(argv: list[str]) -> None:
             )
         else:
             dataset = verifier_dataset(args.output_dir, balanced=args.balanced, seed=args.seed, **chosen)
+        Path(args.output_file).parent.mkdir(parents=True, exist_ok=True)
+        getattr(dataset, WRITERS[suffix])(args.output_file)
     except (OSError, ValueError) as error:
         raise UsageError(str(error)) from error
-    Path(args.output_file).parent.mkdir(parents=True, exist_ok=True)
-    getattr(dataset, WRITERS[suffix])(args.output_file)
     sys.stdout.write(f"{len(dataset)} rows ({', '.join(dataset.column_names)}): {args.output_file}\n")

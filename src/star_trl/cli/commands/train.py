@@ -2,6 +2,7 @@
 """`star-trl train`."""
 
 from ...ledger.selection import NothingSurvives
+from ...output_dir import DiskFull
 from ...run.run_lock import RunInUse
 from ...run.state import CannotResume
 from ...task.data_mistakes import HintsForgotten
@@ -24,7 +25,7 @@ def main(argv: list[str]) -> None:
     except FileExistsError as error:  # a run already exists there
         flags = "`--resume_from_checkpoint true`, `--output_dir` or `--overwrite_output_dir`"
         raise UsageError(f"{error} On the command line: {flags}.") from error
-    except (HintsForgotten, NothingSurvives, CannotResume, RunInUse) as error:
+    except (HintsForgotten, NothingSurvives, CannotResume, RunInUse, DiskFull) as error:
         raise UsageError(str(error)) from error
     except KeyboardInterrupt:
         raise KeyboardInterrupt(

@@ -115,18 +115,19 @@ def _is_derived(question: str, completion: str) -> bool:
 
 def _derived_values(question: str, rationale: str) -> set[Fraction]:
     """Returns the results of the right calculations whose operands are known."""
-    known = _numbers(plain_numbers(question))
-    known |= {_WORDS[word] for word in re.findall(r"[a-z]+|%", question.lower()) if word in _WORDS}
+    usable = _numbers(plain_numbers(question))  # the numbers that an operand may be
+    usable |= {_WORDS[word] for word in re.findall(r"[a-z]+|%", question.lower()) if word in _WORDS}
     derived: set[Fraction] = set()
     for match in _CALCULATION.finditer(rationale):
         expression = (match["marked"] or match["plain"]).translate(_PLAIN)
         value, result = calculate(expression), calculate((match["mark_says"] or match["says"]).translate(_PLAIN))
         if value is None or result is None or len(_NUMBER.findall(expression)) < 2:  # one number is no calculation
             continue
-        # The sign of an operand does not matter.
-        if _numbers(expression) <= known | {abs(each) for each in derived} and _is_rounded(value, result):
+        if _numbers(expression) <= usable and _is_rounded(value, result):
             # A result that was rounded is as good as the exact one, here and in later calculations.
-            derived |= {Fraction(value), Fraction(result), round(Fraction(value), 2)}
+            results = {Fraction(value), Fraction(result), round(Fraction(value), 2)}
+            derived |= results
+            usable |= {abs(each) for each in results}  # the sign of an operand does not matter
     return derived
 
 

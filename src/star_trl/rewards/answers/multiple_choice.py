@@ -2,6 +2,7 @@
 """Rewards for multiple choice, such as CommonsenseQA."""
 
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -211,10 +212,11 @@ def _rewards(
 
 def _flexible(text: str, question: _Question) -> set[str] | None:
     text = before_next_question(text)
-    marked = [question.named(without_markup(said)) or set() for said in marked_answers(text)]
+    marked = [question.named(without_markup(said)) or set() for said in dict.fromkeys(marked_answers(text))]
     if not marked:
         text = without_markup(text)
-        marked = [labels for said in answer_statements(text) if (labels := question.named(said)) is not None]
+        statements = dict.fromkeys(answer_statements(text))  # a model may repeat one a thousand times
+        marked = [labels for said in statements if (labels := question.named(said)) is not None]
     if not marked:
         *_, last = text.strip().splitlines() or [""]
         labels = question.named(last, in_sentence=False)
@@ -230,8 +232,10 @@ def _strict(text: str, question: _Question) -> set[str] | None:
     introduction, _, choice = last[: match.start()].rpartition("answer is")
     direct = not before and match.start() == 0
     concluded = introduction or last.startswith("answer is")
-    said = [said for said in answer_statements(text) if question.named(said) is not None]
-    if not (direct or concluded) or _ANOTHER_SENTENCE.search(choice) or len(said) > 1:
+    if not (direct or concluded) or _ANOTHER_SENTENCE.search(choice):
+        return None
+    statements = Counter(answer_statements(text))
+    if sum(count for said, count in statements.items() if question.named(said) is not None) > 1:
         return None
     labels = _flexible(text, question)  # so that the strict variant never accepts more
     return labels if labels == {match["label"].upper()} else None

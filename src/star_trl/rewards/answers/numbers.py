@@ -2,8 +2,10 @@
 """Numbers in text, as exact values."""
 
 import re
+from collections.abc import Iterator
 from decimal import Decimal
 from fractions import Fraction
+from itertools import islice
 
 from ..text import without_markup
 
@@ -32,10 +34,11 @@ _NUMBER = re.compile(
     r"(?:[eE](?P<exponent>[+-]?[0-9]+)|\s*[*×xX]\s*10\^(?P<power>[+-]?[0-9]+)"
     rf"|\s*/\s*{_CURRENCY}(?P<denominator>{_UNSIGNED})|\s+(?P<numerator>[0-9]+)/(?P<parts>[0-9]+))?\s*{_UNIT}?"
 )
-_BEFORE = re.compile(r"[\s\"'(\[=]*(?:[A-Za-z]\s*=)?[\s$]*")
+# A possessive repetition (`*+`) is not tried again with fewer characters, since nothing that follows could take them.
+_BEFORE = re.compile(r"[\s\"'(\[=]*+(?:[A-Za-z]\s*+=)?[\s$]*+")
 # A unit of up to three words and a full stop.
 _AFTER = re.compile(
-    r"[\s\"')\]$°-]*(?:[^\W\d_][^\W\d_'’]*['’]?(?:[\s/-]+[^\W\d_][^\W\d_'’]*['’]?){0,2})?[\s\"').\]$]*"
+    r"[\s\"')\]$°-]*+(?:[^\W\d_][^\W\d_'’]*+['’]?(?:[\s/-]++[^\W\d_][^\W\d_'’]*+['’]?){0,2})?[\s\"').\]$]*+"
 )
 _CHOICE = re.compile(r"\b(?:or|to|and|not)\b", re.IGNORECASE)
 _LATEX = (
@@ -71,18 +74,16 @@ def plain_numbers(text: str) -> str:
     return _MINUS.sub(r"\1-", without_markup(text))
 
 
-def find_numbers(text: str) -> list[tuple[Fraction | None, int, int]]:
+def find_numbers(text: str) -> Iterator[tuple[Fraction | None, int, int]]:
     """
-    Returns everything in plain text that may be a number: its value (`None` if it is not one number) and its position.
+    Yields everything in plain text that may be a number: its value (`None` if it is not one number) and its position.
     """
-    found = []
     called = False  # `sqrt(16)` is not 16
     for match in _RUN.finditer(text):
         if match["run"] is not None:
             readable = not called and not match["inside"]
-            found.append((_value(match["run"]) if readable else None, match.start(), match.end()))
+            yield _value(match["run"]) if readable else None, match.start(), match.end()
         called = match["name"] is not None and match["name"].endswith("(")
-    return found
 
 
 def parse_number(text: str) -> Fraction | None:
@@ -99,7 +100,7 @@ def parse_number(text: str) -> Fraction | None:
     ```
     """
     text = plain_numbers(text.strip())
-    found = find_numbers(text)
+    found = list(islice(find_numbers(text), 2))
     if len(found) != 1:
         return None
     value, start, end = found[0]
@@ -108,8 +109,8 @@ def parse_number(text: str) -> Fraction | None:
 
 
 def _value(run: str) -> Fraction | None:
-    match = _NUMBER.fullmatch(run)
-    if match is None or len(run) > MAX_DIGITS or (match["sign"] and match["inner_sign"]):
+    match = _NUMBER.fullmatch(run) if len(run) <= MAX_DIGITS else None
+    if match is None or (match["sign"] and match["inner_sign"]):
         return None
     exponent = match["exponent"] or match["power"] or "0"
     if len(exponent) > 4 or abs(int(exponent)) > MAX_EXPONENT:

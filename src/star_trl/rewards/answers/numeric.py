@@ -151,7 +151,8 @@ def _flexible(text: str) -> Fraction | None:
     values = _values_of_marks(text)
     if not values:
         text = plain_numbers(text)
-        values = [value for said in answer_statements(text) for value in _values_in_statement(said)]
+        statements = dict.fromkeys(answer_statements(text))  # a model may repeat one a thousand times
+        values = [value for said in statements for value in _values_in_statement(said)]
     if not values:
         values = [value for value, _, _ in find_numbers(text)][-1:]
     return values[0] if len(set(values)) == 1 else None

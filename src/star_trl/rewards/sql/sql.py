@@ -24,9 +24,11 @@ _MARKER = re.compile(r"\bSQL(?: (?:query|answer))?[*_]{0,3}:[*_]{0,3}", re.IGNOR
 _SQL_FENCE = re.compile(r"(?:sql\w{0,10}|postgres\w{0,10}|mysql)(?=\s)", re.IGNORECASE)
 _QUERY = re.compile(r"\s*(?:SELECT|WITH|VALUES)\b", re.IGNORECASE)
 _BLANK_LINE = re.compile(r"\n[ \t]*\n")
-# Text without a clause of its own, parentheses, and the clause that orders the rows of a query.
+# Text without a clause of its own, parentheses, and the clause that orders the rows of a query. What does not end
+# goes on to the end of the query, so that no part of it is searched twice.
 _ORDER = re.compile(
-    r"'(?:[^']|'')*'|\"[^\"]*\"|`[^`]*`|\[[^\]]*\]|--[^\n]*|/\*.*?\*/|(?P<open>\()|(?P<close>\))|\b(?P<order>ORDER\s+BY)\b",
+    r"'[^']*'?|\"[^\"]*\"?|`[^`]*`?|\[[^\]]*\]?|--[^\n]*|/\*(?:.*?\*/|.*)"
+    r"|(?P<open>\()|(?P<close>\))|\b(?P<order>ORDER\s++BY)\b",
     re.IGNORECASE | re.DOTALL,
 )
 

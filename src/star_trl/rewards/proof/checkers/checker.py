@@ -119,7 +119,7 @@ def source(lines: list[str], name: str) -> dict[str, bytes]:
 
 
 def shorten(text: str) -> str:
-    return textwrap.shorten(text, 300, placeholder=" ...")
+    return textwrap.shorten(text[:2000], 300, placeholder=" ...")  # it splits all of the text into words
 
 
 def verdict(message: str) -> Verdict:
