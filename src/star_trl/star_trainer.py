@@ -1,7 +1,6 @@
 # Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
 
 import random
-import time
 from collections.abc import Sequence
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
@@ -17,7 +16,7 @@ from transformers import (
     TrainerCallback,
     set_seed,
 )
-from transformers.trainer_utils import TrainOutput, speed_metrics
+from transformers.trainer_utils import TrainOutput
 
 from .distributed import connect, get_logger
 from .fine_tuning.gradient_view import training_weights
@@ -549,8 +548,10 @@ class STaRTrainer(WeightedSFTTrainer):
                 for sign in signs_of_chance(samples, dataset, self.args):
                     logger.warning(sign)
             metrics = {f"{prefix}_{name}": value for name, value in metrics.items()}
-            # `speed_metrics` takes the time of day, which may be set back meanwhile.
-            metrics.update(speed_metrics(prefix, time.time() - times.stop(prefix), num_samples=len(samples)))
+            # `speed_metrics` of transformers takes the time of day, which may be set back meanwhile.
+            seconds = max(times.stop(prefix), 1e-9)
+            metrics[f"{prefix}_runtime"] = round(seconds, 4)
+            metrics[f"{prefix}_samples_per_second"] = round(len(samples) / seconds, 3)
             self.log(dict(metrics))
             self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
             all_metrics.update(metrics)
