@@ -33,9 +33,7 @@ def legend_beside(axes: Axes, **style) -> None:
     axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5), **style)
 
 
-def draw_seeds(
-    axes: Axes, runs: Sequence[Sequence[float]], steps: Sequence[int] | None = None, **style
-) -> None:
+def draw_seeds(axes: Axes, runs: Sequence[Sequence[float]], steps: Sequence[int] | None = None, **style) -> None:
     """
     Draws the mean of several runs in percent, and their range, over the iterations that all of them have, or over
     `steps`.

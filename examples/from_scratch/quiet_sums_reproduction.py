@@ -6,7 +6,7 @@
 """
 Does thinking help, and what does it depend on? `quiet_sums.py` with other thoughts, rewards and data, and without
 thoughts. The results are merged into `docs/results/quiet_sums.json`, from which the figure and the table of
-`docs/quiet_star.md` are made.
+`docs/quiet_star.md` are made. Settings that are done are left out.
 
 ```bash
 make reproduce-quiet-sums SEED=0
@@ -42,7 +42,10 @@ SETTINGS: dict[str, tuple[str, dict[str, Any]]] = {
     "true_1": ("1 true token", {"num_true_tokens": 1}),
     "signed": ("Signed reward", {"clamp_reward": False}),
     "noise": ("Noise, policy weight 30", {**NOISY, "policy_weight": 30.0}),
-    "noise_signed": ("Noise, policy weight 30, signed reward", {**NOISY, "policy_weight": 30.0, "clamp_reward": False}),
+    "noise_signed": (
+        "Noise, policy weight 30, signed reward",
+        {**NOISY, "policy_weight": 30.0, "clamp_reward": False},
+    ),
     "noise_weight_1": ("Noise, policy weight 1", {**NOISY, "policy_weight": 1.0}),
     "noise_no_policy": ("Noise, no policy loss", {**NOISY, "policy_weight": 0.0}),
 }
@@ -60,13 +63,19 @@ def do_setting(name: str, seed: int, output_dir: Path) -> None:
     )
     start = time.process_time()
     history = quiet_sums.run(args, quiet_args)
-    merge_results(RESULTS_FILE, name, {f"seed {seed}": {"history": history, "cpu_seconds": time.process_time() - start}})
+    merge_results(
+        RESULTS_FILE, name, {f"seed {seed}": {"history": history, "cpu_seconds": time.process_time() - start}}
+    )
 
 
 def report() -> None:
     """Draws the figure and fills in the table."""
     results = read_results(RESULTS_FILE)
-    runs = {name: [results[name][seed]["history"] for seed in sorted(results[name])] for name in SETTINGS if name in results}
+    runs = {
+        name: [results[name][seed]["history"] for seed in sorted(results[name])]
+        for name in SETTINGS
+        if name in results
+    }
     figure, panels = plt.subplots(1, 2, figsize=(12, 4.4), sharey=True, layout="constrained")
     for panel, noisy in zip(panels, (False, True), strict=True):
         for number, (name, seeds) in enumerate(item for item in runs.items() if item[0].startswith("noise") == noisy):
@@ -74,7 +83,9 @@ def report() -> None:
             curves = [[row[key] for row in history] for history in seeds]
             steps = [row["step"] for row in seeds[0]]
             draw_seeds(panel, curves, steps, label=SETTINGS[name][0], color=f"C{number}")
-        panel.set_title("60% of the spelled-out documents are noise" if noisy else "All spelled-out documents are right")
+        panel.set_title(
+            "60% of the spelled-out documents are noise" if noisy else "All spelled-out documents are right"
+        )
         panel.set_xlabel("training steps on terse text")
         panel.axhline(20, color="gray", linestyle=":", linewidth=1)
     panels[0].set_ylabel("right answers, %")
@@ -86,10 +97,23 @@ def report() -> None:
     for name, seeds in runs.items():
         first, last = [history[0] for history in seeds], [history[-1] for history in seeds]
         cells = [SETTINGS[name][0], str(len(seeds)), str(last[0]["step"])]
-        for end, key in ((first, "right thoughts"), (last, "right thoughts"), (last, "with thoughts"), (last, "without thoughts")):
+        for end, key in (
+            (first, "right thoughts"),
+            (last, "right thoughts"),
+            (last, "with thoughts"),
+            (last, "without thoughts"),
+        ):
             cells.append(spread([row[key] for row in end]) if key in end[0] else "")
         rows.append(cells)
-    titles = ["setting", "seeds", "steps", "right thoughts at the start", "at the end", "right answers with thoughts", "without"]
+    titles = [
+        "setting",
+        "seeds",
+        "steps",
+        "right thoughts at the start",
+        "at the end",
+        "right answers with thoughts",
+        "without",
+    ]
     PAGE.write_text(fill_in(PAGE.read_text(), {"quiet_sums": markdown_table(titles, rows)}))
 
 
