@@ -14,9 +14,9 @@ def quiet_star_loss(
     clamp_reward: bool = True,
 ) -> torch.Tensor:
     r"""
-    Algorithm 1 of the [paper](https://huggingface.co/papers/2403.09629): the negative log-likelihood of the text without
-    thoughts and with them, and REINFORCE for the thoughts. The reward of a thought is the likelihood that it adds to the
-    true tokens ahead (section 4.4.2), minus the mean over the thoughts of the same position:
+    Algorithm 1 of the [paper](https://huggingface.co/papers/2403.09629): the negative log-likelihood of the text
+    without thoughts and with them, and REINFORCE for the thoughts. The reward of a thought is the log-likelihood that
+    it adds to the true tokens ahead, minus the mean over the thoughts of the same position:
 
     $$ \mathcal{L} = \frac{1}{N} \sum_j \Big[ \beta \, \ell_j + \frac{1}{m} \sum_{k=1}^{m} \ell^\text{talk}_{j,k}
        - \lambda \max(r_j, 0) \log p(T_j \mid X_{:j}) \Big] $$

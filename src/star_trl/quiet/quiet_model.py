@@ -69,8 +69,9 @@ class QuietSTaROutput(ModelOutput):
 
 class QuietSTaRModel(nn.Module):
     """
-    A causal language model with a [`ThoughtHead`](https://huggingface.co/papers/2403.09629). The model itself is a stock
-    one, and stays usable without thoughts.
+    A causal language model that thinks behind every token
+    ([Quiet-STaR](https://huggingface.co/papers/2403.09629)). The model itself is a stock one, and stays usable without
+    thoughts.
 
     Args:
         model ([`~transformers.PreTrainedModel`] or [`~peft.PeftModel`]):
