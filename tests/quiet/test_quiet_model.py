@@ -198,7 +198,46 @@ def test_models_that_cannot_think_are_refused():
         make_quiet(AutoModelForCausalLM.from_config(mamba), small_tokenizer)
 
 
+def test_texts_that_cannot_be_read_are_refused(text):
+    quiet = make_quiet(build("mistral", sliding_window=12), small_tokenizer)
+    with pytest.raises(ValueError, match="A text has 9 tokens. With its thoughts, this model takes at most 6"):
+        quiet(text)
+    quiet = make_quiet(build(), small_tokenizer)
+    right = torch.ones_like(text)
+    right[0, -2:] = 0
+    with pytest.raises(ValueError, match="padded on the right"):
+        quiet.generate(text, right)
+    with pytest.raises(ValueError, match="padded on the left"):
+        quiet(text, right.flip(1))
+
+
+@torch.no_grad()
+def test_chunks_change_nothing(text, monkeypatch):
+    quiet = make_quiet(build(), small_tokenizer)
+    whole = quiet(text, num_thoughts=2)
+    monkeypatch.setattr("star_trl.quiet.quiet_model.CHUNK", 4)
+    chunked = quiet(text, num_thoughts=2)
+    assert torch.allclose(whole.nll_with_thoughts, chunked.nll_with_thoughts, atol=1e-6)
+    assert torch.equal(whole.thought_ids, chunked.thought_ids)
+
+
+@torch.no_grad()
+def test_thoughts_are_drawn_with_their_probability():
+    quiet = make_quiet(build(vocab_size=5), lambda text, **_: {"input_ids": [2]}, num_thought_tokens=1)
+    torch.manual_seed(0)
+    output = quiet(torch.tensor([[2, 3]]), num_thoughts=4000, temperature=2.0)
+    drawn, logprobs = output.thought_ids[0, :, 0, 0], output.thought_logprobs[0, :, 0]
+    for token in range(5):
+        share = (drawn == token).float().mean()
+        probability = logprobs[drawn == token].exp().mean() if share else 0.0
+        assert abs(share - probability) < 0.03
+
+
 def test_a_text_may_be_as_long_as_the_window_without_the_thought():
     assert longest_text(build("mistral"), 3, 2) == 64 - 3 - 2 - 1
     assert longest_text(build("llama"), 3, 2) is None
     assert longest_text(build("qwen2"), 3, 2) is None
+    gpt2 = AutoModelForCausalLM.from_config(
+        AutoConfig.for_model("gpt2", n_positions=64, n_embd=8, n_layer=1, n_head=1)
+    )
+    assert longest_text(gpt2, 3, 2) == 64 - 3 - 2 - 1

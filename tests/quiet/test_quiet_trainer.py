@@ -23,7 +23,7 @@ SMALL = {"num_thought_tokens": 2, "num_true_tokens": 2, "start_text": ":", "end_
 @pytest.fixture
 def make_trainer(tmp_path):
     def make(
-        model=None, eval_dataset=None, peft_config=None, rows=None, callbacks=None, **changes
+        model=None, eval_dataset=None, peft_config=None, rows=None, optimizers=(None, None), **changes
     ) -> QuietSTaRTrainer:
         tokenizer = build_tokenizer()
         settings = {"output_dir": str(tmp_path / "out"), "per_device_train_batch_size": 4, "learning_rate": 1e-2}
@@ -34,7 +34,7 @@ def make_trainer(tmp_path):
             eval_dataset=eval_dataset,
             processing_class=tokenizer,
             peft_config=peft_config,
-            callbacks=callbacks,
+            optimizers=optimizers,
         )
 
     return make
@@ -45,37 +45,36 @@ def make_trainer(tmp_path):
 
 def test_the_policy_gradient_is_the_exact_one():
     """
-    On a vocabulary of five tokens and thoughts of two, all are enumerated. The gradient of the expected reward,
-    with the reward of each thought held fixed, is what REINFORCE estimates.
+    The gradient of the expected reward, with the reward of each thought held fixed, is what REINFORCE estimates. On a
+    vocabulary of five tokens and thoughts of two, all are enumerated, and their probabilities computed one by one.
     """
-    quiet = make_quiet(build(vocab_size=5), small_tokenizer_of(5), num_thought_tokens=2)
+    quiet, temperature = make_quiet(build(vocab_size=5), small_tokenizer_of(5), num_thought_tokens=2), 2.0
+    model, embed = quiet.base, quiet.base.get_input_embeddings()
     text = torch.tensor([[2, 3, 4]])
-    every = torch.tensor(list(itertools.product(range(5), repeat=2)))  # (25, 2)
-    thoughts = every[None, :, None].expand(1, -1, 3, -1)
-    output = quiet(text, num_thoughts=25, temperature=1.0, thought_ids=thoughts)
-    probabilities = output.thought_logprobs.exp()
-    assert torch.allclose(probabilities.sum(dim=1), torch.ones(1, 3), atol=1e-5)
+    every = list(itertools.product(range(5), repeat=2))
+    thoughts = torch.tensor(every)[None, :, None].expand(1, -1, 3, -1)
+    output = quiet(text, num_thoughts=25, temperature=temperature, thought_ids=thoughts)
+    rewards = output.rewards()
+    expected_reward = 0.0
+    for position in range(3):
+        for number, (first, second) in enumerate(every):
+            read = torch.cat([embed(text[0, : position + 1]), quiet.head.start[None], embed(torch.tensor([first]))])
+            logits = model.lm_head(model.model(inputs_embeds=read[None], use_cache=False).last_hidden_state[0])
+            logprobs = (logits / temperature).log_softmax(dim=-1)
+            logprob = logprobs[position + 1, first] + logprobs[position + 2, second]
+            expected_reward = expected_reward + logprob.exp() * rewards[0, number, position]
     parameters = [parameter for name, parameter in quiet.named_parameters() if "mixing" not in name]
-    expected = torch.autograd.grad(
-        -(probabilities * output.rewards()).sum(), parameters, retain_graph=True, allow_unused=True
+    expected = torch.autograd.grad(-expected_reward, parameters, retain_graph=True, allow_unused=True)
+    # Each thought drawn alone, as often as it is drawn
+    weighted = output.thought_logprobs.exp().detach() * rewards
+    drawn = SimpleNamespace(
+        rewards=lambda: weighted.transpose(0, 1), thought_logprobs=output.thought_logprobs.transpose(0, 1)
     )
-    # Each thought as if it was drawn alone, as often as it is drawn
-    loss = 0.0
-    for number in range(25):
-        drawn = SimpleNamespace(
-            rewards=lambda number=number: output.rewards()[:, number : number + 1],
-            thought_logprobs=output.thought_logprobs[:, number : number + 1],
-        )
-        for position in range(3):
-            one = SimpleNamespace(
-                rewards=lambda drawn=drawn, position=position: drawn.rewards()[:, :, position : position + 1],
-                thought_logprobs=drawn.thought_logprobs[:, :, position : position + 1],
-            )
-            loss = loss + probabilities[0, number, position].detach() * policy_loss(one, clamp_reward=False)
+    loss = policy_loss(drawn, clamp_reward=False)
     actual = torch.autograd.grad(loss, parameters, allow_unused=True)
     pairs = [(a, b) for a, b in zip(actual, expected, strict=True) if b is not None]
-    assert max(b.abs().max() for _, b in pairs) > 1e-4
-    assert all(torch.allclose(a, b, atol=1e-6) for a, b in pairs)
+    assert max(b.abs().max() for _, b in pairs) > 0.1
+    assert all(torch.allclose(a, b, atol=1e-4) for a, b in pairs)
 
 
 def small_tokenizer_of(vocab_size):
@@ -145,13 +144,18 @@ def test_the_embeddings_begin_as_texts_and_learn_faster(make_trainer):
     assert (quiet.head.start - colon).detach().abs().max() == pytest.approx(100 * 1e-2, rel=0.01)
 
 
-@pytest.mark.parametrize(
-    "settings", [{}, {"peft_config": LoraConfig(target_modules=["q_proj"], task_type="CAUSAL_LM")}]
-)
+LORA = LoraConfig(target_modules=["q_proj"], task_type="CAUSAL_LM")
+
+
+@pytest.mark.parametrize("settings", [{}, {"peft_config": LORA}, {"tied": True}], ids=["all weights", "LoRA", "tied"])
 def test_a_resumed_run_is_the_uninterrupted_one(make_trainer, tmp_path, settings):
     def weights(trainer):
         return {name: value.clone() for name, value in trainer.model.state_dict().items()}
 
+    settings = dict(settings)
+    if settings.pop("tied", False):
+        build_model(build_tokenizer(), tie_word_embeddings=True).save_pretrained(tmp_path / "tied")
+        settings["model"] = str(tmp_path / "tied")
     whole = make_trainer(output_dir=str(tmp_path / "whole"), max_steps=4, save_steps=2, **settings)
     whole.train()
     resumed = make_trainer(output_dir=str(tmp_path / "whole"), max_steps=4, save_steps=2, **settings)
@@ -188,8 +192,26 @@ def test_only_the_adapter_and_the_head_are_trained(make_trainer, tmp_path):
     after = trainer.model.state_dict()
     changed = {name for name, value in before.items() if not torch.equal(value, after[name])}
     assert changed and all("lora_" in name or name.startswith("head.") for name in changed)
+    build_model(build_tokenizer()).save_pretrained(tmp_path / "base")
+    trainer.model.model.peft_config["default"].base_model_name_or_path = str(tmp_path / "base")
     trainer.save_model(str(tmp_path / "saved"))
-    assert (tmp_path / "saved" / "adapter_model.safetensors").exists()
+    # A run that goes on trains the same weights.
+    again = make_trainer(model=str(tmp_path / "saved"))
+    trained = {name for name, parameter in again.model.named_parameters() if parameter.requires_grad}
+    assert trained == {name for name, parameter in trainer.model.named_parameters() if parameter.requires_grad}
+
+
+def test_the_best_model_is_loaded_with_its_head(make_trainer, tmp_path):
+    settings = {"eval_strategy": "steps", "save_strategy": "steps", "eval_steps": 1, "save_steps": 1, "max_steps": 3}
+    evaluated = Dataset.from_list([{"text": "1+1=2."}])
+    # The evaluation gets worse with every step.
+    best = make_trainer(
+        eval_dataset=evaluated, load_best_model_at_end=True, learning_rate=1.0, max_grad_norm=0.0, **settings
+    )
+    best.train()
+    assert best.state.best_model_checkpoint.endswith("checkpoint-1")
+    expected = QuietSTaRModel.from_pretrained(best.state.best_model_checkpoint).state_dict()
+    assert all(torch.equal(value, expected[name]) for name, value in best.model.state_dict().items())
 
 
 # What is refused
@@ -198,7 +220,8 @@ def test_only_the_adapter_and_the_head_are_trained(make_trainer, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"packing": True}, "`packing=True` cannot be used with Quiet-STaR"),
+        ({"packing": True}, "`packing=True` cannot be used with Quiet-STaR.*Set it to False"),
+        ({"eval_packing": True}, "`eval_packing=True` cannot be used"),
         ({"gradient_checkpointing": True}, "checkpointing drops"),
         ({"num_thoughts": 0}, "`num_thoughts` is 0. It must be at least 1"),
         ({"thought_temperature": 0.0}, "must be more than 0"),
@@ -222,8 +245,19 @@ def test_a_text_to_begin_with_has_tokens(make_trainer):
 
 
 def test_a_window_limits_the_length(make_trainer):
-    with pytest.raises(ValueError, match="Set `max_length` to 59 at most"):
+    with pytest.raises(ValueError, match="Set `max_length` to 59 or less"):
         make_trainer(model=build("mistral", vocab_size=105), max_length=64)
+
+
+def test_an_optimizer_without_the_head_is_refused(make_trainer):
+    model = build_model(build_tokenizer())
+    with pytest.raises(ValueError, match="does not have the weights of the head"):
+        make_trainer(model=model, optimizers=(torch.optim.SGD(model.parameters(), lr=0.1), None))
+
+
+def test_there_are_no_predictions(make_trainer):
+    with pytest.raises(NotImplementedError, match="Use `evaluate`"):
+        make_trainer().predict(Dataset.from_list([{"text": "1"}]))
 
 
 # What a person reads

@@ -8,13 +8,13 @@ from trl import SFTConfig
 
 # Fields of SFTConfig that training with thoughts cannot do, the value that each must have, and the reason
 MUST_BE = {
+    "eval_packing": (None, "a thought would see the texts packed before its own"),
     "packing": (False, "a thought would see the texts packed before its own"),
     "padding_free": (False, "a thought would see the texts before its own"),
     "gradient_checkpointing": (False, "thoughts read the keys and values of the text, which checkpointing drops"),
     "loss_type": ("nll", "the loss of Quiet-STaR is fixed"),
     "label_smoothing_factor": (0.0, "the loss of Quiet-STaR is fixed"),
     "neftune_noise_alpha": (None, "thoughts are drawn from embeddings without noise"),
-    "assistant_only_loss": (False, "conversations are not supported, texts and prompts with completions are"),
 }
 
 
@@ -44,8 +44,8 @@ class QuietSTaRConfig(SFTConfig):
         base_weight (`float`, *optional*, defaults to `1.0`):
             Weight of the negative log-likelihood without thoughts.
         policy_weight (`float`, *optional*, defaults to `1.0`):
-            Weight of the REINFORCE loss of the thoughts. The code of the paper has `1e6` with clipped gradients, so
-            that this term decides the direction of a step.
+            Weight of the REINFORCE loss of the thoughts. The code of the paper has `1e6`, for the mean over the tokens
+            of a thought in place of their sum, and clips gradients, so that this term decides the direction of a step.
         clamp_reward (`bool`, *optional*, defaults to `True`):
             Whether thoughts that are worse than the mean are left out, as in the paper, rather than made less likely.
         learning_rate (`float`, *optional*, defaults to `1e-6`):
@@ -92,5 +92,7 @@ class QuietSTaRConfig(SFTConfig):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"`{name}` is {getattr(self, name)}. It must not be negative.")
         for name, (value, reason) in MUST_BE.items():
-            if getattr(self, name) != value:
-                raise ValueError(f"`{name}={getattr(self, name)!r}` cannot be used with Quiet-STaR: {reason}.")
+            if getattr(self, name) not in (value, None):
+                raise ValueError(
+                    f"`{name}={getattr(self, name)!r}` cannot be used with Quiet-STaR: {reason}. Set it to {value!r}."
+                )

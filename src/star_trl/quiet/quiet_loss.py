@@ -18,8 +18,11 @@ def quiet_star_loss(
     without thoughts and with them, and REINFORCE for the thoughts. The reward of a thought is the log-likelihood that
     it adds to the true tokens ahead, minus the mean over the thoughts of the same position:
 
-    $$ \mathcal{L} = \frac{1}{N} \sum_j \Big[ \beta \, \ell_j + \frac{1}{m} \sum_{k=1}^{m} \ell^\text{talk}_{j,k}
-       - \lambda \max(r_j, 0) \log p(T_j \mid X_{:j}) \Big] $$
+    $$ \mathcal{L} = \frac{1}{N} \sum_j \Big[ \beta \, \ell_j + \frac{1}{K} \sum_{k=1}^{K} \big(
+       \ell^\text{talk}_{j,k} - \lambda \max(r_{j,k}, 0) \log p(T_{j,k} \mid X_{:j}) \big) \Big] $$
+
+    \(K\) is the number of thoughts at each position, and \(\ell^\text{talk}\) the mean over the true tokens ahead. At
+    the end of a text, where fewer tokens are ahead, the missing ones count as 0.
 
     Args:
         output ([`QuietSTaROutput`]):

@@ -16,7 +16,7 @@ from transformers import AutoModelForCausalLM, DynamicCache, PreTrainedModel, Pr
 from transformers.utils import ModelOutput, cached_file
 
 from ..generation.model_state import base_model
-from .support import why_no_thoughts
+from .support import longest_text, why_no_thoughts
 from .thought_head import ThoughtHead
 from .thoughts import decode, shifted, think
 
@@ -107,6 +107,7 @@ class QuietSTaRModel(nn.Module):
         self.head = head
         self.num_thought_tokens = num_thought_tokens
         self.num_true_tokens = num_true_tokens
+        self.longest_text = longest_text(model, num_thought_tokens, num_true_tokens)
 
     @classmethod
     def make(
@@ -192,8 +193,17 @@ class QuietSTaRModel(nn.Module):
                 Temperature at which thoughts are drawn. `0.0` takes the most likely tokens.
             thought_ids (`torch.Tensor` of shape `(batch, num_thoughts, length, num_thought_tokens)`, *optional*):
                 Thoughts to use in place of new ones.
+
+        Raises:
+            `ValueError`: If a text is padded on the left, or longer than the model's attention or positions allow.
         """
         batch, length = input_ids.shape
+        if self.longest_text is not None and length > self.longest_text:
+            raise ValueError(
+                f"A text has {length} tokens. With its thoughts, this model takes at most {self.longest_text}. Cut it."
+            )
+        if attention_mask is not None and not attention_mask[:, 0].all():
+            raise ValueError("The texts are padded on the left. `forward` needs padding on the right.")
         if labels is None:
             labels = input_ids if attention_mask is None else input_ids.masked_fill(attention_mask == 0, IGNORED)
         targets = [shifted(labels, ahead, fill=IGNORED) for ahead in range(1, self.num_true_tokens + 1)]
@@ -237,7 +247,7 @@ class QuietSTaRModel(nn.Module):
         return QuietSTaROutput(
             nll=nll,
             nll_with_thoughts=by_thought(nll_with_thoughts),
-            nll_ahead=torch.stack([shifted(nll, ahead, fill=0) for ahead in range(len(targets))], dim=-1) * labeled,
+            nll_ahead=torch.stack([shifted(nll, ahead, fill=0) for ahead in range(len(targets))], dim=-1),
             labeled=labeled,
             thought_ids=by_thought(thoughts.token_ids),
             thought_logprobs=None if logprobs is None else by_thought(logprobs),
@@ -298,6 +308,9 @@ class QuietSTaRModel(nn.Module):
 
         Returns:
             `torch.Tensor` of shape `(batch, length + new tokens)`: The texts.
+
+        Raises:
+            `ValueError`: If a text is padded on the right.
         """
         generation_config = self.base.generation_config
         ends = generation_config.eos_token_id if eos_token_id is None else eos_token_id
@@ -305,6 +318,11 @@ class QuietSTaRModel(nn.Module):
         pad = generation_config.pad_token_id if pad_token_id is None else pad_token_id
         pad = (ends or [0])[0] if pad is None else pad
         mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
+        if not mask[:, -1].all():
+            raise ValueError(
+                "The texts are padded on the right. `generate` needs padding on the left: set "
+                '`tokenizer.padding_side = "left"`.'
+            )
         cache = DynamicCache()
         positions = (mask.cumsum(dim=-1) - 1).clamp(min=0)
         states = self._extend(cache, mask, positions, input_ids=input_ids)
@@ -361,7 +379,12 @@ class QuietSTaRModel(nn.Module):
                 Folder.
             **kwargs:
                 Passed to `save_pretrained` of the language model.
+
+        Raises:
+            `ValueError`: If `push_to_hub` is among them, since the head would be missing in the repository.
         """
+        if kwargs.get("push_to_hub"):
+            raise ValueError("`push_to_hub` would upload the model without its head. Save it, and upload the folder.")
         self.model.save_pretrained(save_directory, **kwargs)
         self.save_head(save_directory)
 
@@ -386,21 +409,36 @@ class QuietSTaRModel(nn.Module):
             pretrained_model_name_or_path (`str` or `Path`):
                 Folder, or repository on the hub.
             **kwargs:
-                Passed to `from_pretrained` of the language model.
+                Passed to `from_pretrained` of the language model. An adapter is trainable by default.
         """
         path = str(pretrained_model_name_or_path)
-        settings = json.loads(Path(cached_file(path, CONFIG_FILE)).read_text(encoding="utf-8"))
-        if cached_file(path, "adapter_config.json", _raise_exceptions_for_missing_entries=False):
+        where = {name: kwargs[name] for name in ("revision", "token", "cache_dir", "subfolder") if name in kwargs}
+        settings = json.loads(Path(cached_file(path, CONFIG_FILE, **where)).read_text(encoding="utf-8"))
+        if _exists(path, "adapter_config.json", **where):
             from peft import AutoPeftModelForCausalLM  # an optional dependency
 
-            model = AutoPeftModelForCausalLM.from_pretrained(path, **kwargs)
+            model = AutoPeftModelForCausalLM.from_pretrained(path, **{"is_trainable": True, **kwargs})
         else:
             model = AutoModelForCausalLM.from_pretrained(path, **kwargs)
         head = ThoughtHead(base_model(model).get_input_embeddings().weight.shape[1], settings.pop("embedding_scale"))
         quiet = cls(model, head.to(model.device), **settings)
-        quiet.load_head(path)
+        quiet.load_head(path, **where)
         return quiet.eval()
 
-    def load_head(self, path: str | Path) -> None:
+    def load_head(self, path: str | Path, **where: Any) -> None:
         """Loads the weights of the head from a folder or a repository."""
-        self.head.load_state_dict(load_file(cached_file(str(path), HEAD_FILE)))
+        self.head.load_state_dict(load_file(cached_file(str(path), HEAD_FILE, **where)))
+
+
+def has_head(path: str, **where: Any) -> bool:
+    """Returns whether a folder or a repository on the hub has a head for thoughts."""
+    return _exists(path, CONFIG_FILE, **where)
+
+
+def _exists(path: str, file: str, **where: Any) -> bool:
+    missing_is_fine = {
+        "_raise_exceptions_for_missing_entries": False,
+        "_raise_exceptions_for_connection_errors": False,
+        "_raise_exceptions_for_gated_repo": False,
+    }
+    return cached_file(path, file, **missing_is_fine, **where) is not None

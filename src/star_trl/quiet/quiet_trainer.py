@@ -2,7 +2,8 @@
 """Trains a language model to think before every token of plain text."""
 
 import copy
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -13,8 +14,7 @@ from trl import SFTTrainer
 
 from .quiet_config import QuietSTaRConfig
 from .quiet_loss import quiet_star_loss
-from .quiet_model import CONFIG_FILE, QuietSTaRModel
-from .support import longest_text
+from .quiet_model import QuietSTaRModel, has_head
 
 
 class QuietSTaRTrainer(SFTTrainer):
@@ -26,7 +26,8 @@ class QuietSTaRTrainer(SFTTrainer):
     become more likely themselves. No answers and no rewards are needed.
 
     A step takes `num_thought_tokens + num_true_tokens + 2` forward passes over the text. All but the first are over
-    `num_thoughts` copies of it. Memory holds the keys, values and activations of all of them.
+    `num_thoughts` copies of it. The backward pass needs the activations of all of them, and for each a copy of all
+    keys and values so far, so memory grows with the square of their number.
 
     Args:
         model (`str`, [`~transformers.PreTrainedModel`], [`~peft.PeftModel`] or [`QuietSTaRModel`]):
@@ -64,6 +65,18 @@ class QuietSTaRTrainer(SFTTrainer):
 
     _tag_names = ["trl", "star-trl", "quiet-star"]
     _name = "Quiet-STaR"
+    _paper = {
+        "title": "Quiet-STaR: Language Models Can Teach Themselves to Think Before Speaking",
+        "id": "2403.09629",
+        "citation": """@misc{zelikman2024quietstar,
+    title         = {{Quiet-STaR: Language Models Can Teach Themselves to Think Before Speaking}},
+    author        = {Eric Zelikman and Georges Harik and Yijia Shao and Varuna Jayasiri and Nick Haber and
+                     Noah D. Goodman},
+    year          = 2024,
+    eprint        = {2403.09629},
+    archivePrefix = {arXiv},
+}""",
+    }
 
     args: QuietSTaRConfig
     model: QuietSTaRModel
@@ -81,11 +94,16 @@ class QuietSTaRTrainer(SFTTrainer):
         for name in ("compute_loss_func", "compute_metrics", "preprocess_logits_for_metrics"):
             if kwargs.get(name) is not None:
                 raise ValueError(f"`{name}` cannot be used with Quiet-STaR, whose loss and metrics are fixed.")
-        if isinstance(model, str) and (Path(model) / CONFIG_FILE).exists():
-            processing_class = processing_class or AutoTokenizer.from_pretrained(model)
-            model = QuietSTaRModel.from_pretrained(model, **(args.model_init_kwargs or {}))
-            args = copy.copy(args)
-            args.model_init_kwargs = None  # the model is loaded
+        if isinstance(model, str):
+            init_kwargs = {"trust_remote_code": args.trust_remote_code, **(args.model_init_kwargs or {})}
+            where = {name: init_kwargs[name] for name in ("revision", "token", "subfolder") if name in init_kwargs}
+            if has_head(model, **where):
+                if kwargs.get("quantization_config") is not None:
+                    init_kwargs["quantization_config"] = kwargs.pop("quantization_config")
+                processing_class = processing_class or AutoTokenizer.from_pretrained(model, **where)
+                model = QuietSTaRModel.from_pretrained(model, **init_kwargs)
+                args = copy.copy(args)
+                args.model_init_kwargs = None  # the model is loaded
         quiet = model if isinstance(model, QuietSTaRModel) else None
         if quiet is not None:
             _compare(quiet, args)
@@ -102,24 +120,34 @@ class QuietSTaRTrainer(SFTTrainer):
                 "Quiet-STaR trains on one device or with DDP. FSDP and DeepSpeed gather a layer's weights when it is "
                 "called as a part of the whole model, and thoughts call the decoder alone."
             )
-        longest = longest_text(self.model, args.num_thought_tokens, args.num_true_tokens)
-        if longest is not None and (args.max_length is None or args.max_length > longest):
-            raise ValueError(
-                f"`max_length` is {args.max_length}, but this model's attention has a window, which thoughts do not "
-                f"move. Set `max_length` to {longest} at most."
-            )
+        if self._is_vision_dataset or self.aux_loss_enabled:
+            raise ValueError("Quiet-STaR trains on text, and without the auxiliary loss of a router of experts.")
         if quiet is None:
             quiet = QuietSTaRModel.make(
                 self.model,
-                self.processing_class,
+                self._tokenizer,
                 num_thought_tokens=args.num_thought_tokens,
                 num_true_tokens=args.num_true_tokens,
                 start_text=args.start_text,
                 end_text=args.end_text,
                 embedding_scale=args.embedding_scale,
             )
-        # Made after `SFTTrainer` has loaded the model and added the adapter
-        self.model = self.model_wrapped = quiet.to(args.device)
+        longest = quiet.longest_text
+        if longest is not None and (args.max_length is None or args.max_length > longest):
+            raise ValueError(
+                f"`max_length` is {args.max_length}, but the attention or the positions of this model take texts of "
+                f"at most {longest} tokens with their thoughts. Set `max_length` to {longest} or less."
+            )
+        quiet.head.to(self.model.device)
+        if self.optimizer is not None:
+            given = {id(weight) for group in self.optimizer.param_groups for weight in group["params"]}
+            if not all(id(weight) in given for weight in quiet.head.parameters()):
+                raise ValueError(
+                    "The optimizer in `optimizers` does not have the weights of the head. Make the model with "
+                    "`QuietSTaRModel.make` and the optimizer from it, or give `optimizer_cls_and_kwargs`."
+                )
+        # After `SFTTrainer` has loaded the model and added the adapter
+        self.model = self.model_wrapped = quiet
 
     def compute_loss(
         self,
@@ -138,7 +166,7 @@ class QuietSTaRTrainer(SFTTrainer):
         )
         loss = quiet_star_loss(
             output,
-            (inputs["labels"] != -100).sum() if num_items_in_batch is None else num_items_in_batch,
+            output.labeled[..., 0].sum() if num_items_in_batch is None else num_items_in_batch,
             self.args.base_weight,
             self.args.policy_weight,
             self.args.clamp_reward,
@@ -175,21 +203,36 @@ class QuietSTaRTrainer(SFTTrainer):
             self._total_train_tokens += int(tokens)
         self._metrics[mode]["num_tokens"] = [self._total_train_tokens]
 
+    def predict(self, *args: Any, **kwargs: Any) -> Any:
+        raise NotImplementedError("`predict` has no logits to return. Use `evaluate`, or call the model on the texts.")
+
     # Files: the language model as usual, and the head beside it
 
-    def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
-        quiet, folder = self.model, output_dir or self.args.output_dir
-        self.model = quiet.model
+    @contextmanager
+    def _language_model_alone(self) -> Iterator[QuietSTaRModel]:
+        """`Trainer` saves and loads `self.model`."""
+        quiet, self.model = self.model, self.model.model
         try:
-            super()._save(folder)
+            yield quiet
         finally:
             self.model = quiet
+
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
+        folder = output_dir or self.args.output_dir
+        with self._language_model_alone() as quiet:
+            super()._save(folder)
         if self.args.should_save:
             quiet.save_head(folder)
 
+    def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
+        # `Trainer` copies the files that it knows to the repository.
+        if self.is_world_process_zero():
+            self.model.save_head(self.args.output_dir)
+        super()._push_from_checkpoint(checkpoint_folder)
+
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
-        quiet = self.model
-        super()._load_from_checkpoint(resume_from_checkpoint, quiet.model)
+        with self._language_model_alone() as quiet:
+            super()._load_from_checkpoint(resume_from_checkpoint)
         quiet.load_head(resume_from_checkpoint)
 
     def _load_best_model(self) -> None:

@@ -23,6 +23,8 @@ def why_no_thoughts(model: PreTrainedModel) -> str | None:
     if has_prompt_learning(model):
         return "the adapter puts learned vectors in front of the text"
     base = base_model(model)
+    if any(getattr(module, "gradient_checkpointing", False) for module in base.modules()):
+        return "gradient checkpointing is on (`model.gradient_checkpointing_disable()` turns it off)"
     name, attention = type(base).__name__, base.config._attn_implementation
     if attention not in MASKED_ATTENTION:
         return f"the attention implementation {attention!r} takes no mask of thoughts (`sdpa` does)"
@@ -30,10 +32,17 @@ def why_no_thoughts(model: PreTrainedModel) -> str | None:
 
 
 def longest_text(model: PreTrainedModel, num_thought_tokens: int, num_true_tokens: int) -> int | None:
-    """Returns the number of tokens that a text may have, so that no window of attention is shorter than a thought."""
+    """
+    Returns the number of tokens that a text may have, or None if there is no limit. Text and thought together have to
+    fit into a window of attention, which thoughts do not move, and into learned position embeddings.
+    """
     config = base_model(model).config.get_text_config()
-    window = getattr(config, "sliding_window", None) if getattr(config, "use_sliding_window", True) else None
-    return None if window is None else window - num_thought_tokens - num_true_tokens - 1
+    limits = []
+    if getattr(config, "sliding_window", None) and getattr(config, "use_sliding_window", True):
+        limits.append(config.sliding_window)
+    if not getattr(config, "rope_parameters", None) and getattr(config, "max_position_embeddings", None):
+        limits.append(config.max_position_embeddings)
+    return min(limits) - num_thought_tokens - num_true_tokens - 1 if limits else None
 
 
 def _why_not_tried(model: PreTrainedModel, name: str) -> str | None:

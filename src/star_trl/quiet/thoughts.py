@@ -96,7 +96,8 @@ def think(
 
 def decode(model: PreTrainedModel, *, cache: DynamicCache, **inputs: Any) -> torch.Tensor:
     """Returns the last hidden states of a model, of shape `(rows, length, hidden_size)`, without its logits."""
-    return model.get_decoder()(**inputs, **{cache_name(model): cache}, use_cache=True).last_hidden_state
+    decoder = model.get_decoder()
+    return decoder(**inputs, **{cache_name(decoder): cache}, use_cache=True).last_hidden_state
 
 
 def shifted(values: torch.Tensor, by: int, fill: float) -> torch.Tensor:
