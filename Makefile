@@ -9,7 +9,7 @@ export HF_HUB_OFFLINE ?= 1
 export HF_HUB_DISABLE_TELEMETRY ?= 1
 
 .PHONY: install language-model demo demo-language test test-latest test-lowest quality docs reproduce-arithmetic \
-	reproduce-word-problems clean
+	reproduce-word-problems reproduce-quiet-sums clean
 
 install: .venv/.installed
 
@@ -42,6 +42,10 @@ reproduce-word-problems: install language-model
 	$(BIN)/python examples/language_models/word_problems_reproduction.py --data_dir $(or $(DATA),$(error DATA=path/to/files is missing)) \
 		$(if $(SETTING),--setting $(SETTING)) --seed $(or $(SEED),0)
 	$(BIN)/python examples/language_models/word_problems_report.py
+
+# Half an hour for a seed on two cores. Settings that are done are left out.
+reproduce-quiet-sums: install
+	$(BIN)/python examples/from_scratch/quiet_sums_reproduction.py --seed $(or $(SEED),0)
 
 # A file of tests at a time in each of two processes, with a thread each, in the order of tests/conftest.py
 PYTEST := pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow"

@@ -62,5 +62,6 @@ def test_code_blocks(page, model, tokenizer, make_trainer, problems, tmp_path, m
         block = block.replace("my-org/", "")
         block = block.replace('output_dir="out"', 'output_dir="new", use_cpu=True')
         block = block.replace('output_dir="verifier"', 'output_dir="verifier", use_cpu=True, bf16=False')
+        block = block.replace('output_dir="quiet"', 'output_dir="quiet", use_cpu=True, bf16=False')
         exec(compile(block, page, "exec"), names)
     assert bool(trained) == (page in ("README.md", "docs/index.md", "docs/resuming.md"))

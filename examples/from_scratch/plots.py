@@ -33,10 +33,13 @@ def legend_beside(axes: Axes, **style) -> None:
     axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5), **style)
 
 
-def draw_seeds(axes: Axes, runs: Sequence[Sequence[float]], **style) -> None:
-    """Draws the mean of several runs in percent, and their range, over the iterations that all of them have."""
+def draw_seeds(axes: Axes, runs: Sequence[Sequence[float]], steps: Sequence[int] | None = None, **style) -> None:
+    """
+    Draws the mean of several runs in percent, and their range, over the iterations that all of them have, or over
+    `steps`.
+    """
     by_iteration = [[100 * value for value in values] for values in zip(*runs, strict=False)]
-    steps = range(len(by_iteration))
+    steps = range(len(by_iteration)) if steps is None else steps
     (line,) = axes.plot(steps, [mean(values) for values in by_iteration], marker="o", **style)
     if len(runs) > 1:
         low, high = ([bound(values) for values in by_iteration] for bound in (min, max))

@@ -11,6 +11,14 @@ from .attention import attend_to, attention_configs
 from .cache import SharedPrefixCache
 
 
+def cache_name(model: PreTrainedModel) -> str:
+    """
+    Returns what a model calls its cache, which was renamed in transformers 5.24. Models whose code comes with their
+    weights keep the name of their time.
+    """
+    return "cache" if "cache" in inspect.signature(model.forward).parameters else "past_key_values"
+
+
 class PrefixForward:
     """
     Runs a model on the rows and positions that are set in a [`SharedPrefixCache`]. The model is changed only during
@@ -24,8 +32,7 @@ class PrefixForward:
     def __init__(self, model: PreTrainedModel):
         self.model = model
         self._configs = attention_configs(model)
-        # Renamed in transformers 5.24. Models whose code comes with their weights keep the name of their time.
-        self._cache_name = "cache" if "cache" in inspect.signature(model.forward).parameters else "past_key_values"
+        self._cache_name = cache_name(model)
         # The scores of all positions but the last are never read
         self._arguments = {"logits_to_keep": 1} if model._supports_logits_to_keep() else {}  # type: ignore[operator]
 

@@ -1,0 +1,139 @@
+# Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
+#
+# /// script
+# dependencies = ["star-trl[examples]"]
+# ///
+"""
+Does thinking help, and what does it depend on? `quiet_sums.py` with other thoughts, rewards and data, and without
+thoughts. The results are merged into `docs/results/quiet_sums.json`, from which the figure and the table of
+`docs/quiet_star.md` are made. Settings that are done are left out.
+
+```bash
+make reproduce-quiet-sums SEED=0
+python examples/from_scratch/quiet_sums_reproduction.py --setting quiet plain --seed 1
+```
+"""
+
+import argparse
+import time
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+
+import quiet_sums
+from plots import draw_seeds, legend_beside
+from runs import IMAGES, RESULTS, ROOT, merge_results, read_results
+from star_trl.quiet import QuietSTaRConfig
+from tables import fill_in, markdown_table, spread
+
+
+RESULTS_FILE = RESULTS / "quiet_sums.json"
+PAGE = ROOT / "docs" / "quiet_star.md"
+
+NOISY = {"noise": 0.6, "max_steps": 600, "eval_every": 60}
+# Name: title, and what differs from the settings of `quiet_sums.py`
+SETTINGS: dict[str, tuple[str, dict[str, Any]]] = {
+    "quiet": ("Quiet-STaR", {}),
+    "plain": ("Without thoughts", {"plain": True, "max_steps": 480, "eval_every": 60}),
+    "other_start": ("Start token from `.`", {"start_text": ".", "max_steps": 240}),
+    "thought_3": ("Thoughts of 3 tokens", {"num_thought_tokens": 3}),
+    "thought_9": ("Thoughts of 9 tokens", {"num_thought_tokens": 9}),
+    "true_1": ("1 true token", {"num_true_tokens": 1}),
+    "signed": ("Signed reward", {"clamp_reward": False}),
+    "noise": ("Noise, policy weight 30", {**NOISY, "policy_weight": 30.0}),
+    "noise_signed": (
+        "Noise, policy weight 30, signed reward",
+        {**NOISY, "policy_weight": 30.0, "clamp_reward": False},
+    ),
+    "noise_weight_1": ("Noise, policy weight 1", {**NOISY, "policy_weight": 1.0}),
+    "noise_no_policy": ("Noise, no policy loss", {**NOISY, "policy_weight": 0.0}),
+}
+OF_THE_EXAMPLE = ("noise", "eval_every", "plain")
+
+
+def do_setting(name: str, seed: int, output_dir: Path) -> None:
+    """Runs a setting, and merges what it did into the results."""
+    _, changes = SETTINGS[name]
+    args = quiet_sums.SumsArguments(**{key: value for key, value in changes.items() if key in OF_THE_EXAMPLE})
+    settings = {key: value for key, value in changes.items() if key not in OF_THE_EXAMPLE}
+    folder = output_dir / f"{name}-{seed}"
+    quiet_args = QuietSTaRConfig(
+        **{**quiet_sums.DEFAULTS, **settings, "output_dir": str(folder), "seed": seed, "logging_steps": 1000}
+    )
+    start = time.process_time()
+    history = quiet_sums.run(args, quiet_args)
+    merge_results(
+        RESULTS_FILE, name, {f"seed {seed}": {"history": history, "cpu_seconds": time.process_time() - start}}
+    )
+
+
+def report() -> None:
+    """Draws the figure and fills in the table."""
+    results = read_results(RESULTS_FILE)
+    runs = {
+        name: [results[name][seed]["history"] for seed in sorted(results[name])]
+        for name in SETTINGS
+        if name in results
+    }
+    figure, panels = plt.subplots(1, 2, figsize=(12, 4.4), sharey=True, layout="constrained")
+    for panel, noisy in zip(panels, (False, True), strict=True):
+        for number, (name, seeds) in enumerate(item for item in runs.items() if item[0].startswith("noise") == noisy):
+            key = "without thoughts" if name == "plain" else "with thoughts"
+            curves = [[row[key] for row in history] for history in seeds]
+            steps = [row["step"] for row in seeds[0]]
+            draw_seeds(panel, curves, steps, label=SETTINGS[name][0], color=f"C{number}")
+        panel.set_title(
+            "60% of the spelled-out documents are noise" if noisy else "All spelled-out documents are right"
+        )
+        panel.set_xlabel("training steps on terse text")
+        panel.axhline(20, color="gray", linestyle=":", linewidth=1)
+    panels[0].set_ylabel("right answers, %")
+    for panel in panels:
+        legend_beside(panel, fontsize="small")
+    figure.savefig(IMAGES / "quiet_sums.png", dpi=120)
+    plt.close(figure)
+    rows = []
+    for name, seeds in runs.items():
+        first, last = [history[0] for history in seeds], [history[-1] for history in seeds]
+        cells = [SETTINGS[name][0], str(len(seeds)), str(last[0]["step"])]
+        for end, key in (
+            (first, "right thoughts"),
+            (last, "right thoughts"),
+            (last, "with thoughts"),
+            (last, "without thoughts"),
+        ):
+            cells.append(spread([row[key] for row in end]) if key in end[0] else "")
+        rows.append(cells)
+    titles = [
+        "setting",
+        "seeds",
+        "steps",
+        "right thoughts at the start",
+        "at the end",
+        "right answers with thoughts",
+        "without",
+    ]
+    PAGE.write_text(fill_in(PAGE.read_text(), {"quiet_sums": markdown_table(titles, rows)}))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("--setting", nargs="+", choices=SETTINGS, default=list(SETTINGS), help="What to run.")
+    parser.add_argument("--seed", type=int, default=0, help="Seed of the base model, the texts and the thoughts.")
+    parser.add_argument("--output_dir", type=Path, default=Path("runs/quiet-sums"), help="Where the runs go.")
+    parser.add_argument("--report_only", action="store_true", help="Make the figure and the table again.")
+    args = parser.parse_args()
+    if not args.report_only:
+        done = read_results(RESULTS_FILE)
+        for name in args.setting:
+            if f"seed {args.seed}" in done.get(name, {}):
+                print(f"{name}, seed {args.seed}: done before")
+                continue
+            do_setting(name, args.seed, args.output_dir)
+            print(f"{name}, seed {args.seed}: done", flush=True)
+    report()
+
+
+if __name__ == "__main__":
+    main()
