@@ -142,12 +142,15 @@ SETTINGS = {
         )
         for hint, config in {"before": ONE_ITERATION, "at_the_head": ONE_ITERATION, "equation": {}}.items()
     },
-    "equation_few_shot_train": Setting(
-        title="Hint: equation, few-shot prompts in training",
-        run="star",
-        domain=hinted(word_problems.DOMAIN, {"hinted_prompt": "equation"}),
-        config={"num_iterations": 2},
-    ),
+    **{
+        f"{hint}_few_shot_train": Setting(
+            title=f"Hint: {hint}, few-shot prompts in training",
+            run="star",
+            domain=hinted(word_problems.DOMAIN, {"hinted_prompt": hint}),
+            config={"num_iterations": 2},
+        )
+        for hint in ("equation", "operation")
+    },
     "hint_tiered": Setting(
         title="Hint: tiered",
         domain=replace(hinted(word_problems.DOMAIN, {f"{hint}_prompt": hint for hint in TIERS}), equip=use_tiers),
