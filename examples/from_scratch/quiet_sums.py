@@ -58,7 +58,7 @@ DEFAULTS: dict[str, Any] = {
     "learning_rate": 3e-4,
     "lr_scheduler_type": "constant",
     "per_device_train_batch_size": 32,
-    "max_steps": 120,
+    "max_steps": 240,
     "logging_steps": 20,
     "save_strategy": "no",
     "disable_tqdm": True,

@@ -36,7 +36,7 @@ NOISY = {"noise": 0.6, "max_steps": 600, "eval_every": 60}
 SETTINGS: dict[str, tuple[str, dict[str, Any]]] = {
     "quiet": ("Quiet-STaR", {}),
     "plain": ("Without thoughts", {"plain": True, "max_steps": 480, "eval_every": 60}),
-    "other_start": ("Start token from `.`", {"start_text": ".", "max_steps": 240}),
+    "other_start": ("Start token from `.`", {"start_text": "."}),
     "thought_3": ("Thoughts of 3 tokens", {"num_thought_tokens": 3}),
     "thought_9": ("Thoughts of 9 tokens", {"num_thought_tokens": 9}),
     "true_1": ("1 true token", {"num_true_tokens": 1}),
