@@ -88,13 +88,13 @@ class QuietSTaRModel(nn.Module):
 
     Example:
     ```python
-    >>> from star_trl.quiet import QuietSTaRModel
-    >>> from transformers import AutoTokenizer
+    from star_trl.quiet import QuietSTaRModel
+    from transformers import AutoTokenizer
 
-    >>> model = QuietSTaRModel.from_pretrained("path/to/model")
-    >>> tokenizer = AutoTokenizer.from_pretrained("path/to/model")
-    >>> inputs = tokenizer("314159=", return_tensors="pt")
-    >>> tokenizer.decode(model.generate(**inputs, max_new_tokens=1)[0])
+    model = QuietSTaRModel.from_pretrained("path/to/model")
+    tokenizer = AutoTokenizer.from_pretrained("path/to/model")
+    inputs = tokenizer("A train travels 60 miles in", return_tensors="pt")
+    tokenizer.decode(model.generate(**inputs, max_new_tokens=20)[0])
     ```
     """
 
