@@ -1,15 +1,16 @@
 # Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
-"""Other hints than the answer, for the word problems of this folder."""
+"""Other hints than the answer for the word problems of this folder, and a filter for what copies its hint."""
 
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 
 import cpu_settings  # isort: skip  # noqa: F401  (it makes the next ones importable)
 import word_problems
 from domain import Domain, read_examples
-from star_trl.rewards import extract_number
+from star_trl.rewards import derived_answer_reward, extract_number, numeric_reward
 
 
 # The equations of the few-shot examples, in their order
@@ -58,3 +59,19 @@ def add_hints(row: dict, hints: dict[str, str], answer: str, equation: str) -> d
     """Returns a problem or an example with other hints."""
     question = row["prompt"].removeprefix("Q: ").removesuffix("\nA:")
     return {**row, **{column: HINTS[hint](question, answer, equation) for column, hint in hints.items()}}
+
+
+def derived_rationalization_reward(samplers: list[str], **kwargs: Any) -> list[float | None]:
+    """[`derived_answer_reward`] for rationalizations. It does not apply to other samples."""
+    rewards = derived_answer_reward(**kwargs)
+    return [
+        reward if sampler == "rationalization" else None for sampler, reward in zip(samplers, rewards, strict=True)
+    ]
+
+
+# The answer decides, and rationalizations have to be derived as well. The second function is reported only.
+DERIVED_RATIONALIZATIONS = [numeric_reward, derived_answer_reward, derived_rationalization_reward]
+DERIVED_RATIONALIZATIONS_CONFIG: dict[str, Any] = {
+    "reward_threshold": [1.0, float("nan"), 1.0],
+    "reward_weights": [1.0, 0.0, 0.0],
+}

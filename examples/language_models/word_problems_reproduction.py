@@ -32,7 +32,7 @@ from cpu_settings import SETTINGS as CPU_SETTINGS  # isort: skip  (it makes the 
 import runs
 import word_problems
 from domain import Domain, DomainArguments
-from hints import hinted
+from hints import DERIVED_RATIONALIZATIONS, DERIVED_RATIONALIZATIONS_CONFIG, hinted
 from paper_runs import RUNS, do_run
 from smollm2 import make_smollm2
 from star_trl import (
@@ -43,7 +43,7 @@ from star_trl import (
     load_history,
     load_ledger,
 )
-from star_trl.rewards import derived_answer_reward, numeric_reward
+from star_trl.rewards import derived_answer_reward
 
 
 RESULTS = runs.RESULTS / "word_problems.json"
@@ -72,14 +72,6 @@ def use_tiers(samplers: list[Sampler]) -> list[Sampler]:
         sampler.name, sampler.prompt_column = f"hinted_by_{hint}", f"{hint}_prompt"
         tiers.append(CalculatorSampler(sampler))
     return [samplers[0], *tiers]
-
-
-def derived_rationalization_reward(samplers: list[str], **kwargs: Any) -> list[float | None]:
-    """[`derived_answer_reward`] for rationalizations. It does not apply to other samples."""
-    rewards = derived_answer_reward(**kwargs)
-    return [
-        reward if sampler == "rationalization" else None for sampler, reward in zip(samplers, rewards, strict=True)
-    ]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,11 +107,8 @@ SETTINGS = {
     "no_calculator": Setting(title="STaR, no calculator", calculator=False),
     "derived_rationalizations": Setting(
         title="STaR, rationalizations kept if their answer is derived",
-        domain=replace(
-            word_problems.DOMAIN,
-            reward_funcs=[numeric_reward, derived_answer_reward, derived_rationalization_reward],
-        ),
-        config={"reward_threshold": [1.0, float("nan"), 1.0], "reward_weights": [1.0, 0.0, 0.0]},
+        domain=replace(word_problems.DOMAIN, reward_funcs=DERIVED_RATIONALIZATIONS),
+        config=DERIVED_RATIONALIZATIONS_CONFIG,
     ),
     "derived_samples": Setting(
         title="STaR, samples kept if their answer is derived", config={"reward_threshold": [1.0, 1.0]}

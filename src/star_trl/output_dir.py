@@ -164,8 +164,8 @@ def read_json(path: Path) -> Any:
         `ValueError`: If it is damaged. The message names the file and the way out.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"), parse_constant=as_null)
-    except (ValueError, RecursionError) as error:
+        content = json.loads(path.read_text(encoding="utf-8"), parse_constant=as_null, parse_int=_as_int)
+    except (ValueError, RecursionError, OverflowError) as error:
         raise damaged(path, str(error)) from error
     if not isinstance(content, dict):
         raise damaged(path, f"a JSON object is expected, and it holds a {type(content).__name__}")
@@ -176,6 +176,13 @@ def damaged(path: Path, problem: str) -> ValueError:
     """Returns the error for a damaged file. It names the file, what is wrong with it and the way out."""
     way_out = WAYS_OUT.get(path.name, "Put the file back from a copy.")
     return ValueError(f"{path.resolve()} is damaged ({problem}). {way_out}")
+
+
+def _as_int(text: str) -> int:
+    """Reads a whole number. What no float can hold raises `OverflowError`."""
+    number = int(text)
+    float(number)
+    return number
 
 
 def as_null(constant: str) -> None:

@@ -13,7 +13,7 @@ from star_trl.run.state import CannotResume, RunState
 from support.sums import solve_easy_and_hinted
 
 
-OTHER_VALUES = [None, 1, "x", [1], {"a": 1}]
+OTHER_VALUES = [None, 1, "x", [1], {"a": 1}, 10**400]
 
 
 def test_json_of_another_shape(make_trainer, problems, tmp_path):
@@ -22,7 +22,7 @@ def test_json_of_another_shape(make_trainer, problems, tmp_path):
     trainer.train()
     output_dir = Path(trainer.args.output_dir)
     refused = 0
-    for name in ("star_state.json", "prompts.json", "iteration-001/metrics.json"):
+    for name in ("star_state.json", "prompts.json", "iteration-001/metrics.json", "iteration-001/rationales.json"):
         path = output_dir / name
         text = path.read_text()
 

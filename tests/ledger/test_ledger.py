@@ -90,6 +90,7 @@ WRONG_FIELDS = [
     ("prompt", ["Q"]),
     ("hint_shown", 0),
     ("completion", None),
+    ("reward", 10**400),
     ("completion_ids", None),
     ("completion_ids", [1, "2"]),
     ("completion_ids", [1, -2]),

@@ -295,7 +295,7 @@ class Ledger:
         try:
             sample = Sample(**json.loads(line, parse_constant=as_null))
             problem = problem_of(sample, self._iteration, self._num_problems)
-        except (ValueError, TypeError, RecursionError) as error:
+        except (ValueError, TypeError, RecursionError, OverflowError) as error:
             problem = str(error)
         if problem is not None:
             raise ValueError(

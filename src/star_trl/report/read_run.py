@@ -165,7 +165,10 @@ def _read_doubts(output_dir: Path, iteration: int) -> dict[tuple, str]:
     path = iteration_dir(output_dir, iteration) / RATIONALES_NAME
     if not path.exists():
         return {}
-    return {tuple(key): doubt for doubt, keys in read_json(path).items() for key in keys}
+    try:
+        return {tuple(key): doubt for doubt, keys in read_json(path).items() for key in keys}
+    except TypeError as error:
+        raise damaged(path, f"lists of the keys of samples are expected: {error}") from error
 
 
 def _by_group(numbers: set[int], stored: list[dict[str, Any]]) -> dict[str, int]:
