@@ -50,13 +50,13 @@ class QuietSTaROutput(ModelOutput):
             How much each thought counts.
     """
 
-    nll: torch.Tensor | None = None
-    nll_with_thoughts: torch.Tensor | None = None
-    nll_ahead: torch.Tensor | None = None
-    labeled: torch.Tensor | None = None
-    thought_ids: torch.Tensor | None = None
-    thought_logprobs: torch.Tensor | None = None
-    mixing_weights: torch.Tensor | None = None
+    nll: Any = None
+    nll_with_thoughts: Any = None
+    nll_ahead: Any = None
+    labeled: Any = None
+    thought_ids: Any = None
+    thought_logprobs: Any = None
+    mixing_weights: Any = None
 
     def rewards(self) -> torch.Tensor:
         """
@@ -140,7 +140,7 @@ class QuietSTaRModel(nn.Module):
             embedding_scale (`float`, *optional*, defaults to `100.0`):
                 How many times as fast as the rest both embeddings learn.
         """
-        embed = base_model(model).get_input_embeddings()
+        embed: Any = base_model(model).get_input_embeddings()
 
         def embedding(text: str) -> torch.Tensor:
             ids = tokenizer(text, add_special_tokens=False)["input_ids"]
@@ -235,7 +235,7 @@ class QuietSTaRModel(nn.Module):
             ],
             dim=-1,
         )
-        logprobs = None
+        logprobs: Any = None
         if temperature > 0:
             drawn = zip(thoughts.before, thoughts.token_ids.unbind(dim=-1), strict=True)
             logprobs = -sum(self._nll(states, ids, temperature) for states, ids in drawn)
@@ -344,8 +344,7 @@ class QuietSTaRModel(nn.Module):
         self, cache: DynamicCache, mask: torch.Tensor, positions: torch.Tensor, **tokens: torch.Tensor
     ) -> torch.Tensor:
         """Reads tokens, and returns the hidden states of the last one, of shape `(batch, 1, hidden_size)`."""
-        given = {"attention_mask": mask, "position_ids": positions, "cache": cache}
-        return decode(self.base, **tokens, **given)[:, -1:]
+        return decode(self.base, cache=cache, attention_mask=mask, position_ids=positions, **tokens)[:, -1:]
 
     def _think_once(
         self, cache: DynamicCache, mask: torch.Tensor, positions: torch.Tensor, states: torch.Tensor
@@ -413,21 +412,22 @@ class QuietSTaRModel(nn.Module):
         """
         path = str(pretrained_model_name_or_path)
         where = {name: kwargs[name] for name in ("revision", "token", "cache_dir", "subfolder") if name in kwargs}
-        settings = json.loads(Path(cached_file(path, CONFIG_FILE, **where)).read_text(encoding="utf-8"))
+        settings = json.loads(Path(str(cached_file(path, CONFIG_FILE, **where))).read_text(encoding="utf-8"))
         if _exists(path, "adapter_config.json", **where):
             from peft import AutoPeftModelForCausalLM  # an optional dependency
 
             model = AutoPeftModelForCausalLM.from_pretrained(path, **{"is_trainable": True, **kwargs})
         else:
             model = AutoModelForCausalLM.from_pretrained(path, **kwargs)
-        head = ThoughtHead(base_model(model).get_input_embeddings().weight.shape[1], settings.pop("embedding_scale"))
+        embed: Any = base_model(model).get_input_embeddings()
+        head = ThoughtHead(embed.weight.shape[1], settings.pop("embedding_scale"))
         quiet = cls(model, head.to(model.device), **settings)
         quiet.load_head(path, **where)
         return quiet.eval()
 
     def load_head(self, path: str | Path, **where: Any) -> None:
         """Loads the weights of the head from a folder or a repository."""
-        self.head.load_state_dict(load_file(cached_file(str(path), HEAD_FILE, **where)))
+        self.head.load_state_dict(load_file(str(cached_file(str(path), HEAD_FILE, **where))))
 
 
 def has_head(path: str, **where: Any) -> bool:

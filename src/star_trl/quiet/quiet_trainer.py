@@ -211,7 +211,8 @@ class QuietSTaRTrainer(SFTTrainer):
     @contextmanager
     def _language_model_alone(self) -> Iterator[QuietSTaRModel]:
         """`Trainer` saves and loads `self.model`."""
-        quiet, self.model = self.model, self.model.model
+        quiet: QuietSTaRModel = self.model
+        self.model = quiet.model  # type: ignore[assignment]
         try:
             yield quiet
         finally:

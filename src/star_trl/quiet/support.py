@@ -1,6 +1,8 @@
 # Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
 """Which models can think behind every token in parallel."""
 
+from typing import Any
+
 import torch
 from transformers import DynamicCache, PreTrainedModel
 
@@ -48,8 +50,8 @@ def longest_text(model: PreTrainedModel, num_thought_tokens: int, num_true_token
 def _why_not_tried(model: PreTrainedModel, name: str) -> str | None:
     vocab_size = model.config.get_text_config().vocab_size
     ids = torch.tensor([[number % vocab_size for number in (3, 5, 4, 6, 3)]], device=model.device)
-    head = ThoughtHead(model.get_input_embeddings().weight.shape[1], embedding_scale=1.0).to(model.device)
-    embed = model.get_input_embeddings()
+    embed: Any = model.get_input_embeddings()
+    head = ThoughtHead(embed.weight.shape[1], embedding_scale=1.0).to(model.device)
     try:
         with evaluation_mode(model), torch.no_grad():
             head.begin_as(*embed(ids[0, :2]).float())

@@ -1,6 +1,8 @@
 # Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
 """What Quiet-STaR adds to a language model: two embeddings and a mixing head."""
 
+from typing import cast
+
 import torch
 from torch import nn
 
@@ -33,7 +35,7 @@ class ThoughtHead(nn.Module):
             nn.Linear(hidden_size, 1, bias=False),
         )
         # A thought does not count at first, so that training begins with the predictions of the model itself.
-        nn.init.zeros_(self.mixing[-1].weight)
+        nn.init.zeros_(cast(nn.Linear, self.mixing[-1]).weight)
 
     @property
     def start(self) -> torch.Tensor:

@@ -72,7 +72,7 @@ def write_thought_page(
     ids = tokenizer(text, return_tensors="pt")["input_ids"].to(model.device)
     with evaluation_mode(model):
         output = model(ids)
-    tokens = [tokenizer.decode([token]) for token in ids[0]]
+    tokens = [str(tokenizer.decode([token])) for token in ids[0]]
     without, with_thought = (-output.nll[0]).exp(), (-output.nll_with_thoughts[0, 0, :, 0]).exp()
     gains = (output.nll - output.nll_with_thoughts[:, 0, :, 0])[0].tolist()
     rewards = output.rewards()[0, 0].tolist()
@@ -83,7 +83,7 @@ def write_thought_page(
         colored.append(f'<span style="{style}" title="{gain:+.2f} nats">{escape(token)}</span>')
     rows = []
     for position in range(min(num_positions, len(tokens) - 1)):
-        thought = tokenizer.decode(output.thought_ids[0, 0, position])
+        thought = str(tokenizer.decode(output.thought_ids[0, 0, position]))
         numbers = (f"{without[position]:.1%}", f"{with_thought[position]:.1%}", f"{rewards[position]:+.3f}")
         texts = (repr(tokens[position])[1:-1], thought, repr(tokens[position + 1])[1:-1])
         cells = [f"<td><code>{escape(cell)}</code></td>" for cell in texts]
