@@ -4,7 +4,7 @@
 import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import torch
 from datasets import Dataset, IterableDataset
@@ -95,7 +95,8 @@ class QuietSTaRTrainer(SFTTrainer):
             if kwargs.get(name) is not None:
                 raise ValueError(f"`{name}` cannot be used with Quiet-STaR, whose loss and metrics are fixed.")
         if isinstance(model, str):
-            init_kwargs = {"trust_remote_code": args.trust_remote_code, **(args.model_init_kwargs or {})}
+            init_kwargs: dict[str, Any] = {"trust_remote_code": args.trust_remote_code}
+            init_kwargs.update(cast(dict[str, Any], args.model_init_kwargs or {}))
             where = {name: init_kwargs[name] for name in ("revision", "token", "subfolder") if name in init_kwargs}
             if has_head(model, **where):
                 if kwargs.get("quantization_config") is not None:
@@ -108,7 +109,7 @@ class QuietSTaRTrainer(SFTTrainer):
         if quiet is not None:
             _compare(quiet, args)
         super().__init__(
-            model=model if quiet is None else quiet.model,
+            model=cast(str | PreTrainedModel, model) if quiet is None else quiet.model,
             args=args,
             train_dataset=train_dataset,
             eval_dataset=eval_dataset,
@@ -124,7 +125,7 @@ class QuietSTaRTrainer(SFTTrainer):
             raise ValueError("Quiet-STaR trains on text, and without the auxiliary loss of a router of experts.")
         if quiet is None:
             quiet = QuietSTaRModel.make(
-                self.model,
+                cast(PreTrainedModel, self.model),
                 self._tokenizer,
                 num_thought_tokens=args.num_thought_tokens,
                 num_true_tokens=args.num_true_tokens,
@@ -154,7 +155,7 @@ class QuietSTaRTrainer(SFTTrainer):
         model: nn.Module,
         inputs: dict[str, Any],
         return_outputs: bool = False,
-        num_items_in_batch: torch.Tensor | None = None,
+        num_items_in_batch: torch.Tensor | int | None = None,
     ):
         training = self.model.training
         output = model(
@@ -219,7 +220,7 @@ class QuietSTaRTrainer(SFTTrainer):
             self.model = quiet
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
-        folder = output_dir or self.args.output_dir
+        folder = str(output_dir or self.args.output_dir)
         with self._language_model_alone() as quiet:
             super()._save(folder)
         if self.args.should_save:
@@ -228,7 +229,7 @@ class QuietSTaRTrainer(SFTTrainer):
     def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
         # `Trainer` copies the files that it knows to the repository.
         if self.is_world_process_zero():
-            self.model.save_head(self.args.output_dir)
+            self.model.save_head(str(self.args.output_dir))
         super()._push_from_checkpoint(checkpoint_folder)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
@@ -237,7 +238,7 @@ class QuietSTaRTrainer(SFTTrainer):
         quiet.load_head(resume_from_checkpoint)
 
     def _load_best_model(self) -> None:
-        self._load_from_checkpoint(self.state.best_model_checkpoint)
+        self._load_from_checkpoint(str(self.state.best_model_checkpoint))
 
 
 def _compare(quiet: QuietSTaRModel, args: QuietSTaRConfig) -> None:
