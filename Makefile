@@ -43,7 +43,7 @@ reproduce-word-problems: install language-model
 		$(if $(SETTING),--setting $(SETTING)) --seed $(or $(SEED),0)
 	$(BIN)/python examples/language_models/word_problems_report.py
 
-# Half an hour for a seed on two cores. Settings that are done are left out.
+# Minutes for each setting on one core. Settings that are done are left out.
 reproduce-quiet-sums: install
 	$(BIN)/python examples/from_scratch/quiet_sums_reproduction.py --seed $(or $(SEED),0)
 

@@ -103,7 +103,7 @@ class Process:
     work: set[str] = field(default_factory=set)
     """The completions and the optimizer steps that it has made."""
     text: str = ""
-    """What it has printed."""
+    """The text that it has printed."""
 
     @classmethod
     def start(cls, function: Callable[..., Any], *args: Any, **kwargs: Any) -> "Process":

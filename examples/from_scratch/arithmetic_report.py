@@ -19,7 +19,7 @@ import matplotlib.pyplot as plt
 
 from arithmetic_reproduction import BASELINES, RESULTS, SETTINGS, TRAINED_DIGITS
 from plots import accuracy_axes, draw_seeds, legend_beside
-from runs import read_results
+from runs import read_seeds
 from tables import fill_in, markdown_table, spread
 
 
@@ -134,8 +134,7 @@ def scratchpads_table(runs: dict[str, list[dict]]) -> str:
 
 
 def main() -> None:
-    results = read_results(RESULTS)
-    runs = {name: [results[name][seed] for seed in sorted(results[name])] for name in TITLES if name in results}
+    runs = read_seeds(RESULTS, TITLES)
     images = DOCS / "images"
     draw_by_digits(runs, ["rationalization", "no_rationalization"], images / "arithmetic_figure_4.png")
     figure_5 = [name for name in ("digits_added", "digits_added_hinted") if name in runs]

@@ -23,7 +23,7 @@ import matplotlib.pyplot as plt
 
 import quiet_sums
 from plots import draw_seeds, legend_beside
-from runs import IMAGES, RESULTS, ROOT, merge_results, read_results
+from runs import IMAGES, RESULTS, ROOT, merge_results, read_results, read_seeds
 from star_trl.quiet import QuietSTaRConfig
 from tables import fill_in, markdown_table, spread
 
@@ -70,12 +70,7 @@ def do_setting(name: str, seed: int, output_dir: Path) -> None:
 
 def report() -> None:
     """Draws the figure and fills in the table."""
-    results = read_results(RESULTS_FILE)
-    runs = {
-        name: [results[name][seed]["history"] for seed in sorted(results[name])]
-        for name in SETTINGS
-        if name in results
-    }
+    runs = {name: [run["history"] for run in seeds] for name, seeds in read_seeds(RESULTS_FILE, SETTINGS).items()}
     figure, panels = plt.subplots(1, 2, figsize=(12, 4.4), sharey=True, layout="constrained")
     for panel, noisy in zip(panels, (False, True), strict=True):
         for number, (name, seeds) in enumerate(item for item in runs.items() if item[0].startswith("noise") == noisy):
@@ -97,24 +92,16 @@ def report() -> None:
     for name, seeds in runs.items():
         first, last = [history[0] for history in seeds], [history[-1] for history in seeds]
         cells = [SETTINGS[name][0], str(len(seeds)), str(last[0]["step"])]
-        for end, key in (
+        columns = [
             (first, "right thoughts"),
             (last, "right thoughts"),
             (last, "with thoughts"),
             (last, "without thoughts"),
-        ):
-            cells.append(spread([row[key] for row in end]) if key in end[0] else "")
+        ]
+        cells += [spread([row[key] for row in end]) if key in end[0] else "" for end, key in columns]
         rows.append(cells)
-    titles = [
-        "setting",
-        "seeds",
-        "steps",
-        "right thoughts at the start",
-        "at the end",
-        "right answers with thoughts",
-        "without",
-    ]
-    PAGE.write_text(fill_in(PAGE.read_text(), {"quiet_sums": markdown_table(titles, rows)}))
+    titles = "setting|seeds|steps|right thoughts at the start|at the end|right answers with thoughts|without"
+    PAGE.write_text(fill_in(PAGE.read_text(), {"quiet_sums": markdown_table(titles.split("|"), rows)}))
 
 
 def main() -> None:

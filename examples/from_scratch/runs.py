@@ -3,6 +3,7 @@
 
 import json
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,12 @@ def starting_with(prefixes: tuple[str, ...], metrics: dict[str, Any]) -> dict[st
 def read_results(path: Path) -> dict[str, dict[str, Any]]:
     """Reads the results in a file, by setting and run. They are empty if the file does not exist."""
     return json.loads(path.read_text()) if path.exists() else {}
+
+
+def read_seeds(path: Path, settings: Iterable[str]) -> dict[str, list[dict]]:
+    """Reads the runs of each of the settings that the file has, in the order of the settings and of the seeds."""
+    results = read_results(path)
+    return {name: [results[name][seed] for seed in sorted(results[name])] for name in settings if name in results}
 
 
 def merge_results(path: Path, setting: str, runs: dict[str, Any]) -> None:

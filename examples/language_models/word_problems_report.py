@@ -19,7 +19,7 @@ import matplotlib.pyplot as plt
 
 from word_problems_reproduction import CONFIG, RESULTS, RUNS, SETTINGS  # isort: skip  (it makes the next ones importable)
 from plots import accuracy_axes, draw_seeds, legend_beside
-from runs import read_results
+from runs import read_seeds
 from tables import fill_in, markdown_table, spread
 
 
@@ -28,9 +28,9 @@ SOURCES = ("held out", "SVAMP")
 FILTERS = ("star_zero_shot_train", "derived_rationalizations", "derived_samples")
 # The first iteration of the first setting, which has the paper's hint, is compared with those of the others.
 HINTS = ("star_zero_shot_train", *(name for name in SETTINGS if name.startswith("hint_")))
-# So it is with learning rates and numbers of steps.
+# Its first iteration is also compared with those of other learning rates and numbers of steps.
 SEARCH = ("star_zero_shot_train", *(name for name in SETTINGS if name.startswith(("learning_rate_", "steps_"))))
-ONE_ITERATION = tuple(
+OF_ONE_ITERATION = tuple(
     name for name in (*HINTS, *SEARCH) if SETTINGS[name].config.get("num_iterations", CONFIG["num_iterations"]) == 1
 )
 
@@ -42,7 +42,7 @@ def draw(runs: Runs) -> None:
     figure, panels = plt.subplots(1, len(SOURCES), figsize=(12, 4.4), sharey=True, layout="constrained")
     for panel, source in zip(panels, SOURCES, strict=True):
         longest = 0
-        for number, name in enumerate(name for name in SETTINGS if name in runs and name not in ONE_ITERATION):
+        for number, name in enumerate(name for name in SETTINGS if name in runs and name not in OF_ONE_ITERATION):
             curves = [[row["accuracy"][source] for row in run] for run in runs[name]]
             style = {"label": SETTINGS[name].title, "color": f"C{number}"}
             if len(curves[0]) > 1:
@@ -70,7 +70,7 @@ def table_2(runs: Runs) -> str:
     """Table of the last iteration of every setting."""
     rows = []
     for name, seeds in runs.items():
-        if name in ONE_ITERATION:
+        if name in OF_ONE_ITERATION:
             continue
         last = [run[-1] for run in seeds]
         used = [row["train_data_used"] for row in last if "train_data_used" in row]
@@ -96,7 +96,7 @@ def iterations_table(runs: Runs) -> str:
     """Table of every iteration of STaR: accuracy, and the quality of what was kept."""
     rows = []
     for name, setting in SETTINGS.items():
-        if RUNS[setting.run].train != "star" or name in FILTERS[1:] + ONE_ITERATION:
+        if RUNS[setting.run].train != "star" or name in FILTERS[1:] + OF_ONE_ITERATION:
             continue
         for seeds in zip(*runs.get(name, []), strict=False):
             cells = [SETTINGS[name].title, str(seeds[0]["iteration"])]
@@ -164,12 +164,7 @@ def search_table(runs: Runs) -> str:
 
 
 def main() -> None:
-    results = read_results(RESULTS)
-    runs = {
-        name: [results[name][seed]["iterations"] for seed in sorted(results[name])]
-        for name in SETTINGS
-        if name in results
-    }
+    runs = {name: [run["iterations"] for run in seeds] for name, seeds in read_seeds(RESULTS, SETTINGS).items()}
     draw(runs)
     page = DOCS / "word_problems.md"
     tables = {

@@ -121,7 +121,7 @@ def listeners():
 
 
 def received(listeners) -> set[str]:
-    """What has come in by now: at each kind of address, by which way."""
+    """The messages that have arrived by now: for each kind of address, the ways by which they came."""
     found = set()
     for listener in listeners:
         where = "path" if isinstance(listener.getsockname(), str) else "abstract"

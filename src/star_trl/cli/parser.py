@@ -54,10 +54,8 @@ class StarParser(TrlParser):
                 action.metavar = "JSON"
         self.groups = groups
         if groups is not None:
-            nowhere: Any = {
-                "dest": argparse.SUPPRESS,
-                "default": argparse.SUPPRESS,
-            }  # it is not parsed into a dataclass
+            # Not parsed into a dataclass
+            nowhere: Any = {"dest": argparse.SUPPRESS, "default": argparse.SUPPRESS}
             self.add_argument("--help_all", action=_HelpAll, nargs=0, help="Show every field and exit.", **nowhere)
 
     def parse(self, args: list[str]) -> tuple[list[Any], list[str]]:

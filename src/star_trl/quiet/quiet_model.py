@@ -160,7 +160,7 @@ class QuietSTaRModel(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the language model is."""
+        """Device of the language model."""
         return self.model.device
 
     @property

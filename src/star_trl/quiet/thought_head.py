@@ -1,5 +1,5 @@
 # Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
-"""What Quiet-STaR adds to a language model: two embeddings and a mixing head."""
+"""The head that Quiet-STaR adds to a language model: two embeddings and a network that mixes hidden states."""
 
 from typing import cast
 
