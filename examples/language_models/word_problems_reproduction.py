@@ -136,10 +136,15 @@ SETTINGS = {
             title=f"Hint: {hint}, few-shot prompts in training",
             run="star",
             domain=hinted(word_problems.DOMAIN, {"hinted_prompt": hint}),
-            config={"num_iterations": 2},
         )
         for hint in ("equation", "operation")
     },
+    "operation_derived": Setting(
+        title="Hint: operation, few-shot prompts in training, samples kept if their answer is derived",
+        run="star",
+        domain=hinted(word_problems.DOMAIN, {"hinted_prompt": "operation"}),
+        config={"reward_threshold": [1.0, 1.0]},
+    ),
     "hint_tiered": Setting(
         title="Hint: tiered",
         domain=replace(hinted(word_problems.DOMAIN, {f"{hint}_prompt": hint for hint in TIERS}), equip=use_tiers),
