@@ -115,6 +115,18 @@ class STaRConfig(SFTConfig):
         num_problems_per_iteration (`int`, *optional*):
             Number of problems drawn at random, without replacement, for each outer iteration. All by default. The
             paper draws 10,000 of 50,000 in its arithmetic experiment (section 4.3).
+        num_kept_per_iteration (`int`, *optional*):
+            Number of kept samples, of all samplers together, with which an outer iteration stops sampling. Problems
+            are sampled in rounds, each with as many as should suffice by the yield so far, until there are enough or
+            no problem is left. All problems of the iteration are sampled by default. This is the dynamic sampling of
+            [DAPO](https://huggingface.co/papers/2503.14476). A round of `rationale` that fails is rationalized before
+            the next one.
+        problem_order (`str`, *optional*, defaults to `"random"`):
+            Which problems come first where `num_problems_per_iteration` or `num_kept_per_iteration` leaves some out.
+            `"random"` draws them. `"adaptive"` is [AdaSTaR](https://huggingface.co/papers/2505.16322): problems that
+            were not sampled for longest come first, and of these the ones with the lowest share of kept samples. Only
+            the first round(m α²) of the m problems of an iteration count as sampled, where α is the share of them that
+            was solved.
         sample_iterations (`int`, *optional*, defaults to `1`):
             Number of most recent outer iterations whose samples are trained on. With `1`, as in the paper, these are
             the samples of the current iteration only.
@@ -299,6 +311,17 @@ class STaRConfig(SFTConfig):
     num_problems_per_iteration: int | None = field(
         default=None,
         metadata={"help": "Number of problems drawn at random for each outer iteration. All by default."},
+    )
+    num_kept_per_iteration: int | None = field(
+        default=None,
+        metadata={"help": "Number of kept samples with which an outer iteration stops sampling."},
+    )
+    problem_order: str = field(
+        default="random",
+        metadata={
+            "help": "Which problems come first if some are left out: `random` or `adaptive` (AdaSTaR).",
+            "choices": ["random", "adaptive"],
+        },
     )
     sample_iterations: int = field(
         default=1,
@@ -645,6 +668,7 @@ class STaRConfig(SFTConfig):
                 raise ValueError(f"`{name}` must be at least 1, got {getattr(self, name)}.")
         for name in (
             "num_problems_per_iteration",
+            "num_kept_per_iteration",
             "patience",
             "initial_steps",
             "max_inner_steps",
@@ -653,6 +677,11 @@ class STaRConfig(SFTConfig):
         ):
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise ValueError(f"`{name}` must be at least 1 or None, got {getattr(self, name)}.")
+        if self.problem_order == "adaptive" and not (self.num_problems_per_iteration or self.num_kept_per_iteration):
+            raise ValueError(
+                "`problem_order='adaptive'` says which problems are left out, but every outer iteration samples all. "
+                "Set `num_kept_per_iteration`, as AdaSTaR does, or `num_problems_per_iteration`."
+            )
         if self.reward_timeout is not None and self.reward_timeout <= 0:
             raise ValueError(f"`reward_timeout` must be positive or None, got {self.reward_timeout}.")
         if self.reward_retries < 0:

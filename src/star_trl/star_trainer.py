@@ -33,7 +33,13 @@ from .ledger.accuracy import accuracy_metrics
 from .ledger.ledger import Ledger, Sample
 from .ledger.metrics import sampling_metrics, selection_metrics
 from .ledger.selection import NothingSurvives, select_samples, with_failed
-from .monitoring.diagnosis import signs_in_samples, signs_of_chance, signs_of_repetition, why_nothing_survives
+from .monitoring.diagnosis import (
+    signs_in_samples,
+    signs_of_chance,
+    signs_of_repetition,
+    signs_of_too_few,
+    why_nothing_survives,
+)
 from .monitoring.iteration_table import IterationTable
 from .monitoring.progress import follow_sampling, show_fine_tuning, show_line, show_progress, undisturbed
 from .monitoring.rationales import doubt_metrics, doubts, signs_of_doubt, write_doubts
@@ -45,6 +51,7 @@ from .publishing.model_card import ModelCards
 from .report.live import LiveReport
 from .rewards.calling import RewardCaller
 from .rewards.scoring import RewardFunc, Scorer
+from .rollout.curriculum import Curriculum
 from .rollout.rollouts import Rollouts
 from .run.inner_run import Length, inner_arguments, inner_run
 from .run.outer_run import Observer, OuterRun
@@ -285,6 +292,7 @@ class STaRTrainer(WeightedSFTTrainer):
             samplers=[sampler.name for sampler in samplers],
             num_problems=len(train_dataset),
         )
+        self.curriculum = Curriculum(args, self.task.candidates, self.ledger)
         self._hints_are_forgotten = without_hints and hints_are_forgotten(train_dataset, few_shot_examples)
         self._original_weights: OriginalWeights | None = None
         self.model_cards = ModelCards()
@@ -363,27 +371,32 @@ class STaRTrainer(WeightedSFTTrainer):
         """
         self.outer_run.times.start("sample")
         self.ledger.forget_sizes()
-        candidates = self.candidates(iteration)
+        if self.args.problem_order == "adaptive":
+            self.outer_run.check_earlier_samples(iteration)
+        sampled: list[int] = []
         samples: list[Sample] = []
-        earlier: set[str] = set()
-        for sampler in self.task.samplers:
-            state = LoopState(
-                iteration=iteration,
-                problems=self.task.problems,
-                candidates=candidates,
-                # By earlier samplers only: a resumed run, or a process that is ahead, has samples of this one as well.
-                solved={sample.problem_id for sample in samples if sample.kept and sample.sampler in earlier},
-                rng=random.Random(seed_of(self.args.seed, iteration, sampler.name)),
-                ledger=self.ledger,
-            )
-            with exit_is_an_error(f"The sampler `{sampler.name}`"):
-                problems = sampler.select(state)
-            prompts = self.rollouts.prompts(sampler, self.task.problems, problems, iteration)
-            for _ in self.rollouts.sample(sampler, prompts, iteration, self.ledger):
-                pass  # recorded in the ledger, with those from before an interruption
-            samples = self.ledger.read(iteration)
-            earlier.add(sampler.name)
-        self._record_samples(samples, iteration, self.outer_run.times.stop("sample"))
+        for number, candidates in enumerate(self.curriculum.rounds(iteration)):
+            sampled += candidates
+            stream = (iteration, number) if number else (iteration,)
+            earlier: set[str] = set()
+            for sampler in self.task.samplers:
+                state = LoopState(
+                    iteration=iteration,
+                    problems=self.task.problems,
+                    candidates=candidates,
+                    # By earlier samplers only: a resumed run, or a process that is ahead, has samples of this one.
+                    solved={sample.problem_id for sample in samples if sample.kept and sample.sampler in earlier},
+                    rng=random.Random(seed_of(self.args.seed, *stream, sampler.name)),
+                    ledger=self.ledger,
+                )
+                with exit_is_an_error(f"The sampler `{sampler.name}`"):
+                    problems = sampler.select(state)
+                prompts = self.rollouts.prompts(sampler, self.task.problems, problems, iteration)
+                for _ in self.rollouts.sample(sampler, prompts, iteration, self.ledger):
+                    pass  # recorded in the ledger, with those from before an interruption
+                samples = self.ledger.read(iteration)
+                earlier.add(sampler.name)
+        self._record_samples(samples, sampled, iteration, self.outer_run.times.stop("sample"))
         return samples
 
     def select(self, iteration: int) -> list[Sample]:
@@ -606,15 +619,13 @@ class STaRTrainer(WeightedSFTTrainer):
 
     def candidates(self, iteration: int) -> list[int]:
         """Indices of the problems of an outer iteration, without those that are few-shot examples."""
-        candidates, wanted = self.task.candidates, self.args.num_problems_per_iteration
-        if wanted is None or wanted >= len(candidates):
-            return list(candidates)
-        return sorted(random.Random(seed_of(self.args.seed, iteration)).sample(candidates, wanted))
+        return self.curriculum.candidates(iteration)
 
-    def _record_samples(self, samples: list[Sample], iteration: int, seconds: float) -> None:
+    def _record_samples(self, samples: list[Sample], candidates: list[int], iteration: int, seconds: float) -> None:
         """Records metrics and tables of an iteration's samples, and logs warnings."""
-        task, candidates = self.task, self.candidates(iteration)
+        task = self.task
         signs = signs_in_samples(samples, task.samplers, task.problems, candidates)
+        signs += signs_of_too_few(samples, len(candidates), self.args.num_kept_per_iteration)
         if iteration == 1 and not task.evaluation_sets and not task.samplers[0].supplies_answer:
             first = [sample for sample in samples if sample.sampler == task.samplers[0].name]
             signs += signs_of_chance(first, task.problems, self.args)
@@ -627,6 +638,7 @@ class STaRTrainer(WeightedSFTTrainer):
         num_tokens = sum(len(sample.completion_ids) for sample in samples)
         self.outer_run.record(
             {
+                **({"samples/problems": len(candidates)} if self.args.num_kept_per_iteration else {}),
                 **sampling_metrics(samples, [sampler.name for sampler in task.samplers], len(candidates)),
                 **doubt_metrics(found),
                 **self.rollouts.scoring.pop_metrics(),

@@ -125,6 +125,27 @@ def signs_of_repetition(epochs: float, iteration: int, length: str) -> list[str]
     ]
 
 
+def signs_of_too_few(samples: Sequence[Sample], num_problems: int, wanted: int | None) -> list[str]:
+    """
+    Returns a warning if all problems were sampled and too few samples were kept.
+
+    Args:
+        samples (`list[Sample]`):
+            Samples of the iteration.
+        num_problems (`int`):
+            Number of problems that were sampled.
+        wanted (`int`, *optional*):
+            Number of kept samples with which sampling ends, `num_kept_per_iteration`.
+    """
+    kept = sum(sample.kept for sample in samples)
+    if wanted is None or kept >= wanted:
+        return []
+    return [
+        f"Only {kept:,} samples are kept, of `num_kept_per_iteration={wanted}`, and all {num_problems:,} problems of "
+        "the iteration were sampled. Give more problems, raise `num_generations`, or lower `num_kept_per_iteration`."
+    ]
+
+
 def signs_in_samples(
     samples: Sequence[Sample], samplers: Sequence[Sampler], problems: Dataset, candidates: Sequence[int]
 ) -> list[str]:

@@ -229,7 +229,8 @@ class OuterRun:
 
     def check_earlier_samples(self, iteration: int) -> None:
         """
-        Checks the samples of the finished iterations that an iteration trains on as well.
+        Checks the samples of the finished iterations that an iteration needs: that it trains on as well, or that set
+        the order of its problems.
 
         Raises:
             `ValueError`: If one of them does not have the samples that it ended with.
@@ -239,7 +240,8 @@ class OuterRun:
             self.lock.check()
             if self.trainer.is_world_process_zero():
                 seals = self.state.ledgers
-                earlier = range(iteration - self.args.sample_iterations + 1, iteration)
+                adaptive = self.args.problem_order == "adaptive"
+                earlier = range(1 if adaptive else iteration - self.args.sample_iterations + 1, iteration)
                 keys = (seal_key(number, "samples") for number in earlier)
                 check_seals(self.ledger.output_dir, seals, [key for key in keys if key in seals])
 
