@@ -66,12 +66,8 @@ TIERS = ("operands", "operation", "behind")
 
 def use_tiers(samplers: list[Sampler]) -> list[Sampler]:
     """Replaces rationalization by one sampler for each tier. Each tries the problems that no earlier one solved."""
-    tiers = []
-    for hint in TIERS:
-        sampler = RationalizationSampler()
-        sampler.name, sampler.prompt_column = f"hinted_by_{hint}", f"{hint}_prompt"
-        tiers.append(CalculatorSampler(sampler))
-    return [samplers[0], *tiers]
+    tiers = [RationalizationSampler(prompt_column=f"{hint}_prompt") for hint in TIERS]
+    return [samplers[0], *map(CalculatorSampler, tiers)]
 
 
 @dataclass(frozen=True, kw_only=True)

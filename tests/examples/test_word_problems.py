@@ -167,7 +167,12 @@ def test_every_hint_is_used(tiny, tmp_path):
     tiers = results["hint_tiered"]["seed 0"]["iterations"][1]["samplers"]
     # The first two tiers show no answer to copy.
     yields = {name: values["yield"] for name, values in tiers.items()}
-    assert yields == {"rationale": 0.0, "hinted_by_operands": 0.0, "hinted_by_operation": 0.0, "hinted_by_behind": 1.0}
+    assert yields == {
+        "rationale": 0.0,
+        "rationalization_operands": 0.0,
+        "rationalization_operation": 0.0,
+        "rationalization_behind": 1.0,
+    }
 
 
 def test_the_page_is_made_from_the_results(tiny, tmp_path, monkeypatch):

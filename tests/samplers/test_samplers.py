@@ -9,7 +9,7 @@ from datasets import Dataset
 
 from star_trl import DifficultySampler, RationaleSampler, RationalizationSampler, load_ledger, mixture
 from support import ROOT
-from support.sums import PROBLEMS, last_question, solve_easy_and_hinted
+from support.sums import EXAMPLES, PROBLEMS, last_question, solve_easy_and_hinted
 
 
 def right_in_turn(outcomes: dict[str, str]):
@@ -117,3 +117,36 @@ def test_the_sampler_of_the_guide_rescues_failed_rationales(make_trainer, tmp_pa
     trainer.train()
     rescued = load_ledger(str(tmp_path / "out")).filter(lambda row: row["sampler"] == "backtracking" and row["kept"])
     assert rescued["problem_id"] == [3] * 4 and set(rescued["completion"]) == {" Someor rather\n8"}
+
+
+def test_the_least_hint_that_suffices_is_used(make_trainer, problems):
+    """4+5 is solved with the hint "9 is odd", 7+1 with the answer only."""
+
+    def answer(prompt: str) -> str:
+        answers = {"1+2?\nA:": "3", "2+3?\nA:": "5", "4+5? (odd)\nA:": "9", "7+1? (8)\nA:": "8"}
+        return f" Let me count.\n{answers.get(last_question(prompt), 'no')}"
+
+    def with_parity(row: dict) -> dict:
+        parity = ("even", "odd")[int(row["answer"]) % 2]
+        return {"parity_prompt": row["prompt"].replace("?", f"? ({parity})")}
+
+    trainer = make_trainer(
+        answer,
+        train_dataset=problems.map(with_parity),
+        few_shot_examples=[{**EXAMPLES[0], "parity_prompt": "Q: 1+1? (even)\nA:"}],
+        samplers=[RationaleSampler(), RationalizationSampler(prompt_column="parity_prompt"), RationalizationSampler()],
+    )
+    trainer.sample(1)
+    assert set(proposed_for(trainer, "rationalization_parity")) == {2, 3}
+    assert set(proposed_for(trainer, "rationalization")) == {3}
+    kept = {sample.problem_id: sample for sample in trainer.select(1)}
+    assert set(kept) == {0, 1, 2, 3} and kept[2].prompt == problems[2]["prompt"]
+
+
+def test_a_tier_without_a_hint_is_refused(make_trainer, problems):
+    rows = [{**row, "parity_prompt": row["hinted_prompt"] if index else ""} for index, row in enumerate(problems)]
+    with pytest.raises(ValueError, match="Row 0 of `train_dataset` has an empty `parity_prompt`"):
+        make_trainer(
+            train_dataset=Dataset.from_list(rows),
+            samplers=[RationaleSampler(), RationalizationSampler(prompt_column="parity_prompt")],
+        )

@@ -50,6 +50,10 @@ class RationalizationSampler(RationaleSampler):
         p_show_hint (`float`, *optional*, defaults to `0.0`):
             Share of its samples that are trained on with the hint left in the prompt, so that the model does not
             forget what a hint is for. They are marked `hint_shown` in the ledger. The authors' code has this option.
+        prompt_column (`str`, *optional*, defaults to `"hinted_prompt"`):
+            Column of the problems, and of the few-shot examples, with the hint. With another one, the sampler's name
+            says so: `"rationalization_operands"` for the column `operands_prompt`. Several of these samplers in a list
+            try hints in that order until one suffices.
         num_generations (`int`, *optional*):
             As in [`RationaleSampler`], like the rest.
         temperature (`float`, *optional*):
@@ -70,6 +74,7 @@ class RationalizationSampler(RationaleSampler):
         self,
         p: float = 1.0,
         p_show_hint: float = 0.0,
+        prompt_column: str = "hinted_prompt",
         num_generations: int | None = None,
         temperature: float | None = None,
         top_p: float | None = None,
@@ -81,6 +86,9 @@ class RationalizationSampler(RationaleSampler):
                 raise ValueError(f"`{name}` is a share and must lie between 0 and 1, got {value}.")
         self.p = p
         self.p_show_hint = p_show_hint
+        if prompt_column != self.prompt_column:
+            self.prompt_column = prompt_column
+            self.name = f"{self.name}_{prompt_column.removesuffix('_prompt')}"
 
     def select(self, state: LoopState) -> list[int]:
         unsolved = [problem for problem in state.candidates if problem not in state.solved]

@@ -55,7 +55,7 @@ def check_problems(dataset: Any, name: str, columns: Sequence[str]) -> None:
                 "rationalization."
             )
         empty = next((index for index, value in enumerate(dataset[column][:]) if not value), None)
-        if empty is not None and column in ("prompt", "hinted_prompt"):
+        if empty is not None and column.endswith("prompt"):
             raise ValueError(f"Row {empty} of `{name}` has an empty `{column}`. Fill it in, or leave the row out.")
     if "hinted_prompt" in columns:
         pairs = zip(dataset["prompt"][:], dataset["hinted_prompt"][:], strict=True)
