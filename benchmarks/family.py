@@ -1,0 +1,293 @@
+# Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
+"""
+Compares STaR with its relatives and with TRL's `GRPOTrainer` at equal cost: the same base model, problems, reward
+function and CPU seconds, on one thread. The task is that of the arithmetic example (sums of one to three digits with
+scratchpads, without few-shot examples). Evaluations are the same for all and are not counted.
+
+    python benchmarks/family.py                                 # every method with three seeds: hours
+    python benchmarks/family.py --methods star grpo --seeds 0
+    python benchmarks/family.py --draw                          # only the figure, from the results
+
+A method that repeats an outer iteration starts no new one once its time is over. Its last iteration may end later, and
+counts up to the last evaluation within the time. Merges the curves into `docs/results/family.json` as each run ends,
+leaves out runs that the file has, and draws `docs/images/family.png`: accuracy over CPU seconds, and over generated
+plus trained tokens. The last line is JSON: the accuracy of each method within the time, as a mean over the seeds.
+"""
+
+import argparse
+import json
+import random
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import matplotlib.pyplot as plt
+import torch
+from datasets import Dataset
+from transformers import TrainerCallback
+from trl import GRPOConfig, GRPOTrainer
+
+from star_trl import RationaleSampler, RationalizationSampler, Sampler, STaRConfig, STaRTrainer
+from star_trl.rewards import scratchpad_answer_reward
+
+
+sys.path.append(str(Path(__file__).parents[1] / "examples" / "from_scratch"))
+import runs  # noqa: E402
+from arithmetic import DEFAULTS, ArithmeticArguments, make_datasets  # noqa: E402
+from scratchpads import BASE_MODEL, make_base_model  # noqa: E402
+
+
+RESULTS = runs.RESULTS / "family.json"
+CPU_SECONDS = 240.0
+MAX_COMPLETION_LENGTH = 64
+EVALUATIONS_OF_GRPO = 8
+# Four draws of a problem at temperature 1, for the methods that need several
+SEVERAL = {"num_generations": 4, "temperature": 1.0}
+
+Curve = list[dict[str, float]]
+
+
+def with_hints() -> list[Sampler]:
+    return [RationaleSampler(), RationalizationSampler(p_show_hint=0.1)]
+
+
+def without_hints() -> list[Sampler]:
+    return [RationaleSampler()]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method:
+    """
+    A method as settings of the trainer.
+
+    Args:
+        title (`str`):
+            Name of the method, for the table and the figure.
+        config (`dict[str, Any]`, *optional*):
+            Fields of [`STaRConfig`] that differ from `CONFIG`.
+        samplers (`Callable`, *optional*):
+            Makes the samplers.
+    """
+
+    title: str
+    config: dict[str, Any] = field(default_factory=dict)
+    samplers: Callable[[], list[Sampler]] = without_hints
+
+
+# Each iteration starts from the base model with more steps than the one before, as in the paper.
+CONFIG = {
+    **DEFAULTS,
+    "num_iterations": 100,  # the time ends the run
+    "initial_steps": 200,
+    "step_growth": 1.5,
+    "max_completion_length": MAX_COMPLETION_LENGTH,
+    "save_strategy": "no",
+    "html_report": False,
+    "disable_tqdm": True,
+    "include_num_input_tokens_seen": "all",
+}
+METHODS = {
+    "star": Method(title="STaR", samplers=with_hints),
+    "without_rationalization": Method(title="STaR without rationalization"),
+    "rft": Method(title="RFT", config={**SEVERAL, "num_iterations": 1, "initial_steps": 1000}),
+    "rest_em": Method(
+        title="ReST-EM", config={**SEVERAL, "max_samples_per_problem": 2, "sample_preference": "random"}
+    ),
+    "raft": Method(
+        title="RAFT",
+        config={**SEVERAL, "max_samples_per_problem": 1, "reset_model": False, "step_growth": 1.0},
+    ),
+    "expert_iteration": Method(title="V-STaR's policy", config={**SEVERAL, "sample_iterations": 100}),
+    "adastar": Method(
+        title="AdaSTaR",
+        # Of about 2,400 problems, as many right samples as a third of the steps of the first iteration needs
+        config={"num_kept_per_iteration": 800, "problem_order": "adaptive", "temperature": 1.0},
+        samplers=with_hints,
+    ),
+}
+GRPO_LEARNING_RATE = 3e-4
+TITLES = {**{name: method.title for name, method in METHODS.items()}, "grpo": "GRPO"}
+
+
+class Budget(TrainerCallback):
+    """Ends a run when its CPU time is over, and evaluates after every outer iteration with the clock stopped."""
+
+    def __init__(self, trainer: STaRTrainer, problems: Dataset, seconds: float):
+        self.trainer = trainer
+        self.problems = problems
+        self.limit = seconds
+        self.seconds = self.tokens = 0.0
+        self.curve: Curve = [self._point()]
+
+    def _point(self) -> dict[str, float]:
+        accuracy = self.trainer.evaluate(self.problems)["eval_accuracy"]
+        return {"seconds": round(self.seconds, 1), "tokens": self.tokens, "accuracy": accuracy}
+
+    def on_epoch_begin(self, args, state, control, **kwargs):
+        self.started, self.seen = time.process_time(), state.num_input_tokens_seen
+
+    def on_epoch_end(self, args, state, control, **kwargs):
+        self.seconds += time.process_time() - self.started
+        samples = self.trainer.ledger.read(int(state.epoch))
+        self.tokens += sum(len(sample.completion_ids) for sample in samples)
+        self.tokens += state.num_input_tokens_seen - self.seen
+        self.curve.append(self._point())
+        control.should_training_stop |= self.seconds >= self.limit
+
+
+def make_trainer(method: Method, base_model: str, output_dir: str, seed: int, problems: Dataset) -> STaRTrainer:
+    return STaRTrainer(
+        model=base_model,
+        args=STaRConfig(**{**CONFIG, **method.config}, output_dir=output_dir, seed=seed),
+        reward_funcs=scratchpad_answer_reward,
+        samplers=method.samplers(),
+        train_dataset=problems,
+    )
+
+
+def run_method(
+    method: Method, base_model: str, seed: int, train_dataset: Dataset, eval_dataset: Dataset, seconds: float
+) -> Curve:
+    """Runs a method until its time is over."""
+    with tempfile.TemporaryDirectory() as output_dir:
+        trainer = make_trainer(method, base_model, output_dir, seed, train_dataset)
+        budget = Budget(trainer, eval_dataset, seconds)
+        trainer.add_callback(budget)
+        trainer.train()
+        return budget.curve
+
+
+class StepBudget(TrainerCallback):
+    """Ends GRPO when its CPU time is over, and evaluates now and then with the clock stopped."""
+
+    def __init__(self, limit: float, evaluate: Callable[[], float]):
+        self.limit = limit
+        self.evaluate = evaluate
+        self.seconds = 0.0
+        self.generated = 0
+        self.curve: Curve = []
+
+    def count(self, completion_ids: list[list[int]], **columns: Any) -> list[None]:
+        """A reward function that only counts the generated tokens."""
+        self.generated += sum(map(len, completion_ids))
+        return [None] * len(completion_ids)
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        self._evaluate(state)
+
+    def _evaluate(self, state) -> None:
+        tokens = self.generated + state.num_input_tokens_seen
+        self.curve.append({"seconds": round(self.seconds, 1), "tokens": tokens, "accuracy": self.evaluate()})
+        self.started = time.process_time()
+
+    def on_step_end(self, args, state, control, **kwargs):
+        now = self.seconds + time.process_time() - self.started
+        control.should_training_stop = now >= self.limit
+        if control.should_training_stop or now >= len(self.curve) * self.limit / EVALUATIONS_OF_GRPO:
+            self.seconds = now
+            self._evaluate(state)
+
+
+def run_grpo(base_model: str, seed: int, train_dataset: Dataset, eval_dataset: Dataset, seconds: float) -> Curve:
+    """Runs TRL's GRPO until its time is over."""
+    with tempfile.TemporaryDirectory() as folder:
+        judge = make_trainer(METHODS["star"], base_model, f"{folder}/judge", seed, train_dataset)
+
+        def evaluate() -> float:
+            judge.model.load_state_dict(trainer.model.state_dict())
+            return judge.evaluate(eval_dataset)["eval_accuracy"]
+
+        budget = StepBudget(seconds, evaluate)
+        trainer = GRPOTrainer(
+            model=base_model,
+            args=GRPOConfig(
+                output_dir=f"{folder}/grpo",
+                learning_rate=GRPO_LEARNING_RATE,
+                lr_scheduler_type="constant",
+                adam_beta2=DEFAULTS["adam_beta2"],
+                per_device_train_batch_size=64,
+                num_generations=8,
+                temperature=1.0,
+                max_completion_length=MAX_COMPLETION_LENGTH,
+                max_steps=1_000_000,
+                save_strategy="no",
+                logging_steps=20,
+                disable_tqdm=True,
+                seed=seed,
+                **runs.ON_A_CPU,
+            ),
+            reward_funcs=[scratchpad_answer_reward, budget.count],
+            train_dataset=train_dataset.remove_columns("hinted_prompt"),
+            callbacks=[budget],
+        )
+        trainer.train()
+        return budget.curve
+
+
+def accuracy_within(curve: Curve, seconds: float) -> float:
+    """Returns the last accuracy that a method reached in this time."""
+    return [point["accuracy"] for point in curve if point["seconds"] <= seconds][-1]
+
+
+def draw(results: dict[str, dict[str, Curve]], seconds: float) -> None:
+    """Draws the accuracy of the methods over CPU seconds and over tokens: one line for each seed."""
+    figure, panels = plt.subplots(1, 2, figsize=(10, 4.5), sharey=True, layout="constrained")
+    for axes, cost, unit in zip(panels, ("seconds", "tokens"), (1, 1e6), strict=True):
+        for number, name in enumerate(name for name in TITLES if name in results):
+            for index, curve in enumerate(results[name].values()):
+                axes.plot(
+                    [point[cost] / unit for point in curve],
+                    [100 * point["accuracy"] for point in curve],
+                    color=f"C{number % 10}",
+                    linestyle="-" if number < 10 else "--",
+                    marker=".",
+                    label=TITLES[name] if index == 0 else None,
+                )
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(axis="y", alpha=0.3)
+    panels[0].axvline(seconds, color="gray", linewidth=0.8)
+    panels[0].set(xlabel="CPU seconds", ylabel="accuracy on held-out sums (%)", ylim=(-3, 103))
+    panels[1].set(xlabel="generated plus trained tokens (millions)")
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right center", frameon=False)
+    figure.savefig(runs.IMAGES / "family.png", dpi=120)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("--methods", nargs="+", choices=TITLES, default=list(TITLES), help="What to run.")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="Seeds of problems and training.")
+    parser.add_argument("--cpu_seconds", type=float, default=CPU_SECONDS, help="CPU time of each run.")
+    parser.add_argument("--base_model", type=Path, default=BASE_MODEL, help="Made where it is not.")
+    parser.add_argument("--draw", action="store_true", help="Only draw the figure.")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    for seed in [] if args.draw else args.seeds:
+        base_model = str(make_base_model(args.base_model))
+        random.seed(seed)
+        train_dataset, eval_dataset, _ = make_datasets(ArithmeticArguments(), seed)
+        for name in args.methods:
+            if f"seed {seed}" in runs.read_results(RESULTS).get(name, {}):
+                continue
+            if name == "grpo":
+                curve = run_grpo(base_model, seed, train_dataset, eval_dataset, args.cpu_seconds)
+            else:
+                method = METHODS[name]
+                curve = run_method(method, base_model, seed, train_dataset, eval_dataset, args.cpu_seconds)
+            runs.merge_results(RESULTS, name, {f"seed {seed}": curve})
+    results = runs.read_results(RESULTS)
+    draw(results, args.cpu_seconds)
+    accuracies = {
+        name: round(fmean(accuracy_within(curve, args.cpu_seconds) for curve in results[name].values()), 3)
+        for name in TITLES
+        if name in results
+    }
+    print(json.dumps(accuracies))
+
+
+if __name__ == "__main__":
+    main()
