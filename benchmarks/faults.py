@@ -394,6 +394,10 @@ def wrong_output(**changes) -> dict:
     }
 
 
+def put_in_no_token(output):
+    return [10**6, *output.token_ids[1:]]
+
+
 def fail(*args, **kwargs):
     raise ConnectionError("no route to host")
 
@@ -420,7 +424,7 @@ HOSTILE: dict[str, tuple[str | None, dict]] = {
     "an engine answers a request twice": ("WatchedEngine", wrong_output(index=0)),
     "an engine ends for an unknown reason": ("WatchedEngine", wrong_output(finish_reason="done")),
     "an engine gives too many tokens": ("WatchedEngine", wrong_output(token_ids=[7] * 99)),
-    "an engine gives a token that is none": ("The sampler `rational", wrong_output(token_ids=[10**6])),
+    "an engine gives a token that is none": ("`rational", wrong_output(token_ids=put_in_no_token)),
     "an engine gives numpy integers": ("WatchedEngine", wrong_output(token_ids=lambda out: list(np.array([7, 8])))),
     "an engine gives no tokens": ("WatchedEngine", wrong_output(token_ids=[], finish_reason="eos")),
     "an engine gives NaN": ("WatchedEngine", wrong_output(logprobs=lambda out: [float("nan")] * len(out.token_ids))),

@@ -185,6 +185,11 @@ def _as_int(text: str) -> int:
     return number
 
 
+def encodable(text: str) -> str:
+    """Returns a text with the characters that UTF-8 does not have written as JSON's escapes."""
+    return text.encode("utf-8", UNENCODABLE).decode("utf-8")
+
+
 def as_null(constant: str) -> None:
     """Reads `Infinity` and `NaN`, which earlier versions wrote, as null. For `parse_constant` of [`json.loads`]."""
 

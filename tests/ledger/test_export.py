@@ -246,3 +246,9 @@ def test_a_given_sampler_draws_with_its_own_settings(make_trainer, problems):
         trainer.sample_problems(problems, sampler=RationaleSampler(num_generations=3))
     with pytest.raises(ValueError, match="no column `hinted_prompt`"):
         trainer.sample_problems(problems.remove_columns("hinted_prompt"), sampler=RationalizationSampler())
+
+
+def test_characters_that_utf_8_does_not_have_are_escaped(tmp_path):
+    Ledger(tmp_path).append([make_sample(completion="caf\udce9")])
+    assert sft_dataset(tmp_path)[0]["completion"] == "caf\\udce9"
+    assert load_ledger(tmp_path)[0]["completion"] == "caf\\udce9"

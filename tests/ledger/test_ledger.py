@@ -146,6 +146,7 @@ def test_what_json_does_not_have_is_null(tmp_path):
     ledger = Ledger(tmp_path)
     ledger.append([make_sample(extra={"scores": [float("nan"), 1.0], "file": "caf\udce9"})])
     assert ledger.read(1)[0].extra == {"scores": [None, 1.0], "file": "caf\udce9"}
+    assert json.loads(load_ledger(tmp_path)[0]["extra"])["file"] == "caf\udce9"
 
 
 def test_what_an_earlier_version_wrote_of_nan_is_null(tmp_path):

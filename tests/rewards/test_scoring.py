@@ -84,6 +84,17 @@ def test_a_list_that_a_reward_uses_again_is_recorded_as_it_was(make_trainer):
     assert [sample.extra for sample in samples] == [{"first": 1, "second": 2}] * len(samples)
 
 
+def test_what_json_cannot_hold_is_refused_before_it_is_recorded(make_trainer):
+    def reward(completions, log_extra, **kwargs):
+        log_extra("seen", [{(1, 2): "one"}] * len(completions))
+        return [1.0] * len(completions)
+
+    trainer = make_trainer(solve_easy_and_hinted, reward_funcs=reward)
+    with pytest.raises(TypeError, match="`log_extra` cannot record .* for the column 'seen': keys must be str"):
+        trainer.sample(1)
+    assert trainer.ledger.read(1) == []
+
+
 @pytest.mark.parametrize("name", ["samplers", "completions", "trainer_state"])
 def test_a_column_with_the_name_of_an_argument_is_refused(name):
     with pytest.raises(ValueError, match=f"has the column `{name}`, .*Rename the column"):

@@ -210,7 +210,7 @@ def test_no_hostile_query_does_harm(tmp_path, monkeypatch):
             peak = max(peak, int(re.search(r"VmHWM:\s+(\d+)", status)[1]) * 1024)
     assert time.monotonic() - start < len(queries) * 1.0  # of which most take no time
     assert peak < MEMORY_LIMIT / 2
-    assert reward([f"```sql\n{REFERENCE}\n```"], [REFERENCE]) == [1.0]
+    assert sql_execution_reward([f"```sql\n{REFERENCE}\n```"], [REFERENCE], database=database) == [1.0]
     assert Path(database).read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == [Path(database).name]
 
@@ -223,7 +223,7 @@ def test_what_sqlite_does_not_stop_ends_the_process_and_the_next_is_scored(datab
         ["SQL: SELECT 1", f"SQL: {hangs}", "SQL: SELECT 1"],
         ["SELECT 1"] * 3,
         database,
-        timeout=TIMEOUT,
+        timeout=2.0,  # enough to start the next process on a busy machine
         log_extra=logged.__setitem__,
         log_metric=logged.__setitem__,
     )
@@ -302,10 +302,10 @@ def test_a_missing_database_is_named(tmp_path):
 )
 def test_a_reference_that_fails_is_named(database, query, reason):
     with pytest.raises(ValueError, match=rf"right query .* fails.*{reason}.*Correct it") as error:
-        sql_execution_reward(["SQL: SELECT 1"], [query], database, timeout=TIMEOUT)
+        sql_execution_reward(["SQL: SELECT 1"], [query], database, timeout=2.0)
     assert repr(query) in str(error.value)
     with pytest.raises(ValueError, match=reason):
-        run_sql(query, database, timeout=TIMEOUT)
+        run_sql(query, database, timeout=2.0)
 
 
 def test_a_file_that_is_no_database_is_not_the_queries_fault(tmp_path):

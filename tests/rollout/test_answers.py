@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from star_trl import RationaleSampler
+from star_trl import RationaleSampler, ToolSampler
 from star_trl.generation import GenerationOutput
+from star_trl.tools import Tool
 from support.scripted_engine import ScriptedEngine
 from support.sums import solve_easy_and_hinted
 
@@ -43,7 +44,7 @@ ENGINES = [
     (lambda output: replace(output, finish_reason=None), "`finish_reason=None`"),
     (with_tokens(lambda ids: ids * 20), r"\d+ token ids, but the request allows 32 \(`max_new_tokens`\)"),
     (with_tokens(lambda ids: [*ids, -1]), "the token id -1"),
-    (with_tokens(lambda ids: [*ids, 10**6]), "the token id 1000000, but the model has 105 tokens"),
+    (with_tokens(lambda ids: [10**6, *ids]), "the token id 1000000, but the model has 105 tokens"),
     (with_tokens(lambda ids: list(np.array(ids))), r"token ids of type `int64`.*`.tolist\(\)`"),
     (with_tokens(torch.tensor), r"`token_ids` of type `Tensor`.*`.tolist\(\)`"),
     (with_tokens(lambda ids: [*ids, True]), "token ids of type `bool`"),
@@ -51,6 +52,11 @@ ENGINES = [
     (lambda output: replace(output, logprobs=[0.0]), "`logprobs` that are not a list of"),
     (lambda output: replace(output, logprobs=[float("nan")] * len(output.token_ids)), "`logprobs` that are not fin"),
     (lambda output: (output.index, output.token_ids), "a `tuple`, but must yield objects of `GenerationOutput`"),
+    (
+        lambda output: replace(output, token_ids=output.token_ids[:-1]),
+        r"'eos'`, but its last token id is \d+, which is",
+    ),
+    (lambda output: replace(output, finish_reason="pause"), r"'pause'`, but the request does not ask for pauses"),
     (lambda output: sys.exit(0), r"The engine `ChangedEngine` called `sys.exit\(0\)`"),
 ]
 
@@ -105,6 +111,8 @@ SAMPLERS = [
     (changed(token_ids=[105], loss_mask=[True]), "the token id 105, but the model has 105 tokens"),
     (changed(hint_shown="no"), "`hint_shown='no'`, but it must be a bool"),
     (changed(extra=None), "`extra=None`, but it must be a dict"),
+    (changed(extra={1: "one"}), "which JSON cannot hold: the key 1 is no `str`"),
+    (changed(extra={"seen": {(1, 2): "one"}}), "which JSON cannot hold: keys must be str"),
     (exit_after_one, r"The sampler `rationale` called `sys.exit\(0\)`"),
     (lambda completions: sys.exit(0), r"The sampler `rationale` called `sys.exit\(0\)`"),
 ]
@@ -139,8 +147,6 @@ def test_sys_exit_in_the_choice_of_problems(make_trainer):
 
 def test_the_outputs_of_a_paused_completion_are_checked(tokenizer, make_trainer):
     """Also where the engine continues it, with the limit of the tokens that are left."""
-    from star_trl import ToolSampler
-    from star_trl.tools import Tool
 
     class TooLong(ScriptedEngine):
         def generate(self, model, requests, params):
@@ -152,10 +158,47 @@ def test_the_outputs_of_a_paused_completion_are_checked(tokenizer, make_trainer)
                     ids = ids * (request.max_new_tokens // len(ids) + 1)
                     yield GenerationOutput(index=index, token_ids=ids, finish_reason="length")
 
-    tool = Tool(run=lambda call: "1", begin="<<", end="=", result="{}>>")
-    trainer = make_trainer(samplers=[ToolSampler(RationaleSampler(), tool)])
-    trainer.engine = TooLong(tokenizer, solve_easy_and_hinted)
+    trainer = tool_trainer(make_trainer, tokenizer, TooLong)
     with pytest.raises(RuntimeError, match=r"token ids, but the request allows \d\d \("):
+        trainer.sample(1)
+
+
+def tool_trainer(make_trainer, tokenizer, engine, run=lambda call: "1"):
+    """A trainer whose model calls a tool between `<<` and `=`, with an engine of the given class."""
+    tool = Tool(run=run, begin="<<", end="=", result="{}>>")
+    trainer = make_trainer(samplers=[ToolSampler(RationaleSampler(), tool)])
+    trainer.engine = engine(tokenizer, lambda prompt: " <<1=")
+    return trainer
+
+
+@pytest.mark.parametrize("text", ["<<1", "<<1=2", "1="])
+def test_a_pause_must_be_at_the_end(tokenizer, make_trainer, text):
+    class Pauses(ScriptedEngine):
+        def generate(self, model, requests, params):
+            for index in range(len(requests)):
+                yield GenerationOutput(index=index, token_ids=tokenizer(text)["input_ids"], finish_reason="pause")
+
+    trainer = tool_trainer(make_trainer, tokenizer, Pauses)
+    with pytest.raises(RuntimeError, match=r"'pause'`, but its text does not end with a pause between .*'<<', '='"):
+        trainer.sample(1)
+    assert trainer.ledger.read(1) == []
+
+
+@pytest.mark.parametrize(("index", "message"), [(0, "answered the request 0 twice"), (-1, "`index=-1`, but")])
+def test_a_wrong_index_of_a_paused_completion_is_refused(tokenizer, make_trainer, index, message):
+    class SameIndex(ScriptedEngine):
+        def generate(self, model, requests, params):
+            yield from (replace(output, index=index) for output in super().generate(model, requests, params))
+
+    trainer = tool_trainer(make_trainer, tokenizer, SameIndex)
+    with pytest.raises(RuntimeError, match=message):
+        trainer.sample(1)
+    assert trainer.ledger.read(1) == []
+
+
+def test_sys_exit_in_a_tool_names_the_tool(tokenizer, make_trainer):
+    trainer = tool_trainer(make_trainer, tokenizer, ScriptedEngine, lambda call: sys.exit(0))
+    with pytest.raises(RuntimeError, match=r"The tool between '<<' and '=' called `sys.exit\(0\)`"):
         trainer.sample(1)
 
 

@@ -3,7 +3,6 @@
 
 import re
 import threading
-import time
 from dataclasses import replace
 
 import pytest
@@ -53,7 +52,9 @@ def prompt_of(tokenizer, text="Q", problem=0, seed=7):
 def generator(tokenizer, script, max_new_tokens=100, stop_strings=()):
     """A `Generate` that writes `script[text so far]`, and its engine."""
     engine = ScriptedEngine(tokenizer, lambda text: script.get(text, ""))
-    parameters = params(max_new_tokens=max_new_tokens, stop_strings=stop_strings, eos_token_ids=frozenset())
+    parameters = params(
+        max_new_tokens=max_new_tokens, stop_strings=stop_strings, eos_token_ids={tokenizer.eos_token_id}
+    )
     return Generator(engine, None, tokenizer, parameters), engine
 
 
@@ -141,7 +142,7 @@ def test_calls_run_at_a_time_and_their_order_changes_nothing(tokenizer):
         return call * 2
 
     engine = ScriptedEngine(tokenizer, lambda text: f"<up>{text}</up>" if len(text) == 1 else "")
-    generate = Generator(engine, None, tokenizer, params(max_new_tokens=100, eos_token_ids=frozenset()))
+    generate = Generator(engine, None, tokenizer, params(max_new_tokens=100, eos_token_ids={tokenizer.eos_token_id}))
     prompts = [prompt_of(tokenizer, text, problem=index) for index, text in enumerate("abcd")]
     done = {
         c.prompt.problem: text_of(tokenizer, c) for c in WithTool(generate, look_up(run=slow, num_threads=4))(prompts)
@@ -237,15 +238,17 @@ def test_only_as_many_paused_rows_are_held_as_are_generated_at_a_time(bytes_and_
     """The others are prefilled again, and come to the same."""
     tokenizer = bytes_and_model[0]
     expected = run_with_tool(GenerateEngine(tokenizer, 1), bytes_and_model, 1.0)
-    leave, waiting = PrefixDecoder._leave, []
+    leave, waiting, more_wait = PrefixDecoder._leave, [], threading.Event()
 
     def spy(self, reasons):
         ended = leave(self, reasons)
         waiting.append([row.states is not None for row in self.waiting.values()])
+        if len(self.waiting) > 2:
+            more_wait.set()
         return ended
 
     def slow(call):
-        time.sleep(0.5)
+        more_wait.wait(20)
         return str(len(call))
 
     monkeypatch.setattr(PrefixDecoder, "_leave", spy)

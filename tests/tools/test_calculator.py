@@ -111,7 +111,9 @@ def prompt_of(tokenizer, text="Q", seed=7):
 def complete(tokenizer, script, stop_strings=(), max_new_tokens=100):
     """The completion of a model that writes `script[text so far]`, and what it was asked."""
     engine = ScriptedEngine(tokenizer, lambda text: script.get(text, ""))
-    parameters = params(max_new_tokens=max_new_tokens, stop_strings=stop_strings, eos_token_ids=frozenset())
+    parameters = params(
+        max_new_tokens=max_new_tokens, stop_strings=stop_strings, eos_token_ids={tokenizer.eos_token_id}
+    )
     generate = WithTool(Generator(engine, None, tokenizer, parameters), CALCULATOR)
     (completion,) = generate([prompt_of(tokenizer)])
     return completion, engine.prompts

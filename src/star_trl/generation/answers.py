@@ -11,13 +11,15 @@ from typing import Any
 
 from ..finish_reason import FINISH_REASONS
 from ..rewards.calling import SUCCESS
-from .engine import GenerationOutput, GenerationRequest, SamplingParams
+from .engine import GenerationOutput, GenerationRequest, SamplingParams, check_index
+from .stopping import StopStrings
 
 
 def check_outputs(
     outputs: Iterable[GenerationOutput],
     requests: Sequence[GenerationRequest],
     params: SamplingParams,
+    stop_strings: StopStrings,
     engine: object,
 ) -> Iterator[GenerationOutput]:
     """
@@ -30,6 +32,8 @@ def check_outputs(
             The requests. Those of completions that went on after a pause are replaced by the latest ones.
         params ([`~star_trl.generation.SamplingParams`]):
             Sampling parameters.
+        stop_strings ([`~star_trl.generation.StopStrings`]):
+            Stop strings and pauses of these parameters.
         engine (`object`):
             The engine, for the messages.
 
@@ -43,14 +47,8 @@ def check_outputs(
             output = next(outputs, None)
         if output is None:
             break
-        check_output(output, requests, params, engine)
-        if output.index in answered:
-            raise RuntimeError(
-                f"The engine `{type(engine).__name__}` answered the request {output.index} twice. It must yield one "
-                "output for each request. One of the two may be the answer to another request, and recorded already: "
-                "delete the `samples-*` of this iteration, or its `eval*` after an evaluation, and resume the run."
-            )
-        answered.add(output.index)
+        check_output(output, requests, params, stop_strings, engine)
+        check_index(output.index, len(requests), answered, engine)
         yield output
     if len(answered) < len(requests):
         first = min(set(range(len(requests))) - answered)
@@ -61,7 +59,11 @@ def check_outputs(
 
 
 def check_output(
-    output: GenerationOutput, requests: Sequence[GenerationRequest], params: SamplingParams, engine: object
+    output: GenerationOutput,
+    requests: Sequence[GenerationRequest],
+    params: SamplingParams,
+    stop_strings: StopStrings,
+    engine: object,
 ) -> None:
     """
     Checks one output of an engine. The arguments are those of [`check_outputs`].
@@ -72,15 +74,36 @@ def check_output(
     problem: str | None
     if not isinstance(output, GenerationOutput):
         problem = f"a `{type(output).__name__}`, but must yield objects of `GenerationOutput`"
-    elif type(output.index) is not int or not 0 <= output.index < len(requests):
-        problem = f"`index={output.index!r}`, but the requests are numbered from 0 to {len(requests) - 1}"
     else:
+        check_index(output.index, len(requests), set(), engine)
         problem = problem_of_tokens(output.token_ids, output.finish_reason, output.logprobs)
         limit = requests[output.index].limit(params)
         if problem is None and len(output.token_ids) > limit:
             problem = f"{len(output.token_ids)} token ids, but the request allows {limit} (`max_new_tokens`)"
+        if problem is None:
+            problem = problem_of_end(output, params, stop_strings)
     if problem is not None:
         raise RuntimeError(f"The engine `{type(engine).__name__}` gave {problem}.")
+
+
+def problem_of_end(output: GenerationOutput, params: SamplingParams, stop_strings: StopStrings) -> str | None:
+    """Returns why an output cannot have ended for the reason that the engine gives, or `None` if it can have."""
+    reason, token_ids = output.finish_reason, output.token_ids
+    if reason == "eos" and token_ids[-1] not in params.eos_token_ids:
+        return (
+            f"`finish_reason='eos'`, but its last token id is {token_ids[-1]}, which is not among the EOS token ids "
+            f"{sorted(params.eos_token_ids)}. The token ids must include the EOS token"
+        )
+    if reason == "pause" and params.pause_between is None:
+        return "`finish_reason='pause'`, but the request does not ask for pauses (`pause_between`)"
+    # The last token may write more than the end of the pause, but the pause is not complete without it.
+    if reason == "pause" and (
+        stop_strings.reason(token_ids) != "pause" or stop_strings.reason(token_ids[:-1]) is not None
+    ):
+        return (
+            f"`finish_reason='pause'`, but its text does not end with a pause between the texts {params.pause_between}"
+        )
+    return None
 
 
 def problem_of_tokens(token_ids: Any, finish_reason: Any, logprobs: Any) -> str | None:

@@ -123,6 +123,37 @@ class Resume(Protocol):
 REQUESTS_AT_A_TIME = 1024
 
 
+def check_index(index: Any, count: int, answered: set[int], engine: object) -> None:
+    """
+    Checks the index of an output, and adds it to those that are answered.
+
+    Args:
+        index (`int`):
+            Index that the engine gave.
+        count (`int`):
+            Number of requests.
+        answered (`set[int]`):
+            Requests that are answered.
+        engine (`object`):
+            The engine, for the messages.
+
+    Raises:
+        `RuntimeError`: If there is no request with this index, or it is answered already.
+    """
+    if type(index) is not int or not 0 <= index < count:
+        raise RuntimeError(
+            f"The engine `{type(engine).__name__}` gave `index={index!r}`, but the requests are numbered from 0 to "
+            f"{count - 1}."
+        )
+    if index in answered:
+        raise RuntimeError(
+            f"The engine `{type(engine).__name__}` answered the request {index} twice. It must yield one "
+            "output for each request. One of the two may be the answer to another request, and recorded already: "
+            "delete the `samples-*` of this iteration, or its `eval*` after an evaluation, and resume the run."
+        )
+    answered.add(index)
+
+
 class Engine(Protocol):
     """
     Generates completions. Every call gets the model, unwrapped and in evaluation mode, so an engine cannot sample from
@@ -168,8 +199,10 @@ class Engine(Protocol):
         for start in range(0, len(requests), REQUESTS_AT_A_TIME):
             pending = dict(enumerate(requests[start : start + REQUESTS_AT_A_TIME], start))
             while pending:
-                indices, paused = list(pending), []
+                indices, paused, answered = list(pending), [], set[int]()
                 for part in self.generate(model, list(pending.values()), params):
+                    # An index of this round may be that of another request in the whole.
+                    check_index(part.index, len(indices), answered, self)
                     output = replace(part, index=indices[part.index])
                     future = resume.begin(output) if output.finish_reason == "pause" else None
                     if future is None:

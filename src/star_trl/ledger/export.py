@@ -10,6 +10,7 @@ from typing import Any
 
 from datasets import Dataset
 
+from ..output_dir import encodable
 from .ledger import Sample, read_samples
 from .messages import _as_given, as_completion
 
@@ -162,7 +163,7 @@ def _by_prompt(samples: Iterable[Sample]) -> Iterator[tuple[str, list[str], list
     verdicts: dict[str, dict[str, set[bool]]] = {}
     for sample in samples:
         if sample.kept or sample.drop_reason == "wrong":
-            verdicts.setdefault(sample.prompt, {}).setdefault(sample.completion, set()).add(sample.kept)
+            verdicts.setdefault(sample.prompt, {}).setdefault(encodable(sample.completion), set()).add(sample.kept)
     for prompt, texts in verdicts.items():
         right, wrong = ([text for text, found in texts.items() if found == {verdict}] for verdict in (True, False))
         yield prompt, right, wrong

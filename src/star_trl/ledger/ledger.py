@@ -15,7 +15,7 @@ from urllib.parse import quote, unquote
 from datasets import Dataset, Features, List, Value
 
 from ..finish_reason import FINISH_REASONS
-from ..output_dir import UNENCODABLE, as_null, finite, iteration_dir, iterations, writing
+from ..output_dir import UNENCODABLE, as_null, encodable, finite, iteration_dir, iterations, writing
 from .seals import check_seals, read_seals, shards
 
 
@@ -399,6 +399,7 @@ def load_ledger(output_dir: str | os.PathLike, name: str = "samples") -> Dataset
     for sample in read_samples(output_dir, name):
         row = _as_dict(sample)
         row["rewards"] = [{"name": name, "value": value} for name, value in sample.rewards.items()]
-        row["extra"] = json.dumps(sample.extra, ensure_ascii=False)
+        row["extra"] = encodable(json.dumps(sample.extra, ensure_ascii=False))
+        row["completion"] = encodable(sample.completion)
         rows.append(row)
     return Dataset.from_list(rows, features=FEATURES)

@@ -1,6 +1,7 @@
 # Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
 """Checks what a sampler yields, before it is scored and recorded."""
 
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -81,6 +82,18 @@ def _problem(completion: Completion, max_length: int, vocab_size: int) -> str | 
         return f"`hint_shown={_short(completion.hint_shown)}`, but it must be a bool"
     if type(completion.extra) is not dict:
         return f"`extra={_short(completion.extra)}`, but it must be a dict"
+    reason = why_not_json(completion.extra)
+    return reason and f"`extra={_short(completion.extra)}`, which JSON cannot hold: {reason}"
+
+
+def why_not_json(extra: dict[Any, Any]) -> str | None:
+    """Returns why the ledger cannot hold a dict, or `None` if it can. Values of other types become text."""
+    if odd := [key for key in extra if type(key) is not str]:
+        return f"the key {_short(odd[0])} is no `str`"
+    try:
+        json.dumps(extra, default=str)
+    except (TypeError, ValueError, RecursionError) as error:  # keys of inner dicts, circles
+        return str(error)
     return None
 
 

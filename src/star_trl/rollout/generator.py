@@ -17,6 +17,7 @@ from ..generation import (
     StopStrings,
 )
 from ..generation.answers import check_output, check_outputs
+from ..generation.engine import check_index
 from ..samplers import Completion, Pauses, Prompt
 from ..seeds import seed_of
 
@@ -86,9 +87,9 @@ class Generator:
         if pauses is None:
             outputs = self.engine.generate(self.model, requests, params)
         else:
-            resume = _Resume(prompts, requests, params, pauses, self.engine)
+            resume = _Resume(prompts, requests, params, stop_strings, pauses, self.engine)
             outputs = self.engine.generate_and_resume(self.model, requests, params, resume)
-        for output in check_outputs(outputs, requests, params, self.engine):
+        for output in check_outputs(outputs, requests, params, stop_strings, self.engine):
             prompt = prompts[output.index]
             if _num_begun(prompt) >= params.max_new_tokens:
                 yield _cut(cast(Completion, prompt.begun), params.max_new_tokens)
@@ -119,6 +120,8 @@ class _Resume:
             The requests. Each is replaced when its completion goes on.
         params ([`~star_trl.generation.SamplingParams`]):
             Sampling parameters.
+        stop_strings ([`~star_trl.generation.StopStrings`]):
+            Stop strings and pauses of these parameters.
         pauses ([`~star_trl.samplers.Pauses`]):
             Continues the completions.
         engine ([`~star_trl.generation.Engine`]):
@@ -130,20 +133,25 @@ class _Resume:
         prompts: list[Prompt],
         requests: list[GenerationRequest],
         params: SamplingParams,
+        stop_strings: StopStrings,
         pauses: Pauses,
         engine: Engine,
     ):
         self.prompts = prompts
         self.requests = requests
         self.params = params
+        self.stop_strings = stop_strings
         self.pauses = pauses
         self.engine = engine
+        self.paused: set[int] = set()
 
     def begin(self, output: GenerationOutput) -> "Future[Any] | None":
-        check_output(output, self.requests, self.params, self.engine)
+        check_output(output, self.requests, self.params, self.stop_strings, self.engine)
+        check_index(output.index, len(self.requests), self.paused, self.engine)
         return self.pauses.begin(self._completion(output))
 
     def request(self, output: GenerationOutput, result: Any) -> GenerationRequest | None:
+        self.paused.remove(output.index)
         completion = self.pauses.end(self._completion(output), result)
         prompt = self.prompts[output.index] = replace(self.prompts[output.index], begun=completion)
         if _num_begun(prompt) >= self.params.max_new_tokens:

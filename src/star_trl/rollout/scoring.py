@@ -14,6 +14,7 @@ from ..ledger.messages import as_completion, as_text
 from ..rewards.calling import own_copy
 from ..rewards.scoring import Score, Scorer
 from ..samplers import Completion, Sampler
+from .completions import why_not_json
 
 
 # Completions are scored and recorded in groups of at most this size. It is large enough for reward functions that work
@@ -153,6 +154,9 @@ def _as_column(column: str, values: Any, count: int) -> list:
             f"`log_extra` takes a list with one value for each of the {count} completions, but a reward function gave "
             f"it {values!r:.80} (`{type(values).__name__}`) for the column `{column}`."
         )
+    for value in found:
+        if reason := why_not_json({column: value}):
+            raise TypeError(f"`log_extra` cannot record {value!r:.80} for the column {column!r}: {reason}.")
     return found
 
 

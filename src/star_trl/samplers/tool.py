@@ -10,6 +10,7 @@ from typing import Any, cast
 
 from transformers import PreTrainedTokenizerBase
 
+from ..generation.answers import exit_is_an_error
 from ..tools.tool import Tool
 from .base import Completion, Generate, Pauses, Prompt, Sampler, WrappedSampler
 
@@ -81,7 +82,8 @@ class WithTool:
         return text[begin + len(self.tool.begin) : end], text[end + len(self.tool.end) :]
 
     def run(self, call: str | None) -> str | None:
-        result = None if call is None else self.tool.run(call)
+        with exit_is_an_error(f"The tool between {self.tool.begin!r} and {self.tool.end!r}"):
+            result = None if call is None else self.tool.run(call)
         return None if result is None else self.tool.result.replace("{}", self.tool.shortened(result))
 
     def with_result(self, completion: Completion, result: str | None) -> Completion:
