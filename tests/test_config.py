@@ -4,6 +4,7 @@ import re
 from dataclasses import fields
 
 import pytest
+import torch
 from transformers import HfArgumentParser
 from trl import SFTConfig
 
@@ -88,3 +89,10 @@ def test_an_output_directory_that_models_cannot_be_saved_in(monkeypatch):
         monkeypatch.setattr("os.fsencode", lambda name, encoding=encoding: name.encode(encoding))
         with pytest.raises(ValueError, match="is no path in UTF-8"):
             STaRConfig("caf\u00e9", use_cpu=True)
+
+
+@pytest.mark.parametrize("has_amx", [True, False])
+def test_bf16_on_a_cpu_is_chosen_by_the_processor(monkeypatch, has_amx):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": has_amx}, raising=False)
+    assert STaRConfig("out", use_cpu=True).bf16 is has_amx
+    assert STaRConfig("out", use_cpu=True, bf16=not has_amx).bf16 is not has_amx

@@ -11,7 +11,7 @@ from datasets import Dataset, DatasetDict, IterableDataset
 from peft import PromptTuningConfig
 from trl.rewards import accuracy_reward
 
-from star_trl import RationaleSampler, RationalizationSampler, STaRConfig, STaRTrainer
+from star_trl import NothingSurvives, RationaleSampler, RationalizationSampler, STaRConfig, STaRTrainer
 from star_trl.generation.policy import check_sharding
 from star_trl.rewards import exact_match_reward
 from star_trl.user_input import OTHER_ARGUMENTS, OTHER_SETTINGS
@@ -308,3 +308,38 @@ def test_every_problems_examples_are_checked(make_trainer, problems):
 
     with pytest.raises(ValueError, match="example has no `hinted_prompt`"):
         make_trainer(train_dataset=problems, few_shot_examples=choose)
+
+
+@pytest.mark.parametrize(
+    ("samplers", "message"),
+    [
+        ("rationale", r"must be a list of samplers, such as `\[RationaleSampler\(\)\]`, got 'rationale'"),
+        ([RationaleSampler], r"must hold samplers, but one is <class .*Give `RationaleSampler\(\)`"),
+        (["rationale"], "must hold samplers, but one is 'rationale'. Give an object"),
+    ],
+)
+def test_what_is_no_list_of_samplers_is_named(make_trainer, samplers, message):
+    with pytest.raises(TypeError, match=message):
+        make_trainer(samplers=samplers)
+
+
+def test_few_shot_examples_that_are_no_dicts_are_named(make_trainer):
+    with pytest.raises(TypeError, match=r"must be dicts with a `prompt` and a `completion`, but one is 'Q: 1\+1"):
+        make_trainer(few_shot_examples=["Q: 1+1?\nA: 2"])
+
+
+def test_a_number_that_yaml_reads_as_text_is_named(make_args):
+    with pytest.raises(ValueError, match="`learning_rate` must be a number, got the text '1e-5'.*`1.0e-5`"):
+        make_args(learning_rate="1e-5")
+
+
+def test_a_loss_is_no_metric_of_an_evaluation(make_args):
+    with pytest.raises(ValueError, match="`metric_for_best_model='eval_loss'`, but an evaluation generates"):
+        make_args(metric_for_best_model="eval_loss")
+
+
+def test_the_hint_is_not_blamed_where_all_samples_were_cut(make_trainer, caplog):
+    trainer = make_trainer(lambda prompt: " One and one and one", max_completion_length=4)
+    with pytest.raises(NothingSurvives, match="8 truncated"):
+        trainer.train()
+    assert "although they were shown a hint" not in caplog.text

@@ -89,6 +89,12 @@ NOT_READ = {
 DONE_ANYWAY = {"eval_strategy": ("no", "epoch"), "save_strategy": ("no", "epoch", "best")}
 
 
+def has_bf16_products() -> bool:
+    """Returns whether the processor multiplies matrices in bf16 by itself (AMX), which is faster than in fp32."""
+    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+    return bool(capabilities.get("amx_bf16", False))
+
+
 @explain_unknown(OTHER_SETTINGS)
 @dataclass
 class STaRConfig(SFTConfig):
@@ -590,6 +596,9 @@ class STaRConfig(SFTConfig):
                 )
             # TRL's default would be True, which transformers refuses.
             self.bf16 = False
+        elif self.use_cpu and self.bf16 is None:
+            # TRL's default would be True, which is several times slower where the processor has no such products.
+            self.bf16 = has_bf16_products()
         # TRL sets its default under the old name, for which transformers warns the user.
         if self.activation_checkpointing is None:
             self.activation_checkpointing = self.gradient_checkpointing
@@ -631,6 +640,14 @@ class STaRConfig(SFTConfig):
         return messages
 
     def _check_types(self):
+        for each in fields(self):  # transformers would compare or add them, long after the start
+            value = getattr(self, each.name)
+            inherited = each.name not in STaRConfig.__annotations__
+            if inherited and type(each.default) in (int, float) and isinstance(value, str):
+                raise ValueError(
+                    f"`{each.name}` must be a number, got the text {value!r}. In YAML, a number with an exponent "
+                    "needs a point: `1.0e-5`, as `1e-5` is read as text."
+                )
         for name, hint in get_type_hints(STaRConfig).items():
             value = getattr(self, name)
             also = {"reward_threshold": float, "stop_strings": str}.get(name)  # one value in place of a list
@@ -720,6 +737,11 @@ class STaRConfig(SFTConfig):
             )
 
     def _check_training(self):
+        if (self.metric_for_best_model or "").removeprefix("eval_") == "loss":
+            raise ValueError(
+                f"`metric_for_best_model={self.metric_for_best_model!r}`, but an evaluation generates and scores "
+                "completions and computes no loss. Leave it out: the default is 'accuracy'."
+            )
         if self.ignore_data_skip:
             raise ValueError(
                 "With `ignore_data_skip=True`, a run that is resumed inside the inner loop trains on other rows than "

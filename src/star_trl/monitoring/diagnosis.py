@@ -166,7 +166,9 @@ def signs_in_samples(
     messages = []
     for sampler in samplers:
         own = [sample for sample in samples if sample.sampler == sampler.name]
-        if own and sampler.prompt_column != "prompt" and not any(sample.kept for sample in own):
+        reasons = Counter(sample.drop_reason for sample in own)
+        # Samples that were cut or could not be judged say nothing about the hint.
+        if own and sampler.prompt_column != "prompt" and reasons["wrong"] > len(own) / 2 and not reasons[None]:
             messages.append(
                 f"None of {len(own)} samples of `{sampler.name}` is kept, although they were shown a hint. Does the "
                 f"hint in `{sampler.prompt_column}` give the answer, and do the few-shot examples show how it is "

@@ -22,12 +22,21 @@ def check_samplers(samplers: list[Sampler] | None, args: STaRConfig, has_hints: 
         hints.
 
     Raises:
+        `TypeError`: If it is no list of samplers.
         `ValueError`: If there are none, two have the same name, several completions are to be drawn greedily, or the
         weighting of samples needs another way of drawing them.
     """
     without_hints = samplers is None and not has_hints
     if samplers is None:
         samplers = [RationaleSampler(), *([RationalizationSampler()] if has_hints else [])]
+    if not isinstance(samplers, (list, tuple)):
+        raise TypeError(
+            f"`samplers` must be a list of samplers, such as `[RationaleSampler()]`, got {samplers!r:.80}."
+        )
+    for sampler in samplers:
+        if not isinstance(sampler, Sampler):
+            fix = f"`{sampler.__name__}()`" if isinstance(sampler, type) else "an object, such as `RationaleSampler()`"
+            raise TypeError(f"`samplers` must hold samplers, but one is {sampler!r:.80}. Give {fix}.")
     names = [sampler.name for sampler in samplers]
     if not samplers or len(set(names)) < len(names):
         raise ValueError(f"`samplers` must be a list of samplers with different names, got {names}.")

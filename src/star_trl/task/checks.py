@@ -49,10 +49,10 @@ def check_problems(dataset: Any, name: str, columns: Sequence[str]) -> None:
         raise ValueError(f"`{name}` is empty. Check the split and the filters that made it.")
     for column in columns:
         if column not in dataset.column_names:
+            others = [other for other in dataset.column_names if other not in columns]
             raise ValueError(
-                f"`{name}` has no column `{column}`; its columns are {dataset.column_names}."
-                f"{nearest(column, dataset.column_names)} Problems need a `prompt`, and a `hinted_prompt` for "
-                "rationalization."
+                f"`{name}` has no column `{column}`; its columns are {dataset.column_names}.{nearest(column, others)} "
+                "Problems need a `prompt`, and a `hinted_prompt` for rationalization."
             )
         empty = next((index for index, value in enumerate(dataset[column][:]) if not value), None)
         if empty is not None and column.endswith("prompt"):

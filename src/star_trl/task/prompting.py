@@ -45,6 +45,12 @@ class PromptBuilder:
         self.chat_template_kwargs = chat_template_kwargs or {}
         if few_shot_examples is not None and not callable(few_shot_examples):
             few_shot_examples = list(few_shot_examples)  # iterating over a `Dataset` for every problem is slow
+            for example in few_shot_examples:
+                if not isinstance(example, dict):
+                    raise TypeError(
+                        "`few_shot_examples` must be dicts with a `prompt` and a `completion`, but one is "
+                        f"{example!r:.80} (`{type(example).__name__}`)."
+                    )
         self._few_shot_examples = few_shot_examples
 
     @property
