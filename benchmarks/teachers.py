@@ -52,6 +52,11 @@ METHODS: dict[str, dict[str, Any]] = {
     "clipped_ratio": {"sample_weighting": "clipped_ratio"},
     "policy_shaping": {"sample_weighting": "policy_shaping"},
     "teacher": {"sample_weighting": "teacher"},
+    "teacher, teacher_clip=1, learning_rate=5e-4": {
+        "sample_weighting": "teacher",
+        "teacher_clip": 1.0,
+        "learning_rate": 5e-4,
+    },
     "teacher_advantage": {"sample_weighting": "teacher_advantage"},
     "jensen_shannon": {"distillation": "jensen_shannon"},
     "jensen_shannon, current teacher": {"distillation": "jensen_shannon", "teacher_model": "current"},
