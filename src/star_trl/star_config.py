@@ -60,6 +60,9 @@ MAY_CHANGE = frozenset(
     for name in group.split()
 )
 
+# Values of `sample_weighting` that weigh every token by itself
+TOKEN_WEIGHTINGS = ("teacher", "teacher_advantage", "clipped_ratio", "policy_shaping")
+
 # Fields of `SFTConfig` that the loop does not read, by what it does instead. The trainer warns of a value that is not
 # the default.
 NOT_READ = {
@@ -248,7 +251,7 @@ class STaRConfig(SFTConfig):
             as failed. The run stops only if it fails for 8 in a row, or for all of a smaller group.
         max_samples_per_problem (`int`, *optional*):
             Maximum number of samples per problem to train on. All by default. Not allowed where every draw counts:
-            with `sample_weighting` `"importance"` or `"advantage"`, or `loss_normalization="problems"`.
+            with `distillation`, `loss_normalization="problems"` and most values of `sample_weighting`.
         sample_preference (`str`, *optional*, defaults to `"first"`):
             Which samples of a problem to select where there are more than `max_samples_per_problem`: the `"first"`
             (in the order of the samplers), `"shortest"` or `"most_likely"` ones, or some at `"random"`.
@@ -259,8 +262,17 @@ class STaRConfig(SFTConfig):
             Weight of a sample in the loss: `"uniform"` (the paper), `"reward"`, `"importance"` or `"advantage"`. The
             importance weight is M(r, y | x) / q(r, y | x, y*) under the model that sampled, the correction that
             rationalized samples lack. The advantage is the reward minus the mean of the problem's other samples;
-            failed samples are trained on as well. With `"importance"` and `"advantage"`, a completion counts as often
-            as it was drawn. With the other two, duplicates are removed, unless `loss_normalization="problems"`.
+            failed samples are trained on as well. Four more values weigh every token by itself:
+
+            - `"teacher"`: by log M(y_t | x, hint, y_<t) - log M(y_t | x, y_<t), on the model's own samples, right or
+              wrong. The model with the `hinted_prompt` is the teacher of the model without it.
+            - `"teacher_advantage"`: the advantage of the sample, and how much the teacher makes of each token of it.
+            - `"clipped_ratio"`: RAFT++, the ratio of the token's probability to that with which it was drawn, up to
+              1 + `epsilon`.
+            - `"policy_shaping"`: LUFFY's p / (p + 0.1) for rationalized samples.
+
+            With `"uniform"` and `"reward"`, duplicates are removed, unless `loss_normalization="problems"`. With the
+            others a completion counts as often as it was drawn.
         loss_normalization (`str`, *optional*, defaults to `"tokens"`):
             What the summed loss is divided by. `"tokens"`: the number of tokens that are trained on, as in SFT and the
             paper. `"problems"`: the number of problems that were sampled, failed ones included. The gradient is then
@@ -270,6 +282,24 @@ class STaRConfig(SFTConfig):
             Upper limit of the importance weights. `None`: no limit.
         importance_sampling_self_normalize (`bool`, *optional*, defaults to `False`):
             Whether importance weights are divided by their mean.
+        epsilon (`float`, *optional*, defaults to `0.2`):
+            How far the ratio of `sample_weighting="clipped_ratio"` may rise above 1, and how far the weights of
+            `"teacher_advantage"` may lie from 1.
+        distillation (`str`, *optional*):
+            Loss in place of the negative log-likelihood: the divergence of the model's next-token distributions with
+            and without the hint in its prompt, at every token of its own samples, right or wrong. `"forward_kl"`,
+            `"reverse_kl"` or `"jensen_shannon"`. Only the model without the hint is trained. The other one, the
+            teacher, is computed in every step.
+        teacher_model (`str`, *optional*, defaults to `"original"`):
+            Model that is the teacher, in `distillation` and in the weightings with a teacher: the `"original"` one, or
+            the `"current"` one, which is the model that sampled, and in `distillation` the model that is being
+            trained.
+        teacher_clip (`float`, *optional*):
+            Largest absolute weight of a token with `sample_weighting="teacher"`, and largest divergence of a token
+            with `distillation`, beyond which it has no gradient. No limit by default.
+        wrong_hint_column (`str`, *optional*):
+            Column of the problems that holds the prompt with a wrong hint. The weightings with a teacher then compare
+            the right hint with the wrong one, in place of no hint.
 
         gradient_view_samples (`int`, *optional*, defaults to `0`):
             Number of samples per sampler from which the metrics of the policy-gradient view are estimated in every
@@ -527,8 +557,8 @@ class STaRConfig(SFTConfig):
     sample_weighting: str = field(
         default="uniform",
         metadata={
-            "help": "Weight of a sample in the loss.",
-            "choices": ["uniform", "reward", "importance", "advantage"],
+            "help": "Weight of a sample, or of its tokens, in the loss.",
+            "choices": ["uniform", "reward", "importance", "advantage", *TOKEN_WEIGHTINGS],
         },
     )
     loss_normalization: str = field(
@@ -546,6 +576,31 @@ class STaRConfig(SFTConfig):
     importance_sampling_self_normalize: bool = field(
         default=False,
         metadata={"help": "Whether importance weights are divided by their mean."},
+    )
+    epsilon: float = field(
+        default=0.2,
+        metadata={
+            "help": "How far the ratios of 'clipped_ratio' and the weights of 'teacher_advantage' may be from 1."
+        },
+    )
+    distillation: str | None = field(
+        default=None,
+        metadata={
+            "help": "Divergence of the model with the hint from the model without, as the loss.",
+            "choices": ["forward_kl", "reverse_kl", "jensen_shannon"],
+        },
+    )
+    teacher_model: str = field(
+        default="original",
+        metadata={"help": "Model that is the teacher, with the hint.", "choices": ["original", "current"]},
+    )
+    teacher_clip: float | None = field(
+        default=None,
+        metadata={"help": "Largest weight, or in distillation largest divergence, of a token. None: no limit."},
+    )
+    wrong_hint_column: str | None = field(
+        default=None,
+        metadata={"help": "Column with a wrong hint in the prompt, which the teacher compares the right one with."},
     )
     gradient_view_samples: int = field(
         default=0,
@@ -676,7 +731,7 @@ class STaRConfig(SFTConfig):
     def _check_choices(self):
         for each in fields(self):
             choices, value = each.metadata.get("choices"), getattr(self, each.name)
-            if each.name in STaRConfig.__annotations__ and choices and value not in choices:
+            if value is not None and each.name in STaRConfig.__annotations__ and choices and value not in choices:
                 raise ValueError(f"`{each.name}` must be one of {', '.join(choices)}, got {value!r}.")
 
     def _check_numbers(self):
@@ -788,9 +843,10 @@ class STaRConfig(SFTConfig):
     def _check_loss(self):
         if self.weighted and (self.loss_type != "nll" or self.label_smoothing_factor):
             raise ValueError(
-                "`sample_weighting` and `loss_normalization` weigh the negative log-likelihood, but "
-                f"`loss_type={self.loss_type!r}` and `label_smoothing_factor={self.label_smoothing_factor}`. Leave "
-                "those at their defaults, or the others at 'uniform' and 'tokens'."
+                "`sample_weighting` and `loss_normalization` weigh the negative log-likelihood, and `distillation` "
+                f"replaces it, but `loss_type={self.loss_type!r}` and `label_smoothing_factor="
+                f"{self.label_smoothing_factor}`. Leave those at their defaults, or the others at 'uniform', 'tokens' "
+                "and None."
             )
         if self.sample_preference != "first" and self.max_samples_per_problem is None:
             raise ValueError(
@@ -800,18 +856,19 @@ class STaRConfig(SFTConfig):
         if self.counts_draws and self.max_samples_per_problem is not None:
             raise ValueError(
                 f"`max_samples_per_problem={self.max_samples_per_problem}` leaves draws of a problem out, but with "
-                f"`sample_weighting={self.sample_weighting!r}` and `loss_normalization={self.loss_normalization!r}` "
-                "every draw is a term of the gradient: the weights of a problem's draws are right for all of them "
-                "together. Draw fewer with `num_generations`, or leave `max_samples_per_problem` out."
+                f"`sample_weighting={self.sample_weighting!r}`, `loss_normalization={self.loss_normalization!r}` and "
+                f"`distillation={self.distillation!r}` every draw is a term of the gradient: the weights of a "
+                "problem's draws are right for all of them together. Draw fewer with `num_generations`, or leave "
+                "`max_samples_per_problem` out."
             )
         if self.loss_normalization == "problems" and not self.average_tokens_across_devices:
             raise ValueError(
                 "`loss_normalization='problems'` needs `average_tokens_across_devices=True`, the default: its loss is "
                 "a sum over all processes."
             )
-        if self.sample_weighting == "importance" and self.sample_iterations > 1:
+        if self.sample_weighting in ("importance", "clipped_ratio") and self.sample_iterations > 1:
             raise ValueError(
-                f"`sample_weighting='importance'` needs the model that sampled, but `sample_iterations="
+                f"`sample_weighting={self.sample_weighting!r}` needs the model that sampled, but `sample_iterations="
                 f"{self.sample_iterations}` trains on samples of earlier ones, too. Set `sample_iterations=1`."
             )
         if self.gradient_view_samples < 0:
@@ -820,21 +877,67 @@ class STaRConfig(SFTConfig):
             raise ValueError(
                 f"`importance_sampling_cap` must be positive or None, got {self.importance_sampling_cap}."
             )
+        self._check_teacher()
+
+    def _check_teacher(self):
+        if self.epsilon <= 0:
+            raise ValueError(f"`epsilon` must be positive, got {self.epsilon}.")
+        if self.teacher_clip is not None and self.teacher_clip <= 0:
+            raise ValueError(f"`teacher_clip` must be positive or None, got {self.teacher_clip}.")
+        if self.distillation is not None and self.sample_weighting != "uniform":
+            raise ValueError(
+                f"`distillation={self.distillation!r}` replaces the log-likelihood that `sample_weighting="
+                f"{self.sample_weighting!r}` weighs. Leave one of them out."
+            )
+        if self.distillation is not None and (self.packing or self.padding_free or self.use_liger_kernel):
+            raise ValueError(
+                f"`distillation={self.distillation!r}` compares the logits of a sample behind two prompts, so a row "
+                f"must be one sample, and the model must give its logits, but `packing={self.packing}`, `padding_free="
+                f"{self.padding_free}` and `use_liger_kernel={self.use_liger_kernel}`. Leave them out."
+            )
+        if self.wrong_hint_column is not None and not self.sample_weighting.startswith("teacher"):
+            raise ValueError(
+                f"`wrong_hint_column={self.wrong_hint_column!r}` is read by `sample_weighting` 'teacher' and "
+                f"'teacher_advantage' only, but `sample_weighting={self.sample_weighting!r}`. Leave it out."
+            )
+        if self.gradient_view_samples and (self.sample_weighting in TOKEN_WEIGHTINGS or self.distillation):
+            raise ValueError(
+                f"`gradient_view_samples={self.gradient_view_samples}` computes shares of a gradient in which samples "
+                f"have weights, but `sample_weighting={self.sample_weighting!r}` and `distillation="
+                f"{self.distillation!r}` weigh tokens. Set it to 0."
+            )
 
     @property
     def weighted(self) -> bool:
         """Whether the loss differs from SFT's."""
-        return self.sample_weighting != "uniform" or self.loss_normalization != "tokens"
+        return self.sample_weighting != "uniform" or self.loss_normalization != "tokens" or self.has_teacher
+
+    @property
+    def has_teacher(self) -> bool:
+        """Whether the model with the hint is the teacher of the model without."""
+        return self.sample_weighting.startswith("teacher") or self.distillation is not None
+
+    @property
+    def teacher_columns(self) -> list[str]:
+        """Columns of the problems that hold the prompts of a teacher."""
+        wrong = [] if self.wrong_hint_column is None else [self.wrong_hint_column]
+        return ["hinted_prompt", *wrong] if self.has_teacher else []
+
+    @property
+    def trains_on_failed(self) -> bool:
+        """Whether samples that were not kept are trained on as well."""
+        return self.sample_weighting == "advantage" or self.has_teacher
 
     @property
     def counts_draws(self) -> bool:
         """
         Whether a completion counts as often as it was drawn. An importance weight belongs to one draw from the
-        proposal. The advantages of a problem add up to zero over all its draws. A loss per problem is divided by the
-        number of its draws. Otherwise a weight depends on the completion alone, and duplicates are removed, since they
-        add nothing new to the training set.
+        proposal. The advantages of a problem add up to zero over all its draws. What a teacher says is an expectation
+        over draws. A loss per problem is divided by the number of its draws. Otherwise a weight depends on the
+        completion alone, and duplicates are removed, since they add nothing new to the training set.
         """
-        return self.sample_weighting in ("importance", "advantage") or self.loss_normalization == "problems"
+        depends_on_completion = self.sample_weighting in ("uniform", "reward") and self.distillation is None
+        return not depends_on_completion or self.loss_normalization == "problems"
 
     @property
     def needs_logprobs(self) -> bool:

@@ -23,6 +23,7 @@ from .fine_tuning.gradient_view import training_weights
 from .fine_tuning.original_weights import OriginalWeights
 from .fine_tuning.prefix_tree import why_no_trees
 from .fine_tuning.sequences import training_sequences
+from .fine_tuning.token_references import token_references
 from .fine_tuning.weighted_sft import WeightedSFTTrainer
 from .generation import Engine
 from .generation.answers import exit_is_an_error
@@ -62,7 +63,14 @@ from .samplers.checks import check_draws, check_samplers
 from .samplers.greedy import GreedySampler
 from .seeds import seed_of
 from .star_config import STaRConfig, as_dict
-from .task.checks import check_dataset, check_eos_token, check_problems, check_prompts, named_datasets
+from .task.checks import (
+    check_dataset,
+    check_eos_token,
+    check_problems,
+    check_prompts,
+    check_wrong_hints,
+    named_datasets,
+)
 from .task.data_mistakes import (
     HintsForgotten,
     hints_are_forgotten,
@@ -221,7 +229,8 @@ class STaRTrainer(WeightedSFTTrainer):
             check_eos_token(processing_class)
         call = RewardCaller(args.reward_timeout, args.reward_retries)
         scorer = Scorer(reward_funcs, args.reward_weights, args.reward_threshold, call)
-        check_problems(train_dataset, "train_dataset", ["prompt"])
+        check_problems(train_dataset, "train_dataset", ["prompt", *args.teacher_columns])
+        check_wrong_hints(train_dataset, args)
         samplers, without_hints = check_samplers(samplers, args, "hinted_prompt" in train_dataset.column_names)
         check_dataset(train_dataset, "train_dataset", samplers, scorer)
         for name, dataset in named_datasets(eval_dataset).items():
@@ -254,9 +263,10 @@ class STaRTrainer(WeightedSFTTrainer):
         check_sharding(self.accelerator, args)
         if args.weighted and has_prompt_learning(self.model):
             raise ValueError(
-                f"`sample_weighting={args.sample_weighting!r}` and `loss_normalization={args.loss_normalization!r}` "
-                "weigh the tokens of a sequence, but the adapter puts learned vectors in front of it, which have no "
-                "weight. Leave them at 'uniform' and 'tokens', or use another adapter, such as LoRA."
+                f"`sample_weighting={args.sample_weighting!r}`, `loss_normalization={args.loss_normalization!r}` and "
+                f"`distillation={args.distillation!r}` weigh the tokens of a sequence, but the adapter puts learned "
+                "vectors in front of it, which have no weight. Leave them at 'uniform', 'tokens' and None, or use "
+                "another adapter, such as LoRA."
             )
         scorer.to(self.accelerator.device)
         outlive_trackers(self.callback_handler.callbacks, args.report_to)
@@ -419,7 +429,7 @@ class STaRTrainer(WeightedSFTTrainer):
         self.outer_run.check_earlier_samples(iteration)
         samples = self.ledger.read_latest(iteration, self.args.sample_iterations)
         self.ledger.check_sizes(iteration)
-        if self.args.sample_weighting == "advantage":
+        if self.args.trains_on_failed:
             samples = with_failed(samples)
         selected, dropped = select_samples(
             samples,
@@ -466,7 +476,8 @@ class STaRTrainer(WeightedSFTTrainer):
         self.outer_run.record(metrics)
         checkpoints = self.outer_run.resume_checkpoints(selected, iteration)
         args = inner_arguments(self.args, iteration, checkpoints)
-        sequences = training_sequences(selected, self.task, self.args, weights)
+        references = token_references(self.task, self.args, self.policy, original_weights, selected)
+        sequences = training_sequences(selected, self.task, self.args, weights, references)
         takes_trees = args.shared_prefix_train and self._takes_trees
         prepared = self.prepare_sequences(sequences, args, takes_trees)
         length = Length(args, len(selected), len(prepared), self.accelerator.num_processes)
@@ -483,8 +494,11 @@ class STaRTrainer(WeightedSFTTrainer):
         checkpoint = checkpoints.last() if checkpoints is not None else None
         if checkpoint is not None:
             show_line(self, f"The fine-tuning continues after step {checkpoint.rpartition('-')[2]}.")
+        if args.distillation is not None and args.teacher_model == "original":
+            self.teacher_weights = original_weights.on_device(self.accelerator.device)
         with inner_run(self, prepared, args, checkpoints, self.termination) as inner:
             output = super().train(resume_from_checkpoint=checkpoint)
+        self.teacher_weights = None
         if inner.interrupted:
             self.termination.exit_if_requested(together=True)
         self.free_optimizer()

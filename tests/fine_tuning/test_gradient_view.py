@@ -433,7 +433,7 @@ def test_log_probabilities_leave_out_what_was_not_drawn(make_trainer, model, tok
         ({"sample_weighting": "importance", "temperature": 1.0, "top_k": 5}, "top_k=5"),
         ({"sample_weighting": "advantage"}, "`rationale` draws one"),
         ({"sample_weighting": "importance", "sample_iterations": 2}, "Set `sample_iterations=1`"),
-        ({"sample_weighting": "rewards"}, "must be one of uniform, reward, importance, advantage"),
+        ({"sample_weighting": "rewards"}, "must be one of uniform, reward, importance, advantage, teacher"),
         ({"loss_normalization": "problems", "loss_type": "dft"}, "weigh the negative log-likelihood"),
         ({"importance_sampling_cap": 0.0}, "must be positive"),
         ({"sample_weighting": "importance", "max_samples_per_problem": 1}, "leaves draws of a problem out"),

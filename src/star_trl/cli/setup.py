@@ -60,7 +60,7 @@ def build_evaluator(task: TaskArguments, args: STaRConfig, model_args: ModelConf
         problems = load_problems(task, test=False)
     assert problems is not None
     # An evaluation does not use these. They would be refused without training and evaluation sets that fit.
-    args.sample_weighting, args.gradient_view_samples = "uniform", 0
+    args.sample_weighting, args.distillation, args.gradient_view_samples = "uniform", None, 0
     args.load_best_model_at_end, args.eval_strategy = False, IntervalStrategy.NO
     args.metric_for_best_model = None
     args.max_length, args.packing, args.few_shot_train = None, False, False

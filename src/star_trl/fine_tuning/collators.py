@@ -1,6 +1,7 @@
 # Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
-"""Data collators of the fine-tuning: weights of the tokens, and sequences as prefix trees."""
+"""Data collators of the fine-tuning: numbers of the tokens, prompts of a teacher, and sequences as prefix trees."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
@@ -17,6 +18,13 @@ Collate = Callable[[list[Example]], dict[str, Any]]
 
 # Column with a factor for the log-probability of every token.
 LOSS_WEIGHTS = "loss_weights"
+# Column with what the log-probability of every token is compared with; NaN for a token that is not compared.
+TOKEN_REFERENCES = "token_references"
+# Columns with a number for every token, and the number of tokens that have none, such as padding
+TOKEN_COLUMNS = {LOSS_WEIGHTS: 0.0, TOKEN_REFERENCES: math.nan}
+# Columns with the completion behind the hinted prompt of a teacher
+HINTED = "hinted_"
+TEACHER_IDS, TEACHER_LABELS = f"{HINTED}input_ids", f"{HINTED}labels"
 # Key of a batch of trees: index after the last descendant of each token.
 TREE_ENDS = "tree_ends"
 # Key of a sequence: number of tokens at its beginning that it may share.
@@ -26,7 +34,7 @@ SHAREABLE = "shareable"
 @dataclass
 class WeightedCollator:
     """
-    Collates the weights of the tokens, and leaves the other columns to another collator.
+    Collates numbers of the tokens, such as their weights, and leaves the other columns to another collator.
 
     Args:
         collate (`Callable[[list[dict[str, Any]]], dict[str, Any]]`):
@@ -36,17 +44,40 @@ class WeightedCollator:
     collate: Collate
 
     def __call__(self, examples: list[Example]) -> dict[str, Any]:
-        weights = [torch.tensor(example[LOSS_WEIGHTS]) for example in examples if LOSS_WEIGHTS in example]
         batch = self.collate(
-            [{name: example[name] for name in example if name != LOSS_WEIGHTS} for example in examples]
+            [{name: example[name] for name in example if name not in TOKEN_COLUMNS} for example in examples]
         )
-        if weights:
-            labels = batch["labels"]
-            if len(labels) < len(weights):  # padding-free: all examples are in one row
-                weights = [torch.cat(weights)]
-            batch[LOSS_WEIGHTS] = torch.zeros(labels.shape)
-            for row, values in zip(batch[LOSS_WEIGHTS], weights, strict=True):
-                row[: len(values)] = values
+        for name, fill in TOKEN_COLUMNS.items():
+            numbers = [torch.tensor(example[name]) for example in examples if name in example]
+            if numbers:
+                labels = batch["labels"]
+                if len(labels) < len(numbers):  # padding-free: all examples are in one row
+                    numbers = [torch.cat(numbers)]
+                batch[name] = torch.full(labels.shape, fill)
+                for row, values in zip(batch[name], numbers, strict=True):
+                    row[: len(values)] = values
+        return batch
+
+
+@dataclass
+class TeacherCollator:
+    """
+    Collates sequences behind two prompts, the plain one and that of a teacher, each kind by itself.
+
+    Args:
+        collate (`Callable[[list[dict[str, Any]]], dict[str, Any]]`):
+            Collator of either kind. Without columns of a teacher it gets the examples as they are.
+    """
+
+    collate: Collate
+
+    def __call__(self, examples: list[Example]) -> dict[str, Any]:
+        batch = self.collate(
+            [{name: value for name, value in example.items() if not name.startswith(HINTED)} for example in examples]
+        )
+        if TEACHER_IDS in examples[0]:
+            rows = [{"input_ids": example[TEACHER_IDS], "labels": example[TEACHER_LABELS]} for example in examples]
+            batch.update({f"{HINTED}{name}": value for name, value in self.collate(rows).items()})
         return batch
 
 
@@ -112,13 +143,14 @@ class TreeCollator:
         if self.pad_to_multiple_of:
             length += -length % self.pad_to_multiple_of
         labels = torch.full((len(trees), length), -100)
-        weights = torch.zeros(labels.shape)
+        names = [name for name in TOKEN_COLUMNS if name in trees[0][1][0]]
+        numbers = {name: torch.full(labels.shape, TOKEN_COLUMNS[name]) for name in names}
         for row, (tree, group) in enumerate(trees):
             for path, sequence in zip(tree.paths, group, strict=True):
                 # Shifted: a token holds the label of the one after it. Shared tokens have no label.
                 labels[row, path[:-1]] = torch.tensor(sequence["labels"][1:], dtype=torch.long)
-                if LOSS_WEIGHTS in sequence:
-                    weights[row, path[:-1]] = torch.tensor(sequence[LOSS_WEIGHTS][1:])
+                for name in names:
+                    numbers[name][row, path[:-1]] = torch.tensor(sequence[name][1:])
         pairs = [(tree, length - len(tree)) for tree, _ in trees]
         batch = {
             "input_ids": torch.tensor([tree.input_ids + [self.pad_token_id] * more for tree, more in pairs]),
@@ -129,16 +161,15 @@ class TreeCollator:
             TREE_ENDS: torch.tensor([tree.ends + [*range(len(tree) + 1, length + 1)] for tree, _ in trees]),
             "shift_labels": labels,
             "labels": labels,  # Trainer counts labels only where there are some by this name
+            **numbers,
         }
-        if LOSS_WEIGHTS in trees[0][1][0]:
-            batch[LOSS_WEIGHTS] = weights
         return batch
 
 
 def _sequences(example: Example) -> list[Example]:
     """Returns the sequences of a packed example, or the example, with the number of tokens that each may share."""
     ends = [0, *accumulate(example.get("seq_lengths") or [len(example["input_ids"])])]
-    columns = [name for name in ("input_ids", "labels", LOSS_WEIGHTS) if name in example]
+    columns = [name for name in ("input_ids", "labels", *TOKEN_COLUMNS) if name in example]
     sequences = [{name: example[name][start:end] for name in columns} for start, end in pairwise(ends)]
     return [{**each, SHAREABLE: _shareable(each["labels"])} for each in sequences]
 

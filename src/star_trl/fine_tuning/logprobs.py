@@ -51,18 +51,32 @@ class PolicyLogprobs:
         Returns:
             `list[float]`: One log-probability per sample, in nats. Every process gets all of them.
         """
+        prompts = training_prompts(own_part(samples, self.policy.accelerator), self.task, self.args, few_shot)
+        return _sums(self.of_tokens(samples, prompts), samples)
+
+    def of_tokens(self, samples: Sequence[Sample], own_prompts: Sequence[list[int]]) -> list[list[float]]:
+        """
+        Computes the log-probability of every token of the completions.
+
+        Args:
+            samples (`list[Sample]`):
+                The samples, the same in every process.
+            own_prompts (`list[list[int]]`):
+                Token ids to condition on, one list for each sample of this process.
+
+        Returns:
+            `list[list[float]]`: Log-probabilities in nats, one list per sample. Every process gets all of them.
+        """
         accelerator = self.policy.accelerator
         own = own_part(samples, accelerator)
-        prompts = training_prompts(own, self.task, self.args, few_shot)
         with self.policy() as model:
-            logprobs = sequence_logprobs(model, prompts, own, self.task.prompt_builder.tokenizer.pad_token_id)
-        merged = [0.0] * len(samples)
+            logprobs = token_logprobs(model, own_prompts, own, self.task.prompt_builder.tokenizer.pad_token_id)
+        merged: list[list[float]] = [[] for _ in samples]
         for process, part in enumerate(gather_object([logprobs])):
             merged[process :: accelerator.num_processes] = part
         return merged
 
 
-@torch.no_grad()
 def sequence_logprobs(
     model: PreTrainedModel, prompts: Sequence[list[int]], samples: Sequence[Sample], pad_token_id: int
 ) -> list[float]:
@@ -83,17 +97,39 @@ def sequence_logprobs(
     Returns:
         `list[float]`: One sum per sample.
     """
+    return _sums(token_logprobs(model, prompts, samples, pad_token_id), samples)
+
+
+@torch.no_grad()
+def token_logprobs(
+    model: PreTrainedModel, prompts: Sequence[list[int]], samples: Sequence[Sample], pad_token_id: int
+) -> list[list[float]]:
+    """
+    Computes the log-probability of every token of completions given their prompts, in nats.
+
+    Args:
+        model ([`~transformers.PreTrainedModel`]):
+            The model, in evaluation mode.
+        prompts (`list[list[int]]`):
+            Token ids to condition on, one list for each sample.
+        samples (`list[Sample]`):
+            The samples.
+        pad_token_id (`int`):
+            Padding token.
+
+    Returns:
+        `list[list[float]]`: One list per sample.
+    """
     # Sorted, so that sequences that begin with the same tokens meet in a forward pass.
     order = sorted(range(len(samples)), key=lambda index: (prompts[index], samples[index].completion_ids))
-    sums = [0.0] * len(samples)
+    found: list[list[float]] = [[] for _ in samples]
     for start in range(0, len(samples), BATCH_SIZE):
         indices = order[start : start + BATCH_SIZE]
         part = [samples[index] for index in indices]
-        masks = [_sampled_tokens(sample) for sample in part]
-        logprobs = summed_logprobs(model, [prompts[index] for index in indices], part, masks, pad_token_id)
-        for index, value in zip(indices, logprobs.tolist(), strict=True):
-            sums[index] = value
-    return sums
+        logprobs = _completion_logprobs(model, [prompts[index] for index in indices], part, pad_token_id)
+        for index, sample, values in zip(indices, part, logprobs.tolist(), strict=True):
+            found[index] = values[: len(sample.completion_ids)]
+    return found
 
 
 def summed_logprobs(
@@ -105,8 +141,19 @@ def summed_logprobs(
 ) -> torch.Tensor:
     """
     Computes the log-probability of each completion given its prompt in one forward pass, summed over the tokens in its
-    mask. Tokens that several sequences begin with are computed once, if the model allows it. Returns a tensor of shape
-    (samples,).
+    mask. Returns a tensor of shape (samples,).
+    """
+    logprobs = _completion_logprobs(model, prompts, samples, pad_token_id)
+    summed = pad([torch.tensor(mask) for mask in masks], padding_value=False)
+    return (logprobs * summed.to(logprobs.device)).sum(-1)
+
+
+def _completion_logprobs(
+    model: PreTrainedModel, prompts: Sequence[list[int]], samples: Sequence[Sample], pad_token_id: int
+) -> torch.Tensor:
+    """
+    Returns the log-probabilities of the completions' tokens, padded on the right: (samples, longest completion).
+    Tokens that several sequences begin with are computed once, if the model allows it.
     """
     # The last token of a prompt predicts the completion's first one, and is not shared.
     sequences = [prompt + sample.completion_ids for prompt, sample in zip(prompts, samples, strict=True)]
@@ -114,11 +161,8 @@ def summed_logprobs(
     width = model.config.get_text_config().hidden_size
     saves = cost(len(tree), width) < cost(max(map(len, sequences)), width) * len(sequences)
     if saves and why_no_trees(model) is None:
-        logprobs = _logprobs_on_tree(model, tree, samples)
-    else:
-        logprobs = _logprobs_of_rows(model, sequences, samples, pad_token_id)
-    summed = pad([torch.tensor(mask) for mask in masks], padding_value=False)
-    return (logprobs * summed.to(logprobs.device)).sum(-1)
+        return _logprobs_on_tree(model, tree, samples)
+    return _logprobs_of_rows(model, sequences, samples, pad_token_id)
 
 
 def _logprobs_on_tree(model: PreTrainedModel, tree: PrefixTree, samples: Sequence[Sample]) -> torch.Tensor:
@@ -157,6 +201,14 @@ def _logprobs_of_rows(
     return pad([row[-length:] for row, length in zip(logprobs, lengths, strict=True)], padding_value=0)
 
 
-def _sampled_tokens(sample: Sample) -> list[bool]:
+def _sums(logprobs: Sequence[list[float]], samples: Sequence[Sample]) -> list[float]:
+    """Sums log-probabilities up over the tokens that the model drew."""
+    return [
+        sum((value for value, drawn in zip(values, drawn_tokens(sample), strict=True) if drawn), 0.0)
+        for values, sample in zip(logprobs, samples, strict=True)
+    ]
+
+
+def drawn_tokens(sample: Sample) -> list[bool]:
     """Returns a mask of the tokens that the model drew, without a tool's and without EOS for a stop string."""
     return [*sample.loss_mask[:-1], False] if sample.finish_reason == "stop" else sample.loss_mask

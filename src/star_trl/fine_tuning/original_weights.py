@@ -50,6 +50,10 @@ class OriginalWeights:
         finally:
             current.restore(model)
 
+    def on_device(self, device: torch.device) -> dict[str, torch.Tensor]:
+        """Returns copies of the weights on a device, by their names. The weights must not be sharded."""
+        return {name: tensor.to(device) for name, tensor in self._tensors.items()}
+
     @torch.no_grad()
     def restore(self, model: nn.Module) -> None:
         """Copies the weights back in place, bit for bit, so that optimizers and wrappers keep their references."""

@@ -7,7 +7,8 @@ is the expectation of R grad log M(r, y | x_i) over samples of M itself. Samples
 M / q. Filtered fine-tuning leaves that factor out. The weights here put it back, or replace the indicator.
 
 An expectation is estimated by a mean over draws, in which a completion that was drawn k times counts k times: see
-`STaRConfig.counts_draws`. A draw that could not be judged, because a reward function failed or none applies, has no R.
+`STaRConfig.counts_draws`. Weightings that give every token a weight of its own start from these weights, see
+`token_terms.py`. A draw that could not be judged, because a reward function failed or none applies, has no R.
 It is left out of the mean and is not counted as a draw.
 """
 
@@ -57,7 +58,7 @@ def sample_weights(
         weights, metrics = _importance_weights(selected, args, policy_logprobs(selected))
     elif args.sample_weighting == "reward":
         weights = [_reward(sample) for sample in selected]
-    elif args.sample_weighting == "advantage":
+    elif args.sample_weighting in ("advantage", "teacher_advantage"):
         weights = _advantages(selected, judged)
     else:
         weights = [1.0] * len(selected)

@@ -1,6 +1,7 @@
 # Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
 """Turns selected samples into the token ids and labels that the model is fine-tuned on."""
 
+import math
 from collections.abc import Sequence
 
 from datasets import Dataset
@@ -8,7 +9,7 @@ from datasets import Dataset
 from ..ledger.ledger import Sample
 from ..star_config import STaRConfig
 from ..task.task import Task
-from .collators import LOSS_WEIGHTS
+from .collators import LOSS_WEIGHTS, TEACHER_IDS, TEACHER_LABELS, TOKEN_REFERENCES
 
 
 def training_sequences(
@@ -16,6 +17,7 @@ def training_sequences(
     task: Task,
     args: STaRConfig,
     weights: Sequence[float] | None = None,
+    references: Sequence[list[float]] | None = None,
 ) -> Dataset:
     """
     Builds token ids and labels of samples. The completion has the very ids that were sampled. It follows the prompt
@@ -34,10 +36,14 @@ def training_sequences(
             Configuration, for `few_shot_train` and `max_length`.
         weights (`list[float]`, *optional*):
             Weight of each sample in the loss.
+        references (`list[list[float]]`, *optional*):
+            Number that each token of each completion is compared with in the loss.
 
     Returns:
         [`~datasets.Dataset`]: One row per sample, neither padded nor packed: `input_ids`, `labels` (-100 on the
-        prompt) and, with weights, `loss_weights` (the sample's weight at every token).
+        prompt) and, with weights, `loss_weights` (the sample's weight at every token). With references,
+        `token_references` (NaN on the prompt). With `distillation`, `hinted_input_ids` and `hinted_labels`, the same
+        completion behind the hinted prompt.
 
     Raises:
         `ValueError`: If a sequence is longer than `max_length` and would be cut.
@@ -62,6 +68,16 @@ def training_sequences(
     columns: dict[str, list] = {"input_ids": input_ids, "labels": labels}
     if weights is not None:
         columns[LOSS_WEIGHTS] = [[weight] * len(ids) for weight, ids in zip(weights, input_ids, strict=True)]
+    if references is not None:
+        columns[TOKEN_REFERENCES] = [
+            [math.nan] * len(prompt) + values for prompt, values in zip(prompts, references, strict=True)
+        ]
+    if args.distillation is not None:
+        hinted = teacher_prompts(selected, task, args)
+        columns[TEACHER_IDS] = [ids + sample.completion_ids for ids, sample in zip(hinted, selected, strict=True)]
+        columns[TEACHER_LABELS] = [
+            [-100] * len(ids) + row[len(prompt) :] for ids, row, prompt in zip(hinted, labels, prompts, strict=True)
+        ]
     return Dataset.from_dict(columns)
 
 
@@ -76,16 +92,35 @@ def training_prompts(
     `hint_shown`, whose prompt is the one that their sampler was conditioned on. `few_shot`, by default
     `few_shot_train`, decides whether the few-shot examples come first.
     """
-    few_shot = args.few_shot_train if few_shot is None else few_shot
-    rows = task.problems.select([sample.problem_id for sample in selected]).to_list()
-    prompts = task.prompt_builder.encode(rows, "prompt", few_shot)
-    for column in set(task.prompt_columns.values()):
-        shown = [
-            index
-            for index, sample in enumerate(selected)
-            if sample.hint_shown and task.prompt_columns[sample.sampler] == column
-        ]
-        hinted = task.prompt_builder.encode([rows[index] for index in shown], column, few_shot)
-        for index, prompt in zip(shown, hinted, strict=True):
+    columns = [task.prompt_columns[sample.sampler] if sample.hint_shown else "prompt" for sample in selected]
+    return _prompts(selected, columns, task, args.few_shot_train if few_shot is None else few_shot)
+
+
+def sampling_prompts(samples: Sequence[Sample], task: Task, args: STaRConfig) -> list[list[int]]:
+    """Returns the token ids of the prompts that samples of one iteration were drawn with."""
+    columns = [task.prompt_columns[sample.sampler] for sample in samples]
+    return _prompts(samples, columns, task, bool(samples) and args.samples_few_shot(samples[0].iteration))
+
+
+def teacher_prompts(
+    samples: Sequence[Sample], task: Task, args: STaRConfig, column: str = "hinted_prompt"
+) -> list[list[int]]:
+    """
+    Returns the token ids of the prompts of the teacher, which differ from those in training by the hint. Few-shot
+    examples have their right hints, also before the wrong hint of another `column`.
+    """
+    rows = task.problems.select([sample.problem_id for sample in samples]).to_list()
+    hinted = [{**row, "hinted_prompt": row[column]} for row in rows]
+    return task.prompt_builder.encode(hinted, "hinted_prompt", args.few_shot_train)
+
+
+def _prompts(samples: Sequence[Sample], columns: Sequence[str], task: Task, few_shot: bool) -> list[list[int]]:
+    """Returns the token ids of the prompts of samples, each from its own column of the problems."""
+    rows = task.problems.select([sample.problem_id for sample in samples]).to_list()
+    prompts: list[list[int]] = [[] for _ in samples]
+    for column in set(columns):
+        indices = [index for index, own in enumerate(columns) if own == column]
+        encoded = task.prompt_builder.encode([rows[index] for index in indices], column, few_shot)
+        for index, prompt in zip(indices, encoded, strict=True):
             prompts[index] = prompt
     return prompts

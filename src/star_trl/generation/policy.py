@@ -142,7 +142,13 @@ def check_sharding(accelerator: Accelerator, args: STaRConfig) -> None:
             "tokens would wait forever. Set `fsdp_version: 2` in the accelerate config."
         )
     deepspeed = getattr(accelerator.state, "deepspeed_plugin", None)
-    if args.gradient_view_samples and (fsdp is not None or (deepspeed is not None and deepspeed.zero_stage == 3)):
+    sharded = fsdp is not None or (deepspeed is not None and deepspeed.zero_stage == 3)
+    if args.distillation is not None and args.teacher_model == "original" and sharded:
+        raise ValueError(
+            "`teacher_model='original'` with `distillation` holds the teacher's weights whole in every process, but "
+            "those of the model are sharded. Set `teacher_model='current'`, or train with DDP or ZeRO 1 or 2."
+        )
+    if args.gradient_view_samples and sharded:
         raise ValueError(
             f"`gradient_view_samples={args.gradient_view_samples}` takes gradients of the whole model in every "
             "process, but its parameters are sharded. Set it to 0, or train with DDP or ZeRO 1 or 2."

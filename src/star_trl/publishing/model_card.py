@@ -222,6 +222,8 @@ def _settings(run: OuterRun, model: Any, peft_config: Any) -> dict[str, Any]:
         "completions of a problem": args.num_generations,
         "most tokens of a completion": args.max_completion_length,
         "weights of the samples": args.sample_weighting,
+        "divergence from the model with the hint, as the loss": args.distillation,
+        "the model with the hint": f"the {args.teacher_model} one" if args.has_teacher else None,
         "what the loss is divided by": args.loss_normalization,
         "fine-tuning in an iteration": _length(args),
         "learning rate": f"{args.learning_rate:g}, {schedule}, warm-up {args.warmup_steps:g}",

@@ -20,7 +20,14 @@ from .stored_prompts import read_prompts
 
 TRAINING = "samples"  # the ledger of the training problems; the others are evaluations
 # Settings that the page needs to show prompts, training sequences and groups
-SETTINGS = ("few_shot_iterations", "few_shot_train", "sample_weighting", "loss_normalization", "eval_group_column")
+SETTINGS = (
+    "few_shot_iterations",
+    "few_shot_train",
+    "sample_weighting",
+    "loss_normalization",
+    "distillation",
+    "eval_group_column",
+)
 NOTHING_STORED: dict[str, Any] = {"group": None, "answer": None, "prompts": {}, "examples": {}}
 
 # Number of samples by `(value, kept)`, for each quantity and iteration

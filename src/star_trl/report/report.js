@@ -232,7 +232,7 @@ function promptBox(problem, column, fewShot) {
 
 function panels(sample) {
   const problem = samples.problem[sample];
-  const { few_shot_iterations: last, few_shot_train: fewShotTrain, sample_weighting: weighting, loss_normalization: normalization } = data.settings;
+  const { few_shot_iterations: last, few_shot_train: fewShotTrain, sample_weighting: weighting, loss_normalization: normalization, distillation } = data.settings;
   const column = data.columns[samplerOf(sample)];
   const reason = reasonOf(sample);
   const held = data.sets[problems.set[problem]] !== "samples";
@@ -240,8 +240,10 @@ function panels(sample) {
     promptBox(problem, column ?? "prompt", last == null || Math.max(samples.iteration[sample], 1) <= last));
   const right = element("section", {}, element("h4", {}, "What it is trained on"));
   const note = (text) => right.append(element("p", { class: "note" }, text));
-  const countsDraws = ["importance", "advantage"].includes(weighting) || normalization === "problems";
-  const failedToo = weighting === "advantage" && (reason === "wrong" || reason === "truncated");
+  // As in `STaRConfig.counts_draws` and `trains_on_failed`. Runs of older versions have no `distillation`.
+  const countsDraws = !["uniform", "reward"].includes(weighting ?? "uniform") || distillation != null || normalization === "problems";
+  const learnsFromFailed = ["advantage", "teacher", "teacher_advantage"].includes(weighting) || distillation != null;
+  const failedToo = learnsFromFailed && (reason === "wrong" || reason === "truncated");
   if (held) note("Nothing: an evaluation problem.");
   else if (reason !== null && !failedToo) note(`Nothing: ${reason}.`);
   else {

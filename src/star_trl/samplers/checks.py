@@ -28,7 +28,8 @@ def check_samplers(samplers: list[Sampler] | None, args: STaRConfig, has_hints: 
     """
     without_hints = samplers is None and not has_hints
     if samplers is None:
-        samplers = [RationaleSampler(), *([RationalizationSampler()] if has_hints else [])]
+        # A teacher scores the model's own samples only.
+        samplers = [RationaleSampler(), *([RationalizationSampler()] if has_hints and not args.has_teacher else [])]
     if not isinstance(samplers, (list, tuple)):
         raise TypeError(
             f"`samplers` must be a list of samplers, such as `[RationaleSampler()]`, got {samplers!r:.80}."
@@ -43,9 +44,9 @@ def check_samplers(samplers: list[Sampler] | None, args: STaRConfig, has_hints: 
     for sampler in samplers:
         num_generations = sampler.num_generations or args.num_generations
         check_draws(sampler, args)
-        if args.sample_weighting == "advantage" and num_generations < 2:
+        if args.sample_weighting in ("advantage", "teacher_advantage") and num_generations < 2:
             raise ValueError(
-                "`sample_weighting='advantage'` compares a problem's samples, but the sampler "
+                f"`sample_weighting={args.sample_weighting!r}` compares a problem's samples, but the sampler "
                 f"`{sampler.name}` draws one. Set `num_generations` to 2 or more, and a `temperature`."
             )
         if args.sample_weighting == "importance" and not draws_from_model(sampler, args):
@@ -56,7 +57,36 @@ def check_samplers(samplers: list[Sampler] | None, args: STaRConfig, has_hints: 
                 f"with temperature={temperature} (0 is greedy), top_p={top_p}, top_k={top_k}, min_p={args.min_p}, "
                 f"generation_kwargs={args.generation_kwargs}. Set `temperature=1.0` and leave the others out."
             )
+    _check_token_weighting(samplers, args)
     return samplers, without_hints
+
+
+def _check_token_weighting(samplers: list[Sampler], args: STaRConfig) -> None:
+    """Raises `ValueError` where a weighting of tokens needs other samplers."""
+    others = [sampler.name for sampler in samplers if not sampler.on_policy]
+    if args.has_teacher and others:
+        setting = (
+            f"distillation={args.distillation!r}"
+            if args.distillation
+            else f"sample_weighting={args.sample_weighting!r}"
+        )
+        raise ValueError(
+            f"`{setting}` lets the model with the hint teach on samples that the model drew without it, but the "
+            f"samplers {others} draw with a hint. Give `samplers=[RationaleSampler()]`."
+        )
+    if args.sample_weighting == "policy_shaping" and not others:
+        raise ValueError(
+            "`sample_weighting='policy_shaping'` weighs the tokens of samplers that use a hint, but "
+            f"{[sampler.name for sampler in samplers]} use none. Add `RationalizationSampler()`, or use another "
+            "weighting."
+        )
+    unknown = [sampler.name for sampler in samplers if not sampler.on_policy and sampler.prompt_column == "prompt"]
+    if args.sample_weighting == "clipped_ratio" and unknown:
+        raise ValueError(
+            "`sample_weighting='clipped_ratio'` divides by the probability with which a token was drawn, which is "
+            f"computed from the sampler's prompt, but {unknown} add a hint after it. Leave them out, or use another "
+            "weighting."
+        )
 
 
 def draws_from_model(sampler: Sampler, args: STaRConfig) -> bool:

@@ -52,7 +52,8 @@ def check_problems(dataset: Any, name: str, columns: Sequence[str]) -> None:
             others = [other for other in dataset.column_names if other not in columns]
             raise ValueError(
                 f"`{name}` has no column `{column}`; its columns are {dataset.column_names}.{nearest(column, others)} "
-                "Problems need a `prompt`, and a `hinted_prompt` for rationalization."
+                "Problems need a `prompt`, and a `hinted_prompt` for rationalization and where the model with the "
+                "hint is the teacher."
             )
         empty = next((index for index, value in enumerate(dataset[column][:]) if not value), None)
         if empty is not None and column.endswith("prompt"):
@@ -65,6 +66,20 @@ def check_problems(dataset: Any, name: str, columns: Sequence[str]) -> None:
                     f"Row {index} of `{name}` has the same text in `prompt` and `hinted_prompt`. Either the hint is "
                     "missing, or it is in the plain prompt as well, where it would leak into training and sampling."
                 )
+
+
+def check_wrong_hints(dataset: Dataset, args: STaRConfig) -> None:
+    """Raises `ValueError` if a prompt with a wrong hint is missing, of another kind or the one with the right hint."""
+    column = args.wrong_hint_column
+    if column is None:
+        return
+    for index, (right, wrong) in enumerate(zip(dataset["hinted_prompt"][:], dataset[column][:], strict=True)):
+        if not wrong or isinstance(right, str) != isinstance(wrong, str) or right == wrong:
+            raise ValueError(
+                f"Row {index} of `train_dataset` has {wrong!r:.80} in `{column}` and {right!r:.80} in "
+                f"`hinted_prompt`. `wrong_hint_column={column!r}` needs the same prompt with another, wrong hint, of "
+                "the same kind (text or messages)."
+            )
 
 
 def _as_dataset(given: Any, name: str) -> str:
@@ -171,7 +186,9 @@ def check_prompts(
     context = getattr(config.get_text_config(), "max_position_embeddings", None)
     # EOS replaces a stop string. Where a token holds the stop string and text before it, EOS is an additional token.
     completion_length = args.max_completion_length + bool(args.stop_strings)
-    for column in dict.fromkeys(sampler.prompt_column for sampler in samplers):
+    # The prompt with a wrong hint is built like that with the right one, and is about as long.
+    teacher_columns = args.teacher_columns[:1] if is_trained else []
+    for column in dict.fromkeys([*(sampler.prompt_column for sampler in samplers), *teacher_columns]):
         for few_shot in {args.samples_few_shot(1), *([args.few_shot_train] if is_trained else [])}:
             max_length = args.max_length if is_trained and few_shot == args.few_shot_train else None
             room = min([limit for limit in (context, max_length) if limit is not None], default=math.inf)
