@@ -13,6 +13,7 @@ from transformers.trainer_utils import HubStrategy, IntervalStrategy, SaveStrate
 from transformers.utils import is_torch_xla_available
 from trl import SFTConfig
 
+from .finish_reason import FinishReason
 from .user_input import OTHER_SETTINGS, explain_unknown
 
 
@@ -158,7 +159,8 @@ class STaRConfig(SFTConfig):
         > Parameters that control generation
 
         max_completion_length (`int`, *optional*, defaults to `512`):
-            Maximum number of tokens in a completion. A completion that is cut there is recorded but never kept.
+            Maximum number of tokens in a completion. A completion that is cut there is recorded but not kept, unless
+            `mask_truncated_completions=False`.
         num_generations (`int`, *optional*, defaults to `1`):
             Number of completions per problem. More than one needs a temperature.
         temperature (`float`, *optional*, defaults to `0.0`):
@@ -220,6 +222,10 @@ class STaRConfig(SFTConfig):
             needs a value; `None` (`nan` on the command line) means that the function does not decide.
         reward_weights (`list[float]`, *optional*):
             Weight of each reward function in the sample's reward. All `1.0` by default.
+        mask_truncated_completions (`bool`, *optional*, defaults to `True`):
+            Whether a completion that was cut by `max_completion_length` is dropped whatever its reward. `False` keeps
+            it if the reward functions accept it, and trains the model on a text without an end. [`~trl.GRPOConfig`]
+            has the same setting, with the default `False`.
         reward_timeout (`float`, *optional*):
             Time limit in seconds for one call of a reward function, which scores up to 64 completions. With a limit,
             reward functions run in a thread. No limit by default.
@@ -358,7 +364,8 @@ class STaRConfig(SFTConfig):
     max_completion_length: int = field(
         default=512,
         metadata={
-            "help": "Maximum number of tokens in a completion. One that is cut there is recorded and never kept."
+            "help": "Maximum number of tokens in a completion. One that is cut there is recorded and not kept, unless "
+            "`mask_truncated_completions=False`."
         },
     )
     num_generations: int = field(
@@ -472,6 +479,12 @@ class STaRConfig(SFTConfig):
     reward_weights: list[float] | None = field(
         default=None,
         metadata={"help": "Weight of each reward function in the sample's reward. All 1.0 by default."},
+    )
+    mask_truncated_completions: bool = field(
+        default=True,
+        metadata={
+            "help": "Whether a completion that was cut by `max_completion_length` is dropped whatever its reward."
+        },
     )
     reward_timeout: float | None = field(
         default=None,
@@ -784,6 +797,11 @@ class STaRConfig(SFTConfig):
         add nothing new to the training set.
         """
         return self.sample_weighting in ("importance", "advantage") or self.loss_normalization == "problems"
+
+    @property
+    def unfinished(self) -> frozenset[FinishReason]:
+        """Finish reasons of completions that are dropped whatever their reward."""
+        return frozenset(("length", "pause") if self.mask_truncated_completions else ("pause",))
 
     @property
     def needs_logprobs(self) -> bool:

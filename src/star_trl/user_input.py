@@ -26,7 +26,6 @@ OTHER_SETTINGS = {
     "epsilon": "Leave it out: there is no clipped ratio. `importance_sampling_cap` limits importance weights.",
     "epsilon_high": "Leave it out: there is no clipped ratio. `importance_sampling_cap` limits importance weights.",
     "scale_rewards": "Leave it out: rewards decide what is kept. `sample_weighting` makes weights of them.",
-    "mask_truncated_completions": "Leave it out: a completion that is cut is never trained on.",
     "steps_per_generation": "Set `initial_steps`: the steps between two phases of sampling.",
     "total_episodes": "Set `num_iterations` and `num_problems_per_iteration`.",
     "evaluation_strategy": "Leave it out: the model is evaluated after every outer iteration.",

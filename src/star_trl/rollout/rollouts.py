@@ -76,7 +76,9 @@ class Rollouts:
         self.follow = follow
         self.evaluation = evaluation
         batch_size = min(BATCH_SIZE, args.generation_batch_size or BATCH_SIZE)
-        self.scoring = CompletionScorer(task.scorer, task.prompt_builder.tokenizer, batch_size, evaluation)
+        self.scoring = CompletionScorer(
+            task.scorer, task.prompt_builder.tokenizer, batch_size, evaluation, args.unfinished
+        )
 
     def prompts(self, sampler: Sampler, dataset: Dataset, problems: Sequence[int], iteration: int) -> list[Prompt]:
         """

@@ -2,13 +2,14 @@
 """Turns completions into scored samples."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from itertools import islice
 from typing import Any
 
 from accelerate.utils import gather_object
 from transformers import PreTrainedTokenizerBase, TrainerState
 
+from ..finish_reason import FinishReason
 from ..ledger.ledger import Sample
 from ..ledger.messages import as_completion, as_text
 from ..rewards.calling import own_copy
@@ -34,6 +35,8 @@ class CompletionScorer:
             Maximum number of completions that are scored together.
         true_answers (`bool`, *optional*, defaults to `False`):
             Whether the problems' answers count even where a sampler supplies its own, as in an evaluation.
+        unfinished (`Collection[str]`, *optional*, defaults to `("length", "pause")`):
+            Finish reasons of completions that are dropped whatever their reward.
     """
 
     def __init__(
@@ -42,11 +45,13 @@ class CompletionScorer:
         tokenizer: PreTrainedTokenizerBase,
         batch_size: int = BATCH_SIZE,
         true_answers: bool = False,
+        unfinished: Collection[FinishReason] = ("length", "pause"),
     ):
         self.scorer = scorer
         self.tokenizer = tokenizer
         self.batch_size = batch_size
         self.true_answers = true_answers
+        self.unfinished = unfinished
         # Values that reward functions logged with `log_metric`, by name.
         self._logged: dict[str, list[float]] = defaultdict(list)
 
@@ -137,6 +142,7 @@ class CompletionScorer:
                 sampler,
                 iteration,
                 {**completions[row].extra, **{column: values[row] for column, values in extras.items()}},
+                self.unfinished,
             )
             for row, text in enumerate(texts)
         ]
@@ -168,9 +174,15 @@ def _as_float(name: str, value: Any) -> float:
 
 
 def _sample(
-    completion: Completion, text: str, score: Score, sampler: Sampler, iteration: int, extra: dict[str, Any]
+    completion: Completion,
+    text: str,
+    score: Score,
+    sampler: Sampler,
+    iteration: int,
+    extra: dict[str, Any],
+    unfinished: Collection[FinishReason],
 ) -> Sample:
-    if completion.finish_reason in ("length", "pause"):
+    if completion.finish_reason in unfinished:
         drop_reason: str | None = "truncated"
     elif score.error is not None:
         drop_reason = "error"

@@ -60,7 +60,8 @@ class Completion:
             For each token, whether it is trained on. `False` for tokens that the model did not write, such as a tool's
             result.
         finish_reason (`"eos"`, `"stop"`, `"length"` or `"pause"`):
-            What ended it. A completion that was cut (`"length"`) or not continued (`"pause"`) is never kept.
+            What ended it. A completion that was not continued (`"pause"`) is never kept, and one that was cut
+            (`"length"`) only with `mask_truncated_completions=False`.
         logprobs (`list[float]`, *optional*):
             Log-probability of each token, on request. 0 for tokens that the model did not write.
         hint_shown (`bool`, *optional*, defaults to `False`):
