@@ -103,7 +103,7 @@ def make_trainer(model, tokenizer, problems, make_args):
     def make(answer=None, **changes) -> STaRTrainer:
         trainer_names = (
             "model reward_funcs samplers few_shot_examples train_dataset eval_dataset processing_class peft_config "
-            "callbacks optimizer_cls_and_kwargs quantization_config"
+            "callbacks optimizer_cls_and_kwargs quantization_config reward_processing_classes"
         ).split()
         arguments = {
             "model": model,

@@ -218,8 +218,9 @@ class STaRConfig(SFTConfig):
         > Parameters that control which samples are trained on
 
         reward_threshold (`float` or `list[float | None]`, *optional*):
-            Reward from which a sample is kept. With one reward function it defaults to `1.0`. With several, each
-            needs a value; `None` (`nan` on the command line) means that the function does not decide.
+            Reward from which a sample is kept. With one reward function it defaults to `1.0`. With several, a number
+            is the threshold of their sum, weighted by `reward_weights`. A list has one value for each; `None` (`nan`
+            on the command line) means that the function does not decide.
         reward_weights (`list[float]`, *optional*):
             Weight of each reward function in the sample's reward. All `1.0` by default.
         mask_truncated_completions (`bool`, *optional*, defaults to `True`):
@@ -473,7 +474,8 @@ class STaRConfig(SFTConfig):
         default=None,
         metadata={
             "help": "Reward from which a sample is kept: 1.0 with one reward function; one value each with several, "
-            "`nan` for a function that does not decide."
+            "`nan` for a function that does not decide. In Python and in a recipe, a number is the threshold of the "
+            "weighted sum."
         },
     )
     reward_weights: list[float] | None = field(

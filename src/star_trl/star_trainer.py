@@ -132,6 +132,9 @@ class STaRTrainer(WeightedSFTTrainer):
             Held-out problems. The model is evaluated by generating before the first outer iteration and after each.
         processing_class ([`~transformers.PreTrainedTokenizerBase`], *optional*):
             Tokenizer. Loaded from the model's name by default.
+        reward_processing_classes ([`~transformers.PreTrainedTokenizerBase`] or a list of them, *optional*):
+            Tokenizers of the reward models among `reward_funcs`, one for each reward function. Those of other
+            functions are ignored. Loaded from the names of the models by default.
         peft_config ([`~peft.PeftConfig`], *optional*):
             Adapter to train in place of the model.
         quantization_config ([`~transformers.BitsAndBytesConfig`], *optional*):
@@ -186,6 +189,7 @@ class STaRTrainer(WeightedSFTTrainer):
         train_dataset: Dataset | None = None,
         eval_dataset: Dataset | dict[str, Dataset] | None = None,
         processing_class: PreTrainedTokenizerBase | ProcessorMixin | None = None,
+        reward_processing_classes: PreTrainedTokenizerBase | list[PreTrainedTokenizerBase | None] | None = None,
         peft_config: "PeftConfig | None" = None,
         quantization_config: BitsAndBytesConfig | None = None,
         callbacks: list[TrainerCallback] | None = None,
@@ -197,7 +201,9 @@ class STaRTrainer(WeightedSFTTrainer):
             name = model if isinstance(model, str) else model.config._name_or_path
             args = STaRConfig(f"{name.rstrip('/').split('/')[-1] or 'model'}-STaR")
         if reward_funcs is None:
-            raise ValueError("`reward_funcs` is required: they decide which samples are kept.")
+            raise ValueError(
+                "No reward source provided. `reward_funcs` is required: they decide which samples are kept."
+            )
         if train_dataset is None:
             raise ValueError("`train_dataset` is required: it holds the problems.")
         if args.load_best_model_at_end and not eval_dataset:
@@ -213,7 +219,7 @@ class STaRTrainer(WeightedSFTTrainer):
         if processing_class is not None and args.eos_token is None:
             check_eos_token(processing_class)
         call = RewardCaller(args.reward_timeout, args.reward_retries)
-        scorer = Scorer(reward_funcs, args.reward_weights, args.reward_threshold, call)
+        scorer = Scorer(reward_funcs, args.reward_weights, args.reward_threshold, call, reward_processing_classes)
         check_problems(train_dataset, "train_dataset", ["prompt"])
         samplers, without_hints = check_samplers(samplers, args, "hinted_prompt" in train_dataset.column_names)
         check_dataset(train_dataset, "train_dataset", samplers, scorer)

@@ -45,7 +45,6 @@ OTHER_ARGUMENTS = {
     "dataset": "Use `train_dataset`.",
     "reward_func": "Use `reward_funcs`.",
     "reward_model": "Use `reward_funcs`, which takes reward models.",
-    "reward_processing_classes": "Use `reward_funcs=RewardModel(model, ...)`, which takes its tokenizer.",
     "ref_model": "Leave it out: there is no reference model. Every outer iteration starts from the original model.",
     "tools": "Use `samplers=[ToolSampler(...)]`.",
     "rollout_func": "Use `samplers`: a `Sampler` makes the completions.",

@@ -2,19 +2,25 @@
 """Calls the reward functions and decides what is kept."""
 
 import inspect
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
+from transformers import PreTrainedTokenizerBase
 
+from ..distributed import get_logger
 from ..user_input import nearest
-from .calling import RewardCaller
+from .calling import SHARED, RewardCaller
 from .models.model_reward import ModelReward
 from .models.reward_model import RewardModel
 
 
+logger = get_logger(__name__)
+
+ProcessingClass = PreTrainedTokenizerBase | None
 # GRPO's calling convention: `reward_func(prompts, completions, completion_ids=..., **columns)`, where every column of
 # the dataset is a list with one value per completion, and `samplers` (the name of each completion's sampler),
 # `trainer_state`, `log_extra` and `log_metric` are passed as well. It returns one reward per completion; `None` means
@@ -34,9 +40,10 @@ class Score:
         reward (`float` or `None`):
             Weighted sum over the functions that apply; `None` if none does.
         passed (`bool`):
-            Whether every deciding function that applies reaches its threshold, and at least one of them applies.
+            Whether every deciding function that applies reaches its threshold, or the weighted sum reaches that of the
+            sum, and at least one function that decides applies.
         verified (`bool`):
-            Whether at least one deciding function applies.
+            Whether at least one function that decides applies.
         error (`str`, *optional*):
             What went wrong, where a function failed for this completion.
     """
@@ -58,15 +65,17 @@ class Scorer:
         weights (`list[float]`, *optional*):
             Weight of each in the reward. All `1.0` by default.
         thresholds (`float` or `list[float | None]`, *optional*):
-            Minimum reward of a kept sample, for each function. `None` for a function that does not decide. A single
-            function has `1.0` by default.
+            Minimum reward of a kept sample, for each function. `None` for a function that does not decide. A number is
+            the threshold of the weighted sum. A single function has `1.0` by default.
+        processing_classes (`PreTrainedTokenizerBase` or a list of them, *optional*):
+            Tokenizers of the reward models, one for each function. Those of other functions are ignored.
         call ([`~star_trl.rewards.calling.RewardCaller`], *optional*):
             Calls the functions. By default each is called once, without a time limit.
 
     Raises:
         `TypeError`: If a reward function cannot be called.
-        `ValueError`: If the weights or the thresholds do not fit the functions, nothing decides, or a single reward
-        model has no threshold.
+        `ValueError`: If the weights, the thresholds or the tokenizers do not fit the functions, nothing decides, or a
+        single reward model has no threshold.
     """
 
     def __init__(
@@ -75,25 +84,34 @@ class Scorer:
         weights: list[float] | None = None,
         thresholds: float | Sequence[float | None] | None = None,
         call: RewardCaller | None = None,
+        processing_classes: ProcessingClass | Sequence[ProcessingClass] = None,
     ):
         self._call = call if call is not None else RewardCaller()
         given = [reward_funcs] if callable(reward_funcs) or isinstance(reward_funcs, str) else list(reward_funcs)
         if not given:
-            raise ValueError("`reward_funcs` is empty. Give at least one reward function, such as exact_match_reward.")
+            raise ValueError(
+                "No reward source provided: `reward_funcs` is empty. Give at least one reward function, such as "
+                "exact_match_reward."
+            )
         for func in given:
             if not callable(func) and not isinstance(func, str):
                 raise TypeError(
                     "A reward function must be a function of (prompts, completions, **columns), or a reward model or "
                     f"its id, got a {type(func).__name__}."
                 )
+        tokenizers = _one_each(processing_classes, len(given))
         self.reward_funcs: list[RewardFunc] = [
-            RewardModel(func) if isinstance(func, (str, nn.Module)) else func for func in given
+            RewardModel(func, tokenizer) if isinstance(func, (str, nn.Module)) else func
+            for func, tokenizer in zip(given, tokenizers, strict=True)
         ]
         self.names = [_name(func) for func in self.reward_funcs]
         if len(set(self.names)) < len(self.names):
             raise ValueError(f"Reward functions need different names, got {self.names}. Set their `__name__`.")
         self.weights = weights if weights is not None else [1.0] * len(self.reward_funcs)
         self.thresholds = self._check_thresholds(thresholds)
+        # Of the weighted sum, where no function decides by itself
+        self.sum_threshold = thresholds if isinstance(thresholds, (int, float)) and len(given) > 1 else None
+        self._has_warned = False
         if len(self.weights) != len(self.reward_funcs):
             raise ValueError(
                 f"`reward_weights` has {len(self.weights)} values for {len(self.reward_funcs)} reward functions "
@@ -110,15 +128,19 @@ class Scorer:
                         "decide: `reward_funcs=[exact_match_reward, model]` and `reward_threshold=[1.0, None]`."
                     )
                 return [1.0 if thresholds is None else thresholds]
+            if thresholds is not None:
+                return [None] * len(self.reward_funcs)
             raise ValueError(
-                f"With {len(self.reward_funcs)} reward functions ({', '.join(self.names)}), `reward_threshold` must "
-                f"be a list with one value each, got {thresholds}. `None` marks a function that only ranks and "
-                "weights, so that it cannot let a wrong answer in."
+                f"With {len(self.reward_funcs)} reward functions ({', '.join(self.names)}), it is unclear which of "
+                "them decide. Set `reward_threshold` to a list with one value each, in which `None` marks a function "
+                "that only ranks and weights, so that it cannot let a wrong answer in. Or set it to a number, which is "
+                "the threshold of the weighted sum."
             )
         if len(thresholds) != len(self.reward_funcs):
             raise ValueError(
                 f"`reward_threshold` has {len(thresholds)} values for {len(self.reward_funcs)} reward functions "
-                f"({', '.join(self.names)}). Give one each."
+                f"({', '.join(self.names)}). Give one each, or a number in place of the list as the threshold of the "
+                "weighted sum."
             )
         if all(threshold is None for threshold in thresholds):
             raise ValueError("`reward_threshold` is None for every reward function, so nothing decides what is kept.")
@@ -205,7 +227,17 @@ class Scorer:
         """
         arguments = {"prompts": prompts, "completions": completions, "completion_ids": completion_ids, **columns}
         rewards_by_func = self._call(self.reward_funcs, self.names, arguments)
-        return [self._score(rewards) for rewards in zip(*rewards_by_func, strict=True)]
+        outcomes = list(zip(*rewards_by_func, strict=True))
+        unscored = next((row for row, rewards in enumerate(outcomes) if not _any_is_given(rewards)), None)
+        if unscored is not None and not self._has_warned:
+            self._has_warned = True
+            shown = {name: values[unscored] for name, values in arguments.items() if name not in SHARED}
+            logger.warning(
+                f"All reward functions returned None for the following kwargs: {shown!r:.2000}. Such a completion is "
+                "recorded as unverified and not kept. If that is not what you want, let at least one reward function "
+                "return a number. This warning is given once."
+            )
+        return [self._score(rewards) for rewards in outcomes]
 
     def _score(self, outcomes: Sequence[float | None | Exception]) -> Score:
         errors = [
@@ -217,18 +249,43 @@ class Scorer:
         weighted = [
             weight * reward for weight, reward in zip(self.weights, rewards, strict=True) if reward is not None
         ]
-        decisions = [
-            reward >= threshold
-            for reward, threshold in zip(rewards, self.thresholds, strict=True)
-            if reward is not None and threshold is not None
-        ]
+        # Without rounding on the way: 0.7, 0.1 and 0.2 add up to 1.
+        total = math.fsum(weighted) if weighted else None
+        if self.sum_threshold is None:
+            decisions = [
+                reward >= threshold
+                for reward, threshold in zip(rewards, self.thresholds, strict=True)
+                if reward is not None and threshold is not None
+            ]
+        else:
+            decisions = [] if total is None else [total >= self.sum_threshold]
         return Score(
             rewards=dict(zip(self.names, rewards, strict=True)),
-            reward=sum(weighted) if weighted else None,
+            reward=total,
             passed=bool(decisions) and all(decisions) and not errors,
             verified=bool(decisions),
             error="; ".join(errors) or None,
         )
+
+
+def _any_is_given(outcomes: Sequence[float | None | Exception]) -> bool:
+    """Returns whether a function gave a reward, or failed, which is told otherwise."""
+    return any(outcome is not None for outcome in outcomes)
+
+
+def _one_each(
+    processing_classes: ProcessingClass | Sequence[ProcessingClass], count: int
+) -> Sequence[ProcessingClass]:
+    """Returns one tokenizer, or None, for each of `count` reward functions."""
+    if processing_classes is None:
+        return [None] * count
+    given = processing_classes if isinstance(processing_classes, (list, tuple)) else [processing_classes]
+    if len(given) != count:
+        raise ValueError(
+            f"The number of reward processing classes ({len(given)}) must match the number of reward functions "
+            f"({count}). Give one each, and None for a function that is not a model."
+        )
+    return given
 
 
 def _name(func: RewardFunc) -> str:
