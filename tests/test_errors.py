@@ -3,18 +3,21 @@
 
 import copy
 import inspect
+import re
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from datasets import Dataset, DatasetDict, IterableDataset
 from peft import PromptTuningConfig
+from trl import GRPOConfig
 from trl.rewards import accuracy_reward
 
 from star_trl import RationaleSampler, RationalizationSampler, STaRConfig, STaRTrainer
 from star_trl.generation.policy import check_sharding
 from star_trl.rewards import exact_match_reward
-from star_trl.user_input import OTHER_ARGUMENTS, OTHER_SETTINGS
+from star_trl.user_input import OTHER_ARGUMENTS, OTHER_SETTINGS, OTHER_VALUES
+from support import ROOT
 from support.sums import EXAMPLES, PROBLEMS, solve_easy_and_hinted
 
 
@@ -193,6 +196,27 @@ def test_settings_of_other_trainers(name, message):
 def test_arguments_of_other_trainers(name, message):
     with pytest.raises(TypeError, match=message):
         STaRTrainer(model="unused", **{name: None})
+
+
+def test_settings_of_grpo_are_one_error():
+    with pytest.raises(TypeError) as error:
+        STaRConfig(beta=0.04, loss_type="dr_grpo", num_iteration=2, temperature=1.0)
+    assert str(error.value).splitlines() == [
+        "`STaRConfig` does not take these arguments:",
+        f"- `beta`: {OTHER_SETTINGS['beta']}",
+        "- `num_iteration`: Did you mean `num_iterations`?",
+        f"- `loss_type='dr_grpo'`: {OTHER_VALUES['loss_type'][1]}",
+    ]
+    with pytest.raises(TypeError, match="these arguments:\n- `loss_type='dapo'`: Leave it out"):
+        STaRConfig(loss_type="dapo")
+
+
+def test_every_field_of_grpo_is_explained():
+    """By the error, and by the table of the docs."""
+    unknown = GRPOConfig.__dataclass_fields__.keys() - STaRConfig.__dataclass_fields__.keys()
+    assert not unknown - OTHER_SETTINGS.keys()
+    table = set(re.findall(r"`(\w+)`", (ROOT / "docs" / "from_grpo.md").read_text()))
+    assert not unknown - table
 
 
 def test_tables_of_other_names_have_no_own_ones():

@@ -14,7 +14,7 @@ from transformers.utils import is_torch_xla_available
 from trl import SFTConfig
 
 from .finish_reason import FinishReason
-from .user_input import OTHER_SETTINGS, explain_unknown
+from .user_input import OTHER_SETTINGS, OTHER_VALUES, explain_unknown
 
 
 # A run may be resumed with other values of these fields. They do not affect weights or samples, apart from the engine:
@@ -89,8 +89,24 @@ NOT_READ = {
 # Values of these fields that say what the loop does anyway
 DONE_ANYWAY = {"eval_strategy": ("no", "epoch"), "save_strategy": ("no", "epoch", "best")}
 
+# Names in `generation_kwargs` by the fields that mean the same
+SAME_IN_GENERATION = {
+    "temperature": "temperature",
+    "top_p": "top_p",
+    "top_k": "top_k",
+    "min_p": "min_p",
+    "max_new_tokens": "max_completion_length",
+    "stop_strings": "stop_strings",
+}
+# Values in `generation_kwargs` that say what every engine does
+ALWAYS_IN_GENERATION = {
+    "num_beams": (1, None),
+    "num_return_sequences": (1, None),
+    "use_cache": (True, None),
+}
 
-@explain_unknown(OTHER_SETTINGS)
+
+@explain_unknown(OTHER_SETTINGS, OTHER_VALUES)
 @dataclass
 class STaRConfig(SFTConfig):
     r"""
@@ -172,7 +188,8 @@ class STaRConfig(SFTConfig):
         min_p (`float`, *optional*):
             Minimum probability of the tokens to keep, relative to that of the most likely token.
         generation_kwargs (`dict[str, Any]`, *optional*):
-            Further fields of [`~transformers.GenerationConfig`].
+            Further fields of [`~transformers.GenerationConfig`]. Those that are parameters here as well, such as
+            `top_k`, replace them, as in [`~trl.GRPOConfig`].
         stop_strings (`list[str]`, *optional*):
             Texts that end a completion. With few-shot text prompts `["\n\n"]` ends it where the next example would
             begin.
@@ -588,6 +605,7 @@ class STaRConfig(SFTConfig):
         if self.activation_checkpointing_kwargs is None:
             self.activation_checkpointing_kwargs = self.gradient_checkpointing_kwargs
         super().__post_init__()
+        self._merge_generation_kwargs()
         if self.push_to_hub and self.hub_strategy == HubStrategy.CHECKPOINT:
             raise ValueError(
                 "`hub_strategy='checkpoint'` pushes what a run is resumed from. Here that includes the samples, which "
@@ -621,6 +639,24 @@ class STaRConfig(SFTConfig):
                 verb = "has" if len(found) == 1 else "have"
                 messages.append(f"{' and '.join(found)} {verb} no effect: {instead}.")
         return messages
+
+    def _merge_generation_kwargs(self):
+        """Moves what `generation_kwargs` says of fields of this class into them, and drops what is so anyway."""
+        given = dict(as_dict(self.generation_kwargs))
+        for name in [name for name in given if name in SAME_IN_GENERATION]:
+            setattr(self, SAME_IN_GENERATION[name], given.pop(name))
+        for name, values in ALWAYS_IN_GENERATION.items():
+            if name in given and given[name] in values:
+                del given[name]
+        do_sample = given.pop("do_sample", None)
+        if do_sample is not None and do_sample != (self.temperature > 0):
+            raise ValueError(
+                f"`generation_kwargs={{'do_sample': {do_sample}}}` contradicts `temperature={self.temperature}`: 0.0 "
+                "is greedy, and anything above it samples. Set the `temperature` that you want, and leave `do_sample` "
+                "out."
+            )
+        if isinstance(self.generation_kwargs, dict):
+            self.generation_kwargs = given or None
 
     def _check_types(self):
         for name, hint in get_type_hints(STaRConfig).items():

@@ -31,13 +31,13 @@ from .generation.model_state import has_prompt_learning
 from .generation.policy import Policy, check_sharding, place
 from .ledger.accuracy import accuracy_metrics
 from .ledger.ledger import Ledger, Sample
-from .ledger.metrics import sampling_metrics, selection_metrics
+from .ledger.metrics import reward_metrics, sampling_metrics, selection_metrics
 from .ledger.selection import NothingSurvives, select_samples, with_failed
 from .monitoring.diagnosis import signs_in_samples, signs_of_chance, signs_of_repetition, why_nothing_survives
 from .monitoring.iteration_table import IterationTable
 from .monitoring.progress import follow_sampling, show_fine_tuning, show_line, show_progress, undisturbed
 from .monitoring.rationales import doubt_metrics, doubts, signs_of_doubt, write_doubts
-from .monitoring.sample_table import log_samples
+from .monitoring.sample_table import completions_table, log_samples
 from .monitoring.trackers import outlive_trackers
 from .output_dir import writing
 from .publishing.hub import HubPushes, push_model
@@ -314,6 +314,11 @@ class STaRTrainer(WeightedSFTTrainer):
     def iteration(self) -> int:
         return self.outer_run.iteration
 
+    @property
+    def _logs(self) -> dict[str, Any]:
+        # The completions table of `GRPOTrainer`, which callbacks of its users read under this name.
+        return completions_table(self.ledger, self.task)
+
     def train(self, resume_from_checkpoint: bool | str | None = None) -> TrainOutput:  # type: ignore[override]
         """
         Runs the outer loop (Algorithm 1 of the STaR paper).
@@ -512,7 +517,8 @@ class STaRTrainer(WeightedSFTTrainer):
 
         Returns:
             `dict[str, float]`: `eval_accuracy` (share that passes the filter), `eval_accuracy/<value>` for each value
-            of `eval_group_column`, `eval_rewards/<name>` (means), `eval_completion_length` (mean, in tokens),
+            of `eval_group_column`, `eval_reward`, `eval_reward_std`, `eval_rewards/<name>/mean` and
+            `eval_rewards/<name>/std` (as in [`~trl.GRPOTrainer`]), `eval_completion_length` (mean, in tokens),
             `eval_clipped_ratio`, `eval_<name>` for each metric that reward functions log with `log_metric` (means),
             and speed metrics.
 
@@ -634,6 +640,7 @@ class STaRTrainer(WeightedSFTTrainer):
         self.outer_run.record(
             {
                 **sampling_metrics(samples, [sampler.name for sampler in task.samplers], len(candidates)),
+                **reward_metrics([sample for sample in samples if sample.sampler == task.samplers[0].name]),
                 **doubt_metrics(found),
                 **self.rollouts.scoring.pop_metrics(),
                 "seconds/sample": seconds,

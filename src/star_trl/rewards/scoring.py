@@ -133,8 +133,8 @@ class Scorer:
             raise ValueError(
                 f"With {len(self.reward_funcs)} reward functions ({', '.join(self.names)}), it is unclear which of "
                 "them decide. Set `reward_threshold` to a list with one value each, in which `None` marks a function "
-                "that only ranks and weights, so that it cannot let a wrong answer in. Or set it to a number, which is "
-                "the threshold of the weighted sum."
+                "that only ranks and weights, so that it cannot let a wrong answer in. A number is the threshold of "
+                "the weighted sum."
             )
         if len(thresholds) != len(self.reward_funcs):
             raise ValueError(
@@ -279,7 +279,7 @@ def _one_each(
     """Returns one tokenizer, or None, for each of `count` reward functions."""
     if processing_classes is None:
         return [None] * count
-    given = processing_classes if isinstance(processing_classes, (list, tuple)) else [processing_classes]
+    given: Any = processing_classes if isinstance(processing_classes, (list, tuple)) else [processing_classes]
     if len(given) != count:
         raise ValueError(
             f"The number of reward processing classes ({len(given)}) must match the number of reward functions "
