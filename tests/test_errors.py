@@ -58,7 +58,7 @@ def other_name(completion, **kwargs):
         ({"train_dataset": rows(prompt="")}, ValueError, "Row 0 of `train_dataset` has an empty `prompt`"),
         ({"train_dataset": rows(hinted_prompt=PROBLEMS[2]["prompt"])}, ValueError, "Row 2 .* same text"),
         ({"train_dataset": None}, ValueError, "`train_dataset` is required"),
-        ({"reward_funcs": None}, ValueError, "No reward source provided. `reward_funcs` is required"),
+        ({"reward_funcs": None}, ValueError, "No reward source provided. Give `reward_funcs`"),
         ({"reward_funcs": []}, ValueError, "`reward_funcs` is empty"),
         ({"reward_funcs": [1.0]}, TypeError, "must be a function .* got a float"),
         ({"reward_funcs": needs_solution_steps}, ValueError, "`needs_solution_steps` needs a column `solution_steps`"),

@@ -199,6 +199,9 @@ class STaRConfig(SFTConfig):
             Last outer iteration that samples with the few-shot examples. All do by default. The model of an iteration
             is evaluated with the prompts of that iteration, but samples with those of the next. The model of iteration
             `few_shot_iterations` is therefore evaluated with the examples and samples without them.
+        max_tool_calling_iterations (`int`, *optional*):
+            Maximum number of turns of a completion in which the trainer's `tools` and environments are called. No
+            limit by default.
         chat_template_kwargs (`dict[str, Any]`, *optional*):
             Keyword arguments for `apply_chat_template`, for example `{"enable_thinking": False}`.
 
@@ -421,6 +424,10 @@ class STaRConfig(SFTConfig):
     few_shot_iterations: int | None = field(
         default=None,
         metadata={"help": "Last outer iteration that samples with the few-shot examples. All do by default."},
+    )
+    max_tool_calling_iterations: int | None = field(
+        default=None,
+        metadata={"help": "Maximum number of turns of a completion in which tools are called. No limit by default."},
     )
     chat_template_kwargs: dict[str, Any] | str | None = field(
         default=None,
@@ -691,6 +698,10 @@ class STaRConfig(SFTConfig):
                 raise ValueError(f"`{each.name}` must be one of {', '.join(choices)}, got {value!r}.")
 
     def _check_numbers(self):
+        if self.max_tool_calling_iterations is not None and self.max_tool_calling_iterations < 0:
+            raise ValueError(
+                f"`max_tool_calling_iterations` must be 0 or more, or None, got {self.max_tool_calling_iterations}."
+            )
         for name in ("num_iterations", "sample_iterations"):
             if getattr(self, name) < 1:
                 raise ValueError(f"`{name}` must be at least 1, got {getattr(self, name)}.")

@@ -1,7 +1,7 @@
 # Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
@@ -51,11 +51,13 @@ from .run.outer_run import Observer, OuterRun
 from .run.phase_times import PhaseTimes
 from .run.termination import Termination
 from .samplers import LoopState, Sampler
-from .samplers.checks import check_draws, check_samplers
+from .samplers.checks import check_draws, check_samplers, connect_rollout_func, samplers_of_grpo
 from .samplers.greedy import GreedySampler
+from .samplers.rollout_func import RolloutFunc
 from .seeds import seed_of
 from .star_config import STaRConfig, as_dict
 from .task.checks import check_dataset, check_eos_token, check_problems, check_prompts, named_datasets
+from .task.conversations import prepare_conversations, with_prompts
 from .task.data_mistakes import (
     HintsForgotten,
     hints_are_forgotten,
@@ -65,6 +67,7 @@ from .task.data_mistakes import (
 )
 from .task.prompting import FewShotExamples, PromptBuilder
 from .task.task import Task, evaluation_sets
+from .tools.environments import EnvironmentFactory
 from .user_input import OTHER_ARGUMENTS, check_model_path, explain_unknown
 
 
@@ -145,6 +148,14 @@ class STaRTrainer(WeightedSFTTrainer):
         optimizer_cls_and_kwargs (`tuple[type[torch.optim.Optimizer], dict[str, Any]]`, *optional*):
             Optimizer class and arguments, in place of `optim`. An optimizer instance is not accepted, since the
             optimizer is created anew in every outer iteration.
+        tools (`list[Callable]`, *optional*):
+            Functions that the model may call in its turns, as in [`~trl.GRPOTrainer`]. The samplers become
+            [`EnvironmentSampler`], as with `environment_factory`.
+        rollout_func (`Callable`, *optional*):
+            Function that makes the completions, as in [`~trl.GRPOTrainer`]. It becomes a [`RolloutSampler`].
+        environment_factory (`Callable[[], Any]` or `dict[str, Callable[[], Any]]`, *optional*):
+            Makes the environments that the model acts in, as in [`~trl.GRPOTrainer`]. If their `reset` takes `hint`,
+            and problems have no `hinted_prompt`, the environment gives the hint of rationalization.
 
     Attributes:
         task ([`~star_trl.task.task.Task`]):
@@ -194,18 +205,32 @@ class STaRTrainer(WeightedSFTTrainer):
         quantization_config: BitsAndBytesConfig | None = None,
         callbacks: list[TrainerCallback] | None = None,
         optimizer_cls_and_kwargs: tuple[type[torch.optim.Optimizer], dict[str, Any]] | None = None,
+        tools: list[Callable] | None = None,
+        rollout_func: RolloutFunc | None = None,
+        environment_factory: EnvironmentFactory | Mapping[str, EnvironmentFactory] | None = None,
     ):
         if isinstance(model, str):
             check_model_path(model)
         if args is None:
             name = model if isinstance(model, str) else model.config._name_or_path
             args = STaRConfig(f"{name.rstrip('/').split('/')[-1] or 'model'}-STaR")
-        if reward_funcs is None:
-            raise ValueError(
-                "No reward source provided. `reward_funcs` is required: they decide which samples are kept."
-            )
         if train_dataset is None:
             raise ValueError("`train_dataset` is required: it holds the problems.")
+        if environment_factory:  # whose `reset` may give the prompt
+            train_dataset = with_prompts(train_dataset)
+            if isinstance(eval_dataset, dict):
+                eval_dataset = {name: with_prompts(dataset) for name, dataset in eval_dataset.items()}
+            elif eval_dataset is not None:
+                eval_dataset = with_prompts(eval_dataset)
+        if isinstance(train_dataset, Dataset):
+            has_hints = "hinted_prompt" in train_dataset.column_names
+            samplers = samplers_of_grpo(samplers, tools, environment_factory, rollout_func, args, has_hints)
+        environment_rewards = list(dict.fromkeys(name for each in samplers or () for name in each.reward_names))
+        if reward_funcs is None and not environment_rewards:
+            raise ValueError(
+                "No reward source provided. Give `reward_funcs`, which decide which samples are kept, or an "
+                "`environment_factory` whose environments have a method `get_reward`."
+            )
         if args.load_best_model_at_end and not eval_dataset:
             raise ValueError(
                 "`load_best_model_at_end=True` needs an `eval_dataset`: without one no model is measured after its "
@@ -219,7 +244,15 @@ class STaRTrainer(WeightedSFTTrainer):
         if processing_class is not None and args.eos_token is None:
             check_eos_token(processing_class)
         call = RewardCaller(args.reward_timeout, args.reward_retries)
-        scorer = Scorer(reward_funcs, args.reward_weights, args.reward_threshold, call, reward_processing_classes)
+        scorer = Scorer(
+            [] if reward_funcs is None else reward_funcs,
+            args.reward_weights,
+            args.reward_threshold,
+            call,
+            reward_processing_classes,
+            environment_rewards,
+            with_environments=any(each.converses for each in samplers or ()),
+        )
         check_problems(train_dataset, "train_dataset", ["prompt"])
         samplers, without_hints = check_samplers(samplers, args, "hinted_prompt" in train_dataset.column_names)
         check_dataset(train_dataset, "train_dataset", samplers, scorer)
@@ -267,7 +300,12 @@ class STaRTrainer(WeightedSFTTrainer):
         tokenizer = self.processing_class
         if isinstance(tokenizer, ProcessorMixin):
             tokenizer = tokenizer.tokenizer
-        builder = PromptBuilder(tokenizer, few_shot_examples, as_dict(args.chat_template_kwargs))
+        template_kwargs = as_dict(args.chat_template_kwargs)
+        if any(sampler.converses for sampler in samplers):
+            template = prepare_conversations(self.processing_class, train_dataset)
+            template_kwargs = {**({} if template is None else {"chat_template": template}), **template_kwargs}
+        connect_rollout_func(samplers, self)
+        builder = PromptBuilder(tokenizer, few_shot_examples, template_kwargs)
         config = self.model.config
         for name, dataset in named_datasets(eval_dataset).items():
             check_prompts(dataset, name, samplers[:1], builder, args, config)

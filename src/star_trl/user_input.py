@@ -69,7 +69,6 @@ OTHER_SETTINGS = {
     ),
     "log_multimodal": "Leave it out: prompts are text.",
     "log_completions_hub_repo": "Leave it out, and upload the samples with `load_ledger(...).push_to_hub(...)`.",
-    "max_tool_calling_iterations": "Give `ToolSampler` its limit of calls.",
 }
 # Values of other trainers for settings that exist here, by what takes their place
 OTHER_VALUES = {
@@ -94,9 +93,6 @@ OTHER_ARGUMENTS = {
     "reward_func": "Use `reward_funcs`.",
     "reward_model": "Use `reward_funcs`, which takes reward models.",
     "ref_model": "Leave it out: there is no reference model. Every outer iteration starts from the original model.",
-    "tools": "Use `samplers=[ToolSampler(...)]`.",
-    "rollout_func": "Use `samplers`: a `Sampler` makes the completions.",
-    "environment_factory": "Use `samplers`: a `Sampler` makes the completions.",
 }
 
 Class = TypeVar("Class", bound=type)

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from datasets import Dataset
 
 from ..ledger.ledger import Sample
+from ..ledger.messages import as_given
+from ..samplers.base import HINTED_PROMPT, PROMPT_IDS
 from ..star_config import STaRConfig
 from ..task.task import Task
 from .collators import LOSS_WEIGHTS
@@ -78,12 +80,24 @@ def training_prompts(
     """
     few_shot = args.few_shot_train if few_shot is None else few_shot
     rows = task.problems.select([sample.problem_id for sample in selected]).to_list()
-    prompts = task.prompt_builder.encode(rows, "prompt", few_shot)
+    samplers = {sampler.name: sampler for sampler in task.samplers}
+    for index, sample in enumerate(selected):
+        if samplers[sample.sampler].makes_prompts:
+            hinted = sample.extra.get(HINTED_PROMPT)
+            prompt = hinted if sample.hint_shown and hinted is not None else sample.prompt
+            rows[index] = {**rows[index], "prompt": as_given(prompt)}
+    tools = [samplers[sample.sampler].tools_of(row) for sample, row in zip(selected, rows, strict=True)]
+    prompts = task.prompt_builder.encode(rows, "prompt", few_shot, tools)
+    for index, sample in enumerate(selected):
+        if PROMPT_IDS in sample.extra and samplers[sample.sampler].makes_prompts:
+            prompts[index] = sample.extra[PROMPT_IDS]
     for column in set(task.prompt_columns.values()):
         shown = [
             index
             for index, sample in enumerate(selected)
-            if sample.hint_shown and task.prompt_columns[sample.sampler] == column
+            if sample.hint_shown
+            and task.prompt_columns[sample.sampler] == column
+            and not samplers[sample.sampler].makes_prompts
         ]
         hinted = task.prompt_builder.encode([rows[index] for index in shown], column, few_shot)
         for index, prompt in zip(shown, hinted, strict=True):

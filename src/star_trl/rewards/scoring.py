@@ -28,6 +28,25 @@ ProcessingClass = PreTrainedTokenizerBase | None
 RewardFunc = Callable[..., Any]
 ARGUMENTS = {"prompts", "completions", "completion_ids", "samplers", "trainer_state", "log_extra", "log_metric"}
 
+# What functions get as well where the completions are made in environments
+ENVIRONMENT_ARGUMENTS = {"environments", "environment_rewards"}
+
+
+class EnvironmentReward:
+    """
+    The reward that an environment gave when its completion ended, since environments do not outlive the sampling.
+
+    Args:
+        name (`str`):
+            Name of the environment's class.
+    """
+
+    def __init__(self, name: str):
+        self.__name__ = name
+
+    def __call__(self, environment_rewards: list[dict[str, float | None]], **kwargs: Any) -> list[float | None]:
+        return [rewards.get(self.__name__) for rewards in environment_rewards]
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Score:
@@ -69,6 +88,10 @@ class Scorer:
             the threshold of the weighted sum. A single function has `1.0` by default.
         processing_classes (`PreTrainedTokenizerBase` or a list of them, *optional*):
             Tokenizers of the reward models, one for each function. Those of other functions are ignored.
+        environment_rewards (`list[str]`, *optional*):
+            Names of rewards that completions come with. They follow the reward functions, with the weight 1.
+        with_environments (`bool`, *optional*, defaults to `False`):
+            Whether the functions get the `environments` that the completions were made in.
         call ([`~star_trl.rewards.calling.RewardCaller`], *optional*):
             Calls the functions. By default each is called once, without a time limit.
 
@@ -85,9 +108,15 @@ class Scorer:
         thresholds: float | Sequence[float | None] | None = None,
         call: RewardCaller | None = None,
         processing_classes: ProcessingClass | Sequence[ProcessingClass] = None,
+        environment_rewards: Sequence[str] = (),
+        with_environments: bool = False,
     ):
         self._call = call if call is not None else RewardCaller()
         given = [reward_funcs] if callable(reward_funcs) or isinstance(reward_funcs, str) else list(reward_funcs)
+        tokenizers = [*_one_each(processing_classes, len(given)), *[None] * len(environment_rewards)]
+        if weights is not None and len(weights) == len(given):
+            weights = [*weights, *[1.0] * len(environment_rewards)]
+        given += map(EnvironmentReward, environment_rewards)
         if not given:
             raise ValueError(
                 "No reward source provided: `reward_funcs` is empty. Give at least one reward function, such as "
@@ -99,7 +128,6 @@ class Scorer:
                     "A reward function must be a function of (prompts, completions, **columns), or a reward model or "
                     f"its id, got a {type(func).__name__}."
                 )
-        tokenizers = _one_each(processing_classes, len(given))
         self.reward_funcs: list[RewardFunc] = [
             RewardModel(func, tokenizer) if isinstance(func, (str, nn.Module)) else func
             for func, tokenizer in zip(given, tokenizers, strict=True)
@@ -112,6 +140,7 @@ class Scorer:
         # Of the weighted sum, where no function decides by itself
         self.sum_threshold = thresholds if isinstance(thresholds, (int, float)) and len(given) > 1 else None
         self._has_warned = False
+        self.with_environments = with_environments
         if len(self.weights) != len(self.reward_funcs):
             raise ValueError(
                 f"`reward_weights` has {len(self.weights)} values for {len(self.reward_funcs)} reward functions "
@@ -130,6 +159,8 @@ class Scorer:
                 return [1.0 if thresholds is None else thresholds]
             if thresholds is not None:
                 return [None] * len(self.reward_funcs)
+            if all(isinstance(func, EnvironmentReward) for func in self.reward_funcs):  # of which one applies
+                return [1.0] * len(self.reward_funcs)
             raise ValueError(
                 f"With {len(self.reward_funcs)} reward functions ({', '.join(self.names)}), it is unclear which of "
                 "them decide. Set `reward_threshold` to a list with one value each, in which `None` marks a function "
@@ -158,7 +189,7 @@ class Scorer:
             if hasattr(func, "to"):
                 func.to(device)
 
-    def check_columns(self, columns: Sequence[str]) -> None:
+    def check_columns(self, columns: Sequence[str], has_more: bool = False) -> None:
         """
         Raises `ValueError` if a column that a reward function requires is missing, if a column has the name of another
         argument, or if a function cannot take an argument that it is called with.
@@ -166,13 +197,16 @@ class Scorer:
         Args:
             columns (`list[str]`):
                 Columns of the dataset.
+            has_more (`bool`, *optional*, defaults to `False`):
+                Whether a sampler adds columns that are not known yet.
         """
-        if taken := sorted(ARGUMENTS & set(columns)):
+        arguments = ARGUMENTS | (ENVIRONMENT_ARGUMENTS if self.with_environments else set())
+        if taken := sorted(arguments & set(columns)):
             raise ValueError(
                 f"The dataset has the column `{taken[0]}`, but reward functions get another argument of that name. "
                 f"Rename the column: `dataset.rename_column({taken[0]!r}, ...)`."
             )
-        given = {name for name in columns if name not in ("prompt", "completion")} | ARGUMENTS
+        given = {name for name in columns if name not in ("prompt", "completion")} | arguments
         if "answer" in columns:
             given.add("solution")
         for func, name in zip(self.reward_funcs, self.names, strict=True):
@@ -183,11 +217,11 @@ class Scorer:
                 if parameter.kind in (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
             ]
             for parameter in by_name:
-                if parameter.default is inspect.Parameter.empty and parameter.name not in given:
+                if parameter.default is inspect.Parameter.empty and parameter.name not in given and not has_more:
                     raise ValueError(
                         f"The reward function `{name}` needs a column `{parameter.name}`, which the dataset does not "
                         f"have.{nearest(parameter.name, sorted(given))} Its columns are {sorted(columns)}; the other "
-                        f"arguments are {', '.join(sorted(ARGUMENTS))}."
+                        f"arguments are {', '.join(sorted(arguments))}."
                     )
             # What is called is a decorator's function, and not the one that it wraps.
             called = inspect.signature(func, follow_wrapped=False)

@@ -111,6 +111,20 @@ class CompletionScorer:
     def _score(
         self, completions: list[Completion], sampler: Sampler, iteration: int, trainer_state: TrainerState
     ) -> list[Sample]:
+        failed = [completion for completion in completions if completion.error is not None]
+        completions = [completion for completion in completions if completion.error is None]
+        samples = self._score_finished(completions, sampler, iteration, trainer_state) if completions else []
+        for completion in failed:
+            nothing: dict[str, float | None] = dict.fromkeys(self.scorer.names)
+            score = Score(rewards=nothing, reward=None, passed=False, verified=False, error=completion.error)
+            (text,) = self.tokenizer.batch_decode([completion.token_ids], skip_special_tokens=True)
+            samples.append(_sample(completion, text, score, sampler, iteration, completion.extra, self.unfinished))
+        sampler.scored([*completions, *failed])
+        return samples
+
+    def _score_finished(
+        self, completions: list[Completion], sampler: Sampler, iteration: int, trainer_state: TrainerState
+    ) -> list[Sample]:
         rows = [completion.prompt.columns for completion in completions]
         texts = self.tokenizer.batch_decode(
             [completion.token_ids for completion in completions], skip_special_tokens=True
@@ -120,10 +134,18 @@ class CompletionScorer:
             columns["answer"] = [completion.answer for completion in completions]
         if "answer" in columns:
             columns.setdefault("solution", columns["answer"])
+        if self.scorer.with_environments:
+            columns["environments"] = [completion.environment for completion in completions]
+            columns["environment_rewards"] = [completion.rewards for completion in completions]
         logged: dict[str, Any] = {}
         scores = self.scorer(
             prompts=[row["prompt"] for row in rows],
-            completions=[as_completion(text, row["prompt"]) for text, row in zip(texts, rows, strict=True)],
+            completions=[
+                as_completion(text, completion.prompt.columns["prompt"])
+                if completion.messages is None
+                else completion.messages
+                for text, completion in zip(texts, completions, strict=True)
+            ],
             completion_ids=[completion.token_ids for completion in completions],
             samplers=[sampler.name] * len(rows),
             trainer_state=trainer_state,
@@ -182,8 +204,12 @@ def _sample(
     extra: dict[str, Any],
     unfinished: Collection[FinishReason],
 ) -> Sample:
-    if completion.finish_reason in unfinished:
-        drop_reason: str | None = "truncated"
+    if completion.messages is not None:
+        extra = {**extra, "messages": completion.messages}
+    if completion.error is not None:
+        drop_reason: str | None = "error"
+    elif completion.finish_reason in unfinished:
+        drop_reason = "truncated"
     elif score.error is not None:
         drop_reason = "error"
     elif not score.verified:

@@ -1,8 +1,20 @@
 # Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
 """Checks of the samplers before a run starts."""
 
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
 from ..star_config import STaRConfig
-from . import RationaleSampler, RationalizationSampler, Sampler
+from ..tools.environments import EnvironmentFactory
+from . import (
+    EnvironmentSampler,
+    RationaleSampler,
+    RationalizationSampler,
+    RolloutSampler,
+    Sampler,
+    WrappedSampler,
+)
+from .rollout_func import RolloutFunc
 
 
 def check_samplers(samplers: list[Sampler] | None, args: STaRConfig, has_hints: bool) -> tuple[list[Sampler], bool]:
@@ -48,6 +60,68 @@ def check_samplers(samplers: list[Sampler] | None, args: STaRConfig, has_hints: 
                 f"generation_kwargs={args.generation_kwargs}. Set `temperature=1.0` and leave the others out."
             )
     return samplers, without_hints
+
+
+def samplers_of_grpo(
+    samplers: list[Sampler] | None,
+    tools: list[Callable] | None,
+    environment_factory: EnvironmentFactory | Mapping[str, EnvironmentFactory] | None,
+    rollout_func: RolloutFunc | None,
+    args: STaRConfig,
+    has_hints: bool,
+) -> list[Sampler] | None:
+    """
+    Returns the samplers for arguments of [`~trl.GRPOTrainer`]: those given, or the default ones, with tools and
+    environments, or one that calls `rollout_func`. Without such arguments `samplers` are returned.
+
+    Args:
+        samplers (`list[Sampler]`, *optional*):
+            Samplers given by the user.
+        tools (`list[Callable]`, *optional*):
+            Tools.
+        environment_factory (`Callable` or `dict[str, Callable]`, *optional*):
+            Makes environments.
+        rollout_func (`Callable`, *optional*):
+            Makes completions.
+        args ([`STaRConfig`]):
+            Configuration.
+        has_hints (`bool`):
+            Whether the problems have a `hinted_prompt`.
+
+    Raises:
+        `ValueError`: If `rollout_func` is combined with another of them.
+    """
+    if rollout_func is not None:
+        if samplers is not None or tools or environment_factory:
+            raise ValueError(
+                "`rollout_func` makes the completions alone. Leave `samplers`, `tools` and `environment_factory` out, "
+                "or give `samplers=[RolloutSampler(rollout_func), ...]`."
+            )
+        return [RolloutSampler(rollout_func)]
+    if not tools and not environment_factory:
+        return samplers
+
+    def wrapped(sampler: Sampler, hint: bool = False) -> EnvironmentSampler:
+        return EnvironmentSampler(
+            sampler, environment_factory, tools, hint=hint, max_turns=args.max_tool_calling_iterations
+        )
+
+    if samplers is not None:
+        return list(map(wrapped, samplers))
+    first = wrapped(RationaleSampler())
+    if has_hints:
+        return [first, wrapped(RationalizationSampler())]
+    takes_hint = first.environments.takes_hint
+    return [first, *([wrapped(RationalizationSampler(), hint=True)] if takes_hint else [])]
+
+
+def connect_rollout_func(samplers: Iterable[Sampler], trainer: Any) -> None:
+    """Gives samplers with a `rollout_func` the trainer, which the function takes."""
+    for sampler in samplers:
+        while isinstance(sampler, WrappedSampler):
+            sampler = sampler.sampler
+        if isinstance(sampler, RolloutSampler):
+            sampler.trainer = trainer
 
 
 def draws_from_model(sampler: Sampler, args: STaRConfig) -> bool:

@@ -118,7 +118,8 @@ def check_dataset(
     """
     check_problems(dataset, name, ["prompt", *(sampler.prompt_column for sampler in samplers)])
     supplied = name == "train_dataset" and all(sampler.supplies_answer for sampler in samplers)
-    scorer.check_columns([*dataset.column_names, *(["answer"] if supplied else [])])
+    has_more = any(sampler.adds_columns for sampler in samplers)
+    scorer.check_columns([*dataset.column_names, *(["answer"] if supplied else [])], has_more)
     if group_column is not None:
         check_problems(dataset, name, [group_column])
 
@@ -171,11 +172,11 @@ def check_prompts(
     context = getattr(config.get_text_config(), "max_position_embeddings", None)
     # EOS replaces a stop string. Where a token holds the stop string and text before it, EOS is an additional token.
     completion_length = args.max_completion_length + bool(args.stop_strings)
-    for column in dict.fromkeys(sampler.prompt_column for sampler in samplers):
+    for column, sampler in {sampler.prompt_column: sampler for sampler in samplers}.items():
         for few_shot in {args.samples_few_shot(1), *([args.few_shot_train] if is_trained else [])}:
             max_length = args.max_length if is_trained and few_shot == args.few_shot_train else None
             room = min([limit for limit in (context, max_length) if limit is not None], default=math.inf)
-            prompt_length = _longest_prompt(dataset, column, builder, few_shot, room - completion_length)
+            prompt_length = _longest_prompt(dataset, sampler, builder, few_shot, room - completion_length)
             needed = prompt_length + completion_length
             if context is not None and needed > context:
                 raise ValueError(
@@ -192,13 +193,13 @@ def check_prompts(
     return _without_examples(dataset, name, builder)
 
 
-def _longest_prompt(dataset: Dataset, column: str, builder: PromptBuilder, few_shot: bool, room: float) -> int:
+def _longest_prompt(dataset: Dataset, sampler: Sampler, builder: PromptBuilder, few_shot: bool, room: float) -> int:
     """
     Returns the length in tokens of the longest prompt that may not fit into `room` tokens. Prompts that fit for sure
     are not tokenized, since that is slow: a text has no more tokens than bytes. Raises `ValueError` if few-shot
     examples do not suit a problem.
     """
-    longest = 0
+    longest, column = 0, sampler.prompt_column
     for start in range(0, len(dataset), BATCH_SIZE):
         problems = dataset.select(range(start, min(start + BATCH_SIZE, len(dataset)))).to_list()
         for problem in problems:
@@ -209,7 +210,7 @@ def _longest_prompt(dataset: Dataset, column: str, builder: PromptBuilder, few_s
             for problem, text in prompts
             if not isinstance(text, str) or len(text.encode()) + NUM_SPECIAL > room
         ]
-        longest = max([longest, *map(len, builder.encode(long, column, few_shot))])
+        longest = max([longest, *map(len, builder.encode(long, column, few_shot, list(map(sampler.tools_of, long))))])
     return longest
 
 
