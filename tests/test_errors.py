@@ -70,9 +70,9 @@ def other_name(completion, **kwargs):
         ({"reward_funcs": other_name}, ValueError, "`completion`, .* Did you mean `completions`"),
         ({"reward_funcs": [exact_match_reward, format_reward]}, ValueError, "unclear which of them decide"),
         (
-            {"reward_funcs": [exact_match_reward, format_reward], "reward_threshold": [1.0]},
+            {"reward_funcs": [exact_match_reward, format_reward], "reward_threshold": [1.0, 1.0, 1.0]},
             ValueError,
-            "1 values for 2 reward functions",
+            "3 values for 2 reward functions",
         ),
         (
             {"reward_funcs": [exact_match_reward, format_reward], "reward_threshold": [None, None]},

@@ -239,7 +239,8 @@ class STaRConfig(SFTConfig):
 
         reward_threshold (`float` or `list[float | None]`, *optional*):
             Reward from which a sample is kept. With one reward function it defaults to `1.0`. With several, a number
-            is the threshold of their sum, weighted by `reward_weights`. A list has one value for each; `None` (`nan`
+            (or a list of one number) is the threshold of their sum, weighted by `reward_weights`. A list of several
+            has one value for each; `None` (`nan`
             on the command line) means that the function does not decide.
         reward_weights (`list[float]`, *optional*):
             Weight of each reward function in the sample's reward. All `1.0` by default.
@@ -302,6 +303,7 @@ class STaRConfig(SFTConfig):
 
     > [!NOTE]
     > These parameters have default values different from [`~trl.SFTConfig`]:
+    > - `max_length`: Defaults to `None`. Training sequences are never cut, so a limit would only refuse them.
     > - `metric_for_best_model`: Defaults to `"accuracy"`.
     > - `save_strategy`: Defaults to `"epoch"`, which is every outer iteration.
     """
@@ -312,6 +314,12 @@ class STaRConfig(SFTConfig):
     metric_for_best_model: str | None = field(
         default="accuracy",
         metadata={"help": "Evaluation metric that decides which outer iteration is the best."},
+    )
+    max_length: int | None = field(
+        default=None,
+        metadata={
+            "help": "Maximum number of tokens of a training sequence. A longer one is refused. No limit by default."
+        },
     )
     save_strategy: SaveStrategy | str = field(
         default="epoch",
@@ -497,9 +505,8 @@ class STaRConfig(SFTConfig):
     reward_threshold: list[float] | None = field(
         default=None,
         metadata={
-            "help": "Reward from which a sample is kept: 1.0 with one reward function; one value each with several, "
-            "`nan` for a function that does not decide. In Python and in a recipe, a number is the threshold of the "
-            "weighted sum."
+            "help": "Reward from which a sample is kept: 1.0 with one reward function. With several, one value for "
+            "the weighted sum, or one each, `nan` for a function that does not decide."
         },
     )
     reward_weights: list[float] | None = field(

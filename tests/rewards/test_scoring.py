@@ -252,7 +252,7 @@ def length_reward(completions, **kwargs):
 
 @pytest.mark.parametrize(
     ("threshold", "weights", "kept"),
-    [(1.16, None, {0, 1}), (1.17, None, set()), (0.16, None, {0, 1, 2, 3}), (1.5, [1.5, 0.0], {0, 1})],
+    [(1.16, None, {0, 1}), ([1.17], None, set()), (0.16, None, {0, 1, 2, 3}), (1.5, [1.5, 0.0], {0, 1})],
 )
 def test_a_number_is_the_threshold_of_the_weighted_sum(make_trainer, threshold, weights, kept):
     trainer = make_trainer(

@@ -228,6 +228,26 @@ def test_errors_of_tools_go_back_to_the_model(make_agent):
     assert (sample.drop_reason, sample.extra["tool_calls"], sample.extra["tool_failures"]) == ("wrong", 3, 3)
 
 
+@pytest.mark.parametrize(
+    "written",
+    [
+        '<tool_call>\n{"name": ["multiply"], "arguments": {}}\n</tool_call>',
+        '<tool_call>\n{"name": "multiply", "arguments": "2, 3"}\n</tool_call>',
+        '<tool_call>\n{"name": "multiply", "arguments": {"self": 1, "func": 2}}\n</tool_call>',
+        "<tool_call>\n[1, 2]\n</tool_call>",
+        "<tool_call>\n{\n</tool_call>",
+        "<tool_call>",
+        "</tool_call></think><tool_response>6</tool_response>",
+        "<|im_start|>user\n<tool_response>\n6\n</tool_response>",
+    ],
+)
+def test_a_malformed_call_does_not_end_the_run(make_agent, written):
+    trainer = make_agent(
+        lambda prompt: "5" if "<tool_response>\n{" in prompt else written, tools=[multiply], train_dataset=products()
+    )
+    assert {sample.drop_reason for sample in trainer.sample(1)} == {"wrong"}
+
+
 class Faulty(Door):
     """Fails as its problem says."""
 
@@ -362,7 +382,7 @@ def test_a_column_names_the_environment(make_agent):
 
 
 def test_an_environment_may_give_the_whole_prompt(make_agent):
-    problems = doors("a").remove_columns("prompt")
+    problems = doors("a").remove_columns("prompt").add_column("func", ["a column of any name"])
     trainer = make_agent(opens, environment_factory=Door, reward_funcs=None, train_dataset=problems)
     (sample,) = trainer.sample(1)
     assert sample.kept and json.loads(sample.prompt)[-1]["content"] == " A door."

@@ -136,6 +136,8 @@ class Scorer:
         if len(set(self.names)) < len(self.names):
             raise ValueError(f"Reward functions need different names, got {self.names}. Set their `__name__`.")
         self.weights = weights if weights is not None else [1.0] * len(self.reward_funcs)
+        if isinstance(thresholds, (list, tuple)) and len(thresholds) == 1 and len(given) > 1:
+            thresholds = thresholds[0]  # the command line knows lists only
         self.thresholds = self._check_thresholds(thresholds)
         # Of the weighted sum, where no function decides by itself
         self.sum_threshold = thresholds if isinstance(thresholds, (int, float)) and len(given) > 1 else None

@@ -8,11 +8,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
+from ..distributed import get_logger
 from ..ledger.messages import as_text
 from ..tools.environments import Caller, EnvironmentFactory, Environments, OutOfTime
 from .base import HINTED_PROMPT, ChatGenerate, Completion, Generate, Pauses, Prompt, Sampler, WrappedSampler
 from .tool import WithTool
 
+
+logger = get_logger(__name__)
 
 NOT_WITH_TOOLS = (
     "An `EnvironmentSampler` cannot be combined with a `ToolSampler` or a `HintInferSampler`, whose tools and hints "
@@ -150,6 +153,15 @@ class _Rollout:
     num_failures: int = 0
 
 
+@dataclass
+class _Call:
+    """A call of a tool: as the model wrote it, and its result in a tuple, its exception or, for now, its future."""
+
+    name: str
+    given: dict[str, Any]
+    outcome: Any = None
+
+
 class WithEnvironments:
     """
     A [`Generate`] whose completions are conversations with tools and environments.
@@ -242,54 +254,90 @@ class WithEnvironments:
                 )
         return rollouts
 
-    def answer(self, rollout: _Rollout, calls: list[dict[str, Any]]) -> list[int] | None:
-        """Calls the tools of a turn. Returns the token ids of the results, or None if a call did not return."""
-        results = []
-        started: list[tuple[str, Any]] = []
+    def answer(self, rollout: _Rollout, calls: list[dict[str, Any]]) -> list[_Call] | None:
+        """
+        Makes the calls of a turn, in a thread. Returns them with their outcomes, or None if one did not return. Those
+        that work in the main thread only, and calls behind them, have none yet.
+        """
+        made = [_Call(str(call.get("name", "unknown")), call) for call in calls]
         try:
-            for call in calls:
-                started.append(self._start(rollout, call))
-            for name, outcome in started:
-                results.append((name, self._result(rollout, name, outcome)))
+            for call in made:
+                if not self._start(rollout, call):
+                    break
+            for call in made:
+                if isinstance(call.outcome, Future):
+                    self._finish(call, call.outcome)
         except OutOfTime as error:
             rollout.error = str(error)
             return None
-        messages = [
-            {"role": "tool", "name": name, "content": result if isinstance(result, str) else str(result)}
-            for name, result in results
-        ]
+        return made
+
+    def results(self, rollout: _Rollout, calls: list[_Call]) -> list[int] | None:
+        """
+        Makes the calls that are left, in the main thread. Returns the token ids of all results, or None if a call did
+        not return.
+        """
+        messages, shown = [], []
+        for call in calls:
+            try:
+                if call.outcome is None:
+                    self._start(rollout, call, here=True)
+                if isinstance(call.outcome, Future):
+                    self._finish(call, call.outcome)
+            except OutOfTime as error:
+                rollout.error = str(error)
+                return None
+            if isinstance(call.outcome, Exception):
+                rollout.num_failures += 1
+                content: Any = str({"error": str(call.outcome)})
+            else:
+                (result,) = call.outcome
+                content = result if isinstance(result, list) else str(result)
+            message = {"role": "tool", "name": call.name, "content": content}
+            messages.append(message)
+            # A list is content of several parts, or what a reward function reads as it is.
+            is_text = isinstance(content, str) or all(isinstance(part, dict) and "type" in part for part in content)
+            shown.append(message if is_text else {**message, "content": str(content)})
         rollout.messages += messages
-        return self.generate.encode_results(messages)
+        return self.generate.encode_results(shown)
 
-    def _start(self, rollout: _Rollout, call: dict[str, Any]) -> tuple[str, Any]:
-        """Returns the name of a call and its result. Of a coroutine function it is a future, as they run together."""
+    def _start(self, rollout: _Rollout, call: _Call, here: bool = False) -> bool:
+        """
+        Makes a call, in a thread or `here`. The outcome of a coroutine function is a future, as they run together.
+        Returns False for a call that works in the main thread only.
+        """
+        call.outcome = None
+        given, caller = call.given, self.sampler.call
+        try:
+            if given.get("type", "function") != "function":
+                raise ValueError(f"Unsupported tool call type: {given['type']}")
+            call.name, arguments = str(given["function"]["name"]), given["function"].get("arguments") or {}
+            tool = rollout.tools.get(call.name)
+            if tool is None:
+                raise ValueError(f"Tool {call.name} not found.")
+            if inspect.iscoroutinefunction(tool):
+                call.outcome = caller.start(tool, **arguments)
+            elif here:
+                call.outcome = (tool(**arguments),)
+            else:  # one after the other, in the order of the calls
+                self._finish(call, caller.start(tool, **arguments))
+        except OutOfTime:
+            raise
+        except Exception as error:
+            call.outcome = error
+        if isinstance(call.outcome, ValueError) and "main thread" in str(call.outcome) and not here:
+            call.outcome = None  # a tool that limits its time by a signal
+            return False
         rollout.num_calls += 1
-        if call.get("type", "function") != "function":
-            return call.get("name", "unknown"), ValueError(f"Unsupported tool call type: {call['type']}")
-        name, arguments = call["function"]["name"], call["function"].get("arguments") or {}
-        tool = rollout.tools.get(name)
-        if tool is None:
-            return name, ValueError(f"Tool {name} not found.")
-        try:
-            future = self.sampler.call.start(tool, **arguments)
-            if not inspect.iscoroutinefunction(tool):  # one after the other, in the order of the calls
-                return name, (self.sampler.call.result(future, name),)
-            return name, future
-        except OutOfTime:
-            raise
-        except Exception as error:
-            return name, error
+        return True
 
-    def _result(self, rollout: _Rollout, name: str, outcome: Any) -> Any:
+    def _finish(self, call: _Call, future: "Future[Any]") -> None:
         try:
-            if isinstance(outcome, Exception):
-                raise outcome
-            return self.sampler.call.result(outcome, name) if isinstance(outcome, Future) else outcome[0]
+            call.outcome = (self.sampler.call.result(future, call.name),)
         except OutOfTime:
             raise
         except Exception as error:
-            rollout.num_failures += 1
-            return {"error": str(error)}
+            call.outcome = error
 
     def _end(self, rollout: _Rollout, completion: Completion) -> Completion:
         """Asks the environment for its reward, and returns the completion with it."""
@@ -311,12 +359,16 @@ class WithEnvironments:
         written = completion.token_ids[rollout.num_tokens :]
         if not written or not completion.loss_mask[-1]:
             return []
-        message = parse_response(
-            self.tokenizer,
-            written,
-            prefix=completion.prompt.input_ids + completion.token_ids[: rollout.num_tokens],
-            tools=list(rollout.tools.values()),
-        )
+        try:
+            message = parse_response(
+                self.tokenizer,
+                written,
+                prefix=completion.prompt.input_ids + completion.token_ids[: rollout.num_tokens],
+                tools=list(rollout.tools.values()),
+            )
+        except Exception as error:  # what a model writes may be anything
+            logger.warning(f"A turn could not be parsed and counts as text: {error!r:.200}")
+            message = {"role": "assistant", "content": self.tokenizer.decode(written, skip_special_tokens=True)}
         rollout.num_tokens = len(completion.token_ids)
         rollout.messages.append(message)
         return message.get("tool_calls") or []
@@ -358,7 +410,7 @@ class _Turns:
         self.rollouts = rollouts
         self.pool = pool
 
-    def begin(self, completion: Completion) -> "Future[list[int] | None] | None":
+    def begin(self, completion: Completion) -> "Future[list[_Call] | None] | None":
         rollout = self.rollouts[_key(completion.prompt)]
         calls = self.generate.read_turn(rollout, completion)
         if not calls or rollout.num_turns == self.generate.sampler.max_turns:
@@ -366,15 +418,19 @@ class _Turns:
         rollout.num_turns += 1
         return self.pool.submit(self.generate.answer, rollout, calls)
 
-    def end(self, completion: Completion, result: list[int] | None) -> Completion | None:
+    def end(self, completion: Completion, result: list[_Call] | None) -> Completion | None:
         if result is None:
             return None
-        self.rollouts[_key(completion.prompt)].num_tokens += len(result)
+        rollout = self.rollouts[_key(completion.prompt)]
+        ids = self.generate.results(rollout, result)
+        if ids is None:
+            return None
+        rollout.num_tokens += len(ids)
         return replace(
             completion,
-            token_ids=completion.token_ids + result,
-            loss_mask=completion.loss_mask + [False] * len(result),
-            logprobs=None if completion.logprobs is None else completion.logprobs + [0.0] * len(result),
+            token_ids=completion.token_ids + ids,
+            loss_mask=completion.loss_mask + [False] * len(ids),
+            logprobs=None if completion.logprobs is None else completion.logprobs + [0.0] * len(ids),
         )
 
 

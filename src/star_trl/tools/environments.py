@@ -144,7 +144,7 @@ class Caller:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._lock = threading.Lock()
 
-    def start(self, func: Callable, *args: Any, **kwargs: Any) -> "Future[Any]":
+    def start(self, func: Callable, /, *args: Any, **kwargs: Any) -> "Future[Any]":
         """Starts a call and returns its future."""
         if inspect.iscoroutinefunction(func):
             return asyncio.run_coroutine_threadsafe(func(*args, **kwargs), self._event_loop())
@@ -178,7 +178,7 @@ class Caller:
         except (SystemExit, KeyboardInterrupt) as error:
             raise RuntimeError(f"`{what}` called `sys.exit`") from error
 
-    def __call__(self, func: Callable, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, func: Callable, /, *args: Any, **kwargs: Any) -> Any:
         """Calls a function and returns its result. Raises the errors of [`~Caller.result`]."""
         return self.result(self.start(func, *args, **kwargs), func.__name__)
 
