@@ -103,7 +103,8 @@ def make_trainer(model, tokenizer, problems, make_args):
     def make(answer=None, **changes) -> STaRTrainer:
         trainer_names = (
             "model reward_funcs samplers few_shot_examples train_dataset eval_dataset processing_class peft_config "
-            "callbacks optimizer_cls_and_kwargs quantization_config"
+            "callbacks optimizer_cls_and_kwargs quantization_config reward_processing_classes tools rollout_func "
+            "environment_factory"
         ).split()
         arguments = {
             "model": model,
@@ -115,7 +116,7 @@ def make_trainer(model, tokenizer, problems, make_args):
         }
         trainer = STaRTrainer(args=make_args(**changes), **arguments)
         if answer is not None:
-            trainer.engine = ScriptedEngine(tokenizer, answer)
+            trainer.engine = ScriptedEngine(trainer.task.prompt_builder.tokenizer, answer)
         return trainer
 
     return make

@@ -96,3 +96,19 @@ def test_bf16_on_a_cpu_is_chosen_by_the_processor(monkeypatch, has_amx):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": has_amx}, raising=False)
     assert STaRConfig("out", use_cpu=True).bf16 is has_amx
     assert STaRConfig("out", use_cpu=True, bf16=not has_amx).bf16 is not has_amx
+
+
+def test_generation_kwargs_that_are_fields_replace_them():
+    args = STaRConfig(
+        use_cpu=True,
+        temperature=0.5,
+        generation_kwargs={
+            **{"do_sample": True, "top_k": 20, "temperature": 1.0, "num_beams": 1, "max_new_tokens": 64},
+            **{"stop_strings": "\n", "repetition_penalty": 1.1},
+        },
+    )
+    assert (args.temperature, args.top_k, args.max_completion_length, args.stop_strings) == (1.0, 20, 64, ["\n"])
+    assert args.generation_kwargs == {"repetition_penalty": 1.1}
+    assert STaRConfig(use_cpu=True, generation_kwargs={"do_sample": False, "num_beams": 1}).generation_kwargs is None
+    with pytest.raises(ValueError, match="'do_sample': True.* contradicts `temperature=0.0`"):
+        STaRConfig(use_cpu=True, generation_kwargs={"do_sample": True})

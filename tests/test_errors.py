@@ -3,18 +3,21 @@
 
 import copy
 import inspect
+import re
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from datasets import Dataset, DatasetDict, IterableDataset
 from peft import PromptTuningConfig
+from trl import GRPOConfig
 from trl.rewards import accuracy_reward
 
 from star_trl import NothingSurvives, RationaleSampler, RationalizationSampler, STaRConfig, STaRTrainer
 from star_trl.generation.policy import check_sharding
 from star_trl.rewards import exact_match_reward
-from star_trl.user_input import OTHER_ARGUMENTS, OTHER_SETTINGS
+from star_trl.user_input import OTHER_ARGUMENTS, OTHER_SETTINGS, OTHER_VALUES
+from support import ROOT
 from support.sums import EXAMPLES, PROBLEMS, solve_easy_and_hinted
 
 
@@ -55,7 +58,7 @@ def other_name(completion, **kwargs):
         ({"train_dataset": rows(prompt="")}, ValueError, "Row 0 of `train_dataset` has an empty `prompt`"),
         ({"train_dataset": rows(hinted_prompt=PROBLEMS[2]["prompt"])}, ValueError, "Row 2 .* same text"),
         ({"train_dataset": None}, ValueError, "`train_dataset` is required"),
-        ({"reward_funcs": None}, ValueError, "`reward_funcs` is required"),
+        ({"reward_funcs": None}, ValueError, "No reward source provided. Give `reward_funcs`"),
         ({"reward_funcs": []}, ValueError, "`reward_funcs` is empty"),
         ({"reward_funcs": [1.0]}, TypeError, "must be a function .* got a float"),
         ({"reward_funcs": needs_solution_steps}, ValueError, "`needs_solution_steps` needs a column `solution_steps`"),
@@ -65,16 +68,21 @@ def other_name(completion, **kwargs):
             r"\(completions, answer\), .* prompts, .* Add `\*\*kwargs`",
         ),
         ({"reward_funcs": other_name}, ValueError, "`completion`, .* Did you mean `completions`"),
-        ({"reward_funcs": [exact_match_reward, format_reward]}, ValueError, "`reward_threshold` must be a list"),
+        ({"reward_funcs": [exact_match_reward, format_reward]}, ValueError, "unclear which of them decide"),
         (
-            {"reward_funcs": [exact_match_reward, format_reward], "reward_threshold": [1.0]},
+            {"reward_funcs": [exact_match_reward, format_reward], "reward_threshold": [1.0, 1.0, 1.0]},
             ValueError,
-            "1 values for 2 reward functions",
+            "3 values for 2 reward functions",
         ),
         (
             {"reward_funcs": [exact_match_reward, format_reward], "reward_threshold": [None, None]},
             ValueError,
             "nothing decides",
+        ),
+        (
+            {"reward_processing_classes": [None, None]},
+            ValueError,
+            r"number of reward processing classes \(2\) must match the number of reward functions \(1\)",
         ),
         ({"reward_weights": [1.0, 2.0]}, ValueError, "2 values for 1 reward functions"),
         ({"samplers": []}, ValueError, "`samplers` must be a list"),
@@ -188,6 +196,27 @@ def test_settings_of_other_trainers(name, message):
 def test_arguments_of_other_trainers(name, message):
     with pytest.raises(TypeError, match=message):
         STaRTrainer(model="unused", **{name: None})
+
+
+def test_settings_of_grpo_are_one_error():
+    with pytest.raises(TypeError) as error:
+        STaRConfig(beta=0.04, loss_type="dr_grpo", num_iteration=2, temperature=1.0)
+    assert str(error.value).splitlines() == [
+        "`STaRConfig` does not take these arguments:",
+        f"- `beta`: {OTHER_SETTINGS['beta']}",
+        "- `num_iteration`: Did you mean `num_iterations`?",
+        f"- `loss_type='dr_grpo'`: {OTHER_VALUES['loss_type'][1]}",
+    ]
+    with pytest.raises(TypeError, match="these arguments:\n- `loss_type='dapo'`: Leave it out"):
+        STaRConfig(loss_type="dapo")
+
+
+def test_every_field_of_grpo_is_explained():
+    """By the error, and by the table of the docs."""
+    unknown = GRPOConfig.__dataclass_fields__.keys() - STaRConfig.__dataclass_fields__.keys()
+    assert not unknown - OTHER_SETTINGS.keys()
+    table = set(re.findall(r"`(\w+)`", (ROOT / "docs" / "from_grpo.md").read_text()))
+    assert not unknown - table
 
 
 def test_tables_of_other_names_have_no_own_ones():

@@ -15,7 +15,7 @@ def test_accuracy_by_group(make_trainer, problems):
     trainer = make_trainer(solve_easy_and_hinted, eval_dataset=problems, eval_group_column="kind")
     metrics = trainer.evaluate()
     assert (metrics["eval_accuracy"], metrics["eval_accuracy/easy"], metrics["eval_accuracy/hard"]) == (0.5, 1.0, 0.0)
-    assert metrics["eval_rewards/exact_match_reward"] == 0.5
+    assert metrics["eval_rewards/exact_match_reward/mean"] == metrics["eval_reward"] == 0.5
     assert metrics["eval_completion_length"] == 17 and metrics["eval_clipped_ratio"] == 0
     assert metrics["eval_runtime"] >= 0
 

@@ -229,15 +229,18 @@ def test_a_stop_string_ends_with_eos_in_training(make_trainer, tokenizer):
     assert sample.completion == " Let me count.\n3"
 
 
-def test_a_truncated_completion_is_recorded_and_never_kept(make_trainer):
+@pytest.mark.parametrize("masked", [True, False])
+def test_a_truncated_completion_is_kept_only_on_request_and_if_it_is_right(make_trainer, masked):
     def answer(prompt):
-        right = solve_easy_and_hinted(prompt)
-        return right + " " * 40 if "1+2" in last_question(prompt) else right
+        return solve_easy_and_hinted(prompt) + (" " * 40 if "+2" in prompt or "4+5?\n" in prompt else "")
 
-    trainer = make_trainer(answer, num_iterations=1)
-    sample = next(sample for sample in trainer.sample(1) if sample.problem_id == 0)
-    assert (sample.finish_reason, sample.reward) == ("length", 1.0)
-    assert (sample.kept, sample.drop_reason) == (False, "truncated")
+    trainer = make_trainer(answer, num_iterations=1, mask_truncated_completions=masked, samplers=[RationaleSampler()])
+    trainer.train()
+    samples = trainer.ledger.read(1)
+    assert [sample.finish_reason for sample in samples] == ["length", "eos", "length", "eos"]
+    reasons = ["truncated", None, "truncated", "wrong"] if masked else [None, None, "wrong", "wrong"]
+    assert [sample.drop_reason for sample in samples] == reasons and samples[0].reward == 1.0
+    assert trainer.outer_run.history[-1]["samples/selected"] == (1 if masked else 2)
 
 
 def test_chat_prompts(make_trainer, tokenizer):

@@ -138,7 +138,7 @@ def print_table(domain: Domain, results: dict[str, dict[str, float]]) -> None:
     columns = {
         "eval_accuracy": "accuracy",
         **{key: key.removeprefix("eval_accuracy/") for key in groups},
-        f"eval_rewards/{second}": second.removesuffix("_reward").replace("_", "\n"),
+        f"eval_rewards/{second}/mean": second.removesuffix("_reward").replace("_", "\n"),
         "train_data_used": "train data\nused",
         "rationale/solved": "by\nrationales",
         "rationalization/solved": "by\nrationalization",

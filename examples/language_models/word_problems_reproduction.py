@@ -198,7 +198,7 @@ def summarize(row: dict[str, Any], steps: int, samplers: dict[int, dict] | None 
         "iteration": row["iteration"],
         "steps": steps,
         "accuracy": {key.removeprefix(prefix): value for key, value in row.items() if key.startswith(prefix)},
-        "derived": row["eval_rewards/derived_answer_reward"],
+        "derived": row["eval_rewards/derived_answer_reward/mean"],
         **{key: row[key] for key in ("train_data_used", "seconds") if row.get(key) is not None},
         "samplers": {
             name: {"solved": row[f"{name}/solved"], "yield": row[f"{name}/yield"], **judged.get(name, {})}

@@ -13,7 +13,8 @@ from transformers.trainer_utils import HubStrategy, IntervalStrategy, SaveStrate
 from transformers.utils import is_torch_xla_available
 from trl import SFTConfig
 
-from .user_input import OTHER_SETTINGS, explain_unknown
+from .finish_reason import FinishReason
+from .user_input import OTHER_SETTINGS, OTHER_VALUES, explain_unknown
 
 
 # A run may be resumed with other values of these fields. They do not affect weights or samples, apart from the engine:
@@ -91,6 +92,22 @@ NOT_READ = {
 # Values of these fields that say what the loop does anyway
 DONE_ANYWAY = {"eval_strategy": ("no", "epoch"), "save_strategy": ("no", "epoch", "best")}
 
+# Names in `generation_kwargs` by the fields that mean the same
+SAME_IN_GENERATION = {
+    "temperature": "temperature",
+    "top_p": "top_p",
+    "top_k": "top_k",
+    "min_p": "min_p",
+    "max_new_tokens": "max_completion_length",
+    "stop_strings": "stop_strings",
+}
+# Values in `generation_kwargs` that say what every engine does
+ALWAYS_IN_GENERATION = {
+    "num_beams": (1, None),
+    "num_return_sequences": (1, None),
+    "use_cache": (True, None),
+}
+
 
 def has_bf16_products() -> bool:
     """Returns whether the processor multiplies matrices in bf16 by itself (AMX), which is faster than in fp32."""
@@ -98,7 +115,7 @@ def has_bf16_products() -> bool:
     return bool(capabilities.get("amx_bf16", False))
 
 
-@explain_unknown(OTHER_SETTINGS)
+@explain_unknown(OTHER_SETTINGS, OTHER_VALUES)
 @dataclass
 class STaRConfig(SFTConfig):
     r"""
@@ -179,7 +196,8 @@ class STaRConfig(SFTConfig):
         > Parameters that control generation
 
         max_completion_length (`int`, *optional*, defaults to `512`):
-            Maximum number of tokens in a completion. A completion that is cut there is recorded but never kept.
+            Maximum number of tokens in a completion. A completion that is cut there is recorded but not kept, unless
+            `mask_truncated_completions=False`.
         num_generations (`int`, *optional*, defaults to `1`):
             Number of completions per problem. More than one needs a temperature.
         temperature (`float`, *optional*, defaults to `0.0`):
@@ -191,7 +209,8 @@ class STaRConfig(SFTConfig):
         min_p (`float`, *optional*):
             Minimum probability of the tokens to keep, relative to that of the most likely token.
         generation_kwargs (`dict[str, Any]`, *optional*):
-            Further fields of [`~transformers.GenerationConfig`].
+            Further fields of [`~transformers.GenerationConfig`]. Those that are parameters here as well, such as
+            `top_k`, replace them, as in [`~trl.GRPOConfig`].
         stop_strings (`list[str]`, *optional*):
             Texts that end a completion. With few-shot text prompts `["\n\n"]` ends it where the next example would
             begin.
@@ -201,6 +220,9 @@ class STaRConfig(SFTConfig):
             Last outer iteration that samples with the few-shot examples. All do by default. The model of an iteration
             is evaluated with the prompts of that iteration, but samples with those of the next. The model of iteration
             `few_shot_iterations` is therefore evaluated with the examples and samples without them.
+        max_tool_calling_iterations (`int`, *optional*):
+            Maximum number of turns of a completion in which the trainer's `tools` and environments are called. No
+            limit by default.
         chat_template_kwargs (`dict[str, Any]`, *optional*):
             Keyword arguments for `apply_chat_template`, for example `{"enable_thinking": False}`.
 
@@ -237,10 +259,16 @@ class STaRConfig(SFTConfig):
         > Parameters that control which samples are trained on
 
         reward_threshold (`float` or `list[float | None]`, *optional*):
-            Reward from which a sample is kept. With one reward function it defaults to `1.0`. With several, each
-            needs a value; `None` (`nan` on the command line) means that the function does not decide.
+            Reward from which a sample is kept. With one reward function it defaults to `1.0`. With several, a number
+            (or a list of one number) is the threshold of their sum, weighted by `reward_weights`. A list of several
+            has one value for each; `None` (`nan`
+            on the command line) means that the function does not decide.
         reward_weights (`list[float]`, *optional*):
             Weight of each reward function in the sample's reward. All `1.0` by default.
+        mask_truncated_completions (`bool`, *optional*, defaults to `True`):
+            Whether a completion that was cut by `max_completion_length` is dropped whatever its reward. `False` keeps
+            it if the reward functions accept it, and trains the model on a text without an end. [`~trl.GRPOConfig`]
+            has the same setting, with the default `False`.
         reward_timeout (`float`, *optional*):
             Time limit in seconds for one call of a reward function, which scores up to 64 completions. With a limit,
             reward functions run in a thread. No limit by default.
@@ -323,6 +351,7 @@ class STaRConfig(SFTConfig):
 
     > [!NOTE]
     > These parameters have default values different from [`~trl.SFTConfig`]:
+    > - `max_length`: Defaults to `None`. Training sequences are never cut, so a limit would only refuse them.
     > - `metric_for_best_model`: Defaults to `"accuracy"`.
     > - `save_strategy`: Defaults to `"epoch"`, which is every outer iteration.
     """
@@ -333,6 +362,12 @@ class STaRConfig(SFTConfig):
     metric_for_best_model: str | None = field(
         default="accuracy",
         metadata={"help": "Evaluation metric that decides which outer iteration is the best."},
+    )
+    max_length: int | None = field(
+        default=None,
+        metadata={
+            "help": "Maximum number of tokens of a training sequence. A longer one is refused. No limit by default."
+        },
     )
     save_strategy: SaveStrategy | str = field(
         default="epoch",
@@ -417,7 +452,8 @@ class STaRConfig(SFTConfig):
     max_completion_length: int = field(
         default=512,
         metadata={
-            "help": "Maximum number of tokens in a completion. One that is cut there is recorded and never kept."
+            "help": "Maximum number of tokens in a completion. One that is cut there is recorded and not kept, unless "
+            "`mask_truncated_completions=False`."
         },
     )
     num_generations: int = field(
@@ -455,6 +491,10 @@ class STaRConfig(SFTConfig):
     few_shot_iterations: int | None = field(
         default=None,
         metadata={"help": "Last outer iteration that samples with the few-shot examples. All do by default."},
+    )
+    max_tool_calling_iterations: int | None = field(
+        default=None,
+        metadata={"help": "Maximum number of turns of a completion in which tools are called. No limit by default."},
     )
     chat_template_kwargs: dict[str, Any] | str | None = field(
         default=None,
@@ -524,13 +564,19 @@ class STaRConfig(SFTConfig):
     reward_threshold: list[float] | None = field(
         default=None,
         metadata={
-            "help": "Reward from which a sample is kept: 1.0 with one reward function; one value each with several, "
-            "`nan` for a function that does not decide."
+            "help": "Reward from which a sample is kept: 1.0 with one reward function. With several, one value for "
+            "the weighted sum, or one each, `nan` for a function that does not decide."
         },
     )
     reward_weights: list[float] | None = field(
         default=None,
         metadata={"help": "Weight of each reward function in the sample's reward. All 1.0 by default."},
+    )
+    mask_truncated_completions: bool = field(
+        default=True,
+        metadata={
+            "help": "Whether a completion that was cut by `max_completion_length` is dropped whatever its reward."
+        },
     )
     reward_timeout: float | None = field(
         default=None,
@@ -660,6 +706,7 @@ class STaRConfig(SFTConfig):
         if self.activation_checkpointing_kwargs is None:
             self.activation_checkpointing_kwargs = self.gradient_checkpointing_kwargs
         super().__post_init__()
+        self._merge_generation_kwargs()
         if self.push_to_hub and self.hub_strategy == HubStrategy.CHECKPOINT:
             raise ValueError(
                 "`hub_strategy='checkpoint'` pushes what a run is resumed from. Here that includes the samples, which "
@@ -693,6 +740,24 @@ class STaRConfig(SFTConfig):
                 verb = "has" if len(found) == 1 else "have"
                 messages.append(f"{' and '.join(found)} {verb} no effect: {instead}.")
         return messages
+
+    def _merge_generation_kwargs(self):
+        """Moves what `generation_kwargs` says of fields of this class into them, and drops what is so anyway."""
+        given = dict(as_dict(self.generation_kwargs))
+        for name in [name for name in given if name in SAME_IN_GENERATION]:
+            setattr(self, SAME_IN_GENERATION[name], given.pop(name))
+        for name, values in ALWAYS_IN_GENERATION.items():
+            if name in given and given[name] in values:
+                del given[name]
+        do_sample = given.pop("do_sample", None)
+        if do_sample is not None and do_sample != (self.temperature > 0):
+            raise ValueError(
+                f"`generation_kwargs={{'do_sample': {do_sample}}}` contradicts `temperature={self.temperature}`: 0.0 "
+                "is greedy, and anything above it samples. Set the `temperature` that you want, and leave `do_sample` "
+                "out."
+            )
+        if isinstance(self.generation_kwargs, dict):
+            self.generation_kwargs = given or None
 
     def _check_types(self):
         for each in fields(self):  # transformers would compare or add them, long after the start
@@ -735,6 +800,10 @@ class STaRConfig(SFTConfig):
                 raise ValueError(f"`{each.name}` must be one of {', '.join(choices)}, got {value!r}.")
 
     def _check_numbers(self):
+        if self.max_tool_calling_iterations is not None and self.max_tool_calling_iterations < 0:
+            raise ValueError(
+                f"`max_tool_calling_iterations` must be 0 or more, or None, got {self.max_tool_calling_iterations}."
+            )
         for name in ("num_iterations", "sample_iterations"):
             if getattr(self, name) < 1:
                 raise ValueError(f"`{name}` must be at least 1, got {getattr(self, name)}.")
@@ -938,6 +1007,11 @@ class STaRConfig(SFTConfig):
         """
         depends_on_completion = self.sample_weighting in ("uniform", "reward") and self.distillation is None
         return not depends_on_completion or self.loss_normalization == "problems"
+
+    @property
+    def unfinished(self) -> frozenset[FinishReason]:
+        """Finish reasons of completions that are dropped whatever their reward."""
+        return frozenset(("length", "pause") if self.mask_truncated_completions else ("pause",))
 
     @property
     def needs_logprobs(self) -> bool:

@@ -1,7 +1,7 @@
 # Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +32,7 @@ from .generation.model_state import has_prompt_learning
 from .generation.policy import Policy, check_sharding, place
 from .ledger.accuracy import accuracy_metrics
 from .ledger.ledger import Ledger, Sample
-from .ledger.metrics import sampling_metrics, selection_metrics
+from .ledger.metrics import reward_metrics, sampling_metrics, selection_metrics
 from .ledger.selection import NothingSurvives, select_samples, with_failed
 from .monitoring.diagnosis import (
     signs_in_samples,
@@ -44,7 +44,7 @@ from .monitoring.diagnosis import (
 from .monitoring.iteration_table import IterationTable
 from .monitoring.progress import follow_sampling, show_fine_tuning, show_line, show_progress, undisturbed
 from .monitoring.rationales import doubt_metrics, doubts, signs_of_doubt, write_doubts
-from .monitoring.sample_table import log_samples
+from .monitoring.sample_table import completions_table, log_samples
 from .monitoring.trackers import outlive_trackers
 from .output_dir import writing
 from .publishing.hub import HubPushes, push_model
@@ -59,8 +59,9 @@ from .run.outer_run import Observer, OuterRun
 from .run.phase_times import PhaseTimes
 from .run.termination import Termination
 from .samplers import LoopState, Sampler
-from .samplers.checks import check_draws, check_samplers
+from .samplers.checks import check_draws, check_kinds, check_samplers, connect_rollout_func, samplers_of_grpo
 from .samplers.greedy import GreedySampler
+from .samplers.rollout_func import RolloutFunc
 from .seeds import seed_of
 from .star_config import STaRConfig, as_dict
 from .task.checks import (
@@ -71,6 +72,7 @@ from .task.checks import (
     check_wrong_hints,
     named_datasets,
 )
+from .task.conversations import prepare_conversations, with_prompts
 from .task.data_mistakes import (
     HintsForgotten,
     hints_are_forgotten,
@@ -80,6 +82,7 @@ from .task.data_mistakes import (
 )
 from .task.prompting import FewShotExamples, PromptBuilder
 from .task.task import Task, evaluation_sets
+from .tools.environments import EnvironmentFactory
 from .user_input import OTHER_ARGUMENTS, check_model_path, explain_unknown
 
 
@@ -147,6 +150,9 @@ class STaRTrainer(WeightedSFTTrainer):
             Held-out problems. The model is evaluated by generating before the first outer iteration and after each.
         processing_class ([`~transformers.PreTrainedTokenizerBase`], *optional*):
             Tokenizer. Loaded from the model's name by default.
+        reward_processing_classes ([`~transformers.PreTrainedTokenizerBase`] or a list of them, *optional*):
+            Tokenizers of the reward models among `reward_funcs`, one for each reward function. Those of other
+            functions are ignored. Loaded from the names of the models by default.
         peft_config ([`~peft.PeftConfig`], *optional*):
             Adapter to train in place of the model.
         quantization_config ([`~transformers.BitsAndBytesConfig`], *optional*):
@@ -157,6 +163,14 @@ class STaRTrainer(WeightedSFTTrainer):
         optimizer_cls_and_kwargs (`tuple[type[torch.optim.Optimizer], dict[str, Any]]`, *optional*):
             Optimizer class and arguments, in place of `optim`. An optimizer instance is not accepted, since the
             optimizer is created anew in every outer iteration.
+        tools (`list[Callable]`, *optional*):
+            Functions that the model may call in its turns, as in [`~trl.GRPOTrainer`]. The samplers become
+            [`EnvironmentSampler`], as with `environment_factory`.
+        rollout_func (`Callable`, *optional*):
+            Function that makes the completions, as in [`~trl.GRPOTrainer`]. It becomes a [`RolloutSampler`].
+        environment_factory (`Callable[[], Any]` or `dict[str, Callable[[], Any]]`, *optional*):
+            Makes the environments that the model acts in, as in [`~trl.GRPOTrainer`]. If their `reset` takes `hint`,
+            and problems have no `hinted_prompt`, the environment gives the hint of rationalization.
 
     Attributes:
         task ([`~star_trl.task.task.Task`]):
@@ -201,20 +215,38 @@ class STaRTrainer(WeightedSFTTrainer):
         train_dataset: Dataset | None = None,
         eval_dataset: Dataset | dict[str, Dataset] | None = None,
         processing_class: PreTrainedTokenizerBase | ProcessorMixin | None = None,
+        reward_processing_classes: PreTrainedTokenizerBase | list[PreTrainedTokenizerBase | None] | None = None,
         peft_config: "PeftConfig | None" = None,
         quantization_config: BitsAndBytesConfig | None = None,
         callbacks: list[TrainerCallback] | None = None,
         optimizer_cls_and_kwargs: tuple[type[torch.optim.Optimizer], dict[str, Any]] | None = None,
+        tools: list[Callable] | None = None,
+        rollout_func: RolloutFunc | None = None,
+        environment_factory: EnvironmentFactory | Mapping[str, EnvironmentFactory] | None = None,
     ):
         if isinstance(model, str):
             check_model_path(model)
         if args is None:
             name = model if isinstance(model, str) else model.config._name_or_path
             args = STaRConfig(f"{name.rstrip('/').split('/')[-1] or 'model'}-STaR")
-        if reward_funcs is None:
-            raise ValueError("`reward_funcs` is required: they decide which samples are kept.")
         if train_dataset is None:
             raise ValueError("`train_dataset` is required: it holds the problems.")
+        check_kinds(samplers)
+        if environment_factory:  # whose `reset` may give the prompt
+            train_dataset = with_prompts(train_dataset)
+            if isinstance(eval_dataset, dict):
+                eval_dataset = {name: with_prompts(dataset) for name, dataset in eval_dataset.items()}
+            elif eval_dataset is not None:
+                eval_dataset = with_prompts(eval_dataset)
+        if isinstance(train_dataset, Dataset):
+            has_hints = "hinted_prompt" in train_dataset.column_names
+            samplers = samplers_of_grpo(samplers, tools, environment_factory, rollout_func, args, has_hints)
+        environment_rewards = list(dict.fromkeys(name for each in samplers or () for name in each.reward_names))
+        if reward_funcs is None and not environment_rewards:
+            raise ValueError(
+                "No reward source provided. Give `reward_funcs`, which decide which samples are kept, or an "
+                "`environment_factory` whose environments have a method `get_reward`."
+            )
         if args.load_best_model_at_end and not eval_dataset:
             raise ValueError(
                 "`load_best_model_at_end=True` needs an `eval_dataset`: without one no model is measured after its "
@@ -228,7 +260,15 @@ class STaRTrainer(WeightedSFTTrainer):
         if processing_class is not None and args.eos_token is None:
             check_eos_token(processing_class)
         call = RewardCaller(args.reward_timeout, args.reward_retries)
-        scorer = Scorer(reward_funcs, args.reward_weights, args.reward_threshold, call)
+        scorer = Scorer(
+            [] if reward_funcs is None else reward_funcs,
+            args.reward_weights,
+            args.reward_threshold,
+            call,
+            reward_processing_classes,
+            environment_rewards,
+            with_environments=any(each.converses for each in samplers or ()),
+        )
         check_problems(train_dataset, "train_dataset", ["prompt", *args.teacher_columns])
         check_wrong_hints(train_dataset, args)
         samplers, without_hints = check_samplers(samplers, args, "hinted_prompt" in train_dataset.column_names)
@@ -278,7 +318,12 @@ class STaRTrainer(WeightedSFTTrainer):
         tokenizer = self.processing_class
         if isinstance(tokenizer, ProcessorMixin):
             tokenizer = tokenizer.tokenizer
-        builder = PromptBuilder(tokenizer, few_shot_examples, as_dict(args.chat_template_kwargs))
+        template_kwargs = as_dict(args.chat_template_kwargs)
+        if any(sampler.converses for sampler in samplers):
+            template = prepare_conversations(self.processing_class, train_dataset)
+            template_kwargs = {**({} if template is None else {"chat_template": template}), **template_kwargs}
+        connect_rollout_func(samplers, self)
+        builder = PromptBuilder(tokenizer, few_shot_examples, template_kwargs)
         config = self.model.config
         for name, dataset in named_datasets(eval_dataset).items():
             check_prompts(dataset, name, samplers[:1], builder, args, config)
@@ -325,6 +370,11 @@ class STaRTrainer(WeightedSFTTrainer):
     @property
     def iteration(self) -> int:
         return self.outer_run.iteration
+
+    @property
+    def _logs(self) -> dict[str, Any]:
+        # The completions table of `GRPOTrainer`, which callbacks of its users read under this name.
+        return completions_table(self.ledger, self.task)
 
     def train(self, resume_from_checkpoint: bool | str | None = None) -> TrainOutput:  # type: ignore[override]
         """
@@ -533,7 +583,8 @@ class STaRTrainer(WeightedSFTTrainer):
 
         Returns:
             `dict[str, float]`: `eval_accuracy` (share that passes the filter), `eval_accuracy/<value>` for each value
-            of `eval_group_column`, `eval_rewards/<name>` (means), `eval_completion_length` (mean, in tokens),
+            of `eval_group_column`, `eval_reward`, `eval_reward_std`, `eval_rewards/<name>/mean` and
+            `eval_rewards/<name>/std` (as in [`~trl.GRPOTrainer`]), `eval_completion_length` (mean, in tokens),
             `eval_clipped_ratio`, `eval_<name>` for each metric that reward functions log with `log_metric` (means),
             and speed metrics.
 
@@ -654,6 +705,7 @@ class STaRTrainer(WeightedSFTTrainer):
             {
                 **({"samples/problems": len(candidates)} if self.args.num_kept_per_iteration else {}),
                 **sampling_metrics(samples, [sampler.name for sampler in task.samplers], len(candidates)),
+                **reward_metrics([sample for sample in samples if sample.sampler == task.samplers[0].name]),
                 **doubt_metrics(found),
                 **self.rollouts.scoring.pop_metrics(),
                 "seconds/sample": seconds,

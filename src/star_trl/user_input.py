@@ -20,16 +20,62 @@ OTHER_SETTINGS = {
     "stop": "Set `stop_strings`.",
     "stop_sequences": "Set `stop_strings`.",
     "stop_token": "Set `stop_strings`, or `eos_token`.",
-    "repetition_penalty": "Set `generation_kwargs={'repetition_penalty': ...}`.",
-    "beta": "Leave it out: there is no KL penalty. Every outer iteration starts from the original model again.",
-    "sync_ref_model": "Leave it out: there is no reference model.",
-    "epsilon_high": "Set `epsilon`, which limits the ratio of `sample_weighting='clipped_ratio'`.",
-    "scale_rewards": "Leave it out: rewards decide what is kept. `sample_weighting` makes weights of them.",
-    "mask_truncated_completions": "Leave it out: a completion that is cut is never trained on.",
-    "steps_per_generation": "Set `initial_steps`: the steps between two phases of sampling.",
     "total_episodes": "Set `num_iterations` and `num_problems_per_iteration`.",
     "evaluation_strategy": "Leave it out: the model is evaluated after every outer iteration.",
-    "max_tool_calling_iterations": "Give `ToolSampler` its limit of calls.",
+    # Fields of GRPOConfig
+    "beta": "Leave it out: there is no KL penalty. Every outer iteration starts from the original model again.",
+    "use_bias_correction_kl": "Leave it out: there is no KL penalty.",
+    "sync_ref_model": "Leave it out: there is no reference model.",
+    "ref_model_mixup_alpha": "Leave it out: there is no reference model.",
+    "ref_model_sync_steps": "Leave it out: there is no reference model.",
+    "epsilon_high": "Set `epsilon`, which limits the ratio of `sample_weighting='clipped_ratio'`.",
+    "delta": "Set `epsilon`, which limits the ratio of `sample_weighting='clipped_ratio'`.",
+    "importance_sampling_level": "Leave it out: `sample_weighting='importance'` has one weight per completion.",
+    **dict.fromkeys(
+        ("sapo_temperature_neg", "sapo_temperature_pos"),
+        "Leave it out: it belongs to the loss 'sapo' of GRPO.",
+    ),
+    **dict.fromkeys(
+        ("vespo_k_pos", "vespo_lambda_pos", "vespo_k_neg", "vespo_lambda_neg"),
+        "Leave it out: it belongs to the loss 'vespo' of GRPO.",
+    ),
+    "scale_rewards": "Leave it out: rewards decide what is kept. `sample_weighting` makes weights of them.",
+    "multi_objective_aggregation": "Leave it out: rewards are added up, weighted by `reward_weights`.",
+    "top_entropy_quantile": "Leave it out: every token of a completion that is kept is trained on.",
+    **dict.fromkeys(
+        (
+            *("entropy_coef", "use_adaptive_entropy", "entropy_coef_min", "entropy_coef_max"),
+            *("entropy_coef_delta", "entropy_target"),
+        ),
+        "Leave it out: there is no entropy bonus. A higher `temperature` explores.",
+    ),
+    "off_policy_mask_threshold": "Leave it out: the filter decides what is trained on.",
+    "steps_per_generation": "Set `initial_steps`: the steps between two phases of sampling.",
+    "num_generations_eval": "Leave it out: an evaluation draws one greedy completion per problem.",
+    "repetition_penalty": "Set `generation_kwargs={'repetition_penalty': ...}`.",
+    "cache_implementation": "Leave it out: the engine has its own cache.",
+    "ds3_gather_for_generation": "Leave it out: sharded parameters are gathered once to generate.",
+    "disable_dropout": "Leave it out, and set the dropout in `model_init_kwargs` or in the model's configuration.",
+    "cast_lm_head_to_fp32": "Leave it out: log-probabilities are computed in fp32.",
+    "use_transformers_paged": "Set `use_transformers_continuous_batching`.",
+    "transformers_continuous_batching_config": "Leave it out: the engine sets it.",
+    **dict.fromkeys(
+        (
+            *("vllm_importance_sampling_correction", "vllm_importance_sampling_mode", "vllm_importance_sampling_cap"),
+            *("vllm_importance_sampling_clip_max", "vllm_importance_sampling_clip_min"),
+        ),
+        "Leave it out: the loss has no ratio of the policy to vLLM's probabilities.",
+    ),
+    "log_multimodal": "Leave it out: prompts are text.",
+    "log_completions_hub_repo": "Leave it out, and upload the samples with `load_ledger(...).push_to_hub(...)`.",
+}
+# Values of other trainers for settings that exist here, by what takes their place
+OTHER_VALUES = {
+    "loss_type": (
+        ("grpo", "dr_grpo", "dapo", "bnpo", "cispo", "sapo", "luspo", "vespo"),
+        "Leave it out: the loss is the negative log-likelihood of what is kept. `sample_weighting` and "
+        "`loss_normalization` change it.",
+    )
 }
 # Arguments of other trainers, by what takes their place here.
 OTHER_ARGUMENTS = {
@@ -45,11 +91,7 @@ OTHER_ARGUMENTS = {
     "dataset": "Use `train_dataset`.",
     "reward_func": "Use `reward_funcs`.",
     "reward_model": "Use `reward_funcs`, which takes reward models.",
-    "reward_processing_classes": "Use `reward_funcs=RewardModel(model, ...)`, which takes its tokenizer.",
     "ref_model": "Leave it out: there is no reference model. Every outer iteration starts from the original model.",
-    "tools": "Use `samplers=[ToolSampler(...)]`.",
-    "rollout_func": "Use `samplers`: a `Sampler` makes the completions.",
-    "environment_factory": "Use `samplers`: a `Sampler` makes the completions.",
 }
 
 Class = TypeVar("Class", bound=type)
@@ -63,13 +105,20 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f" Did you mean `{matches[0]}`?" if matches else ""
 
 
-def explain_unknown(others: Mapping[str, str], is_setting: Callable[[str], bool] = lambda name: False) -> Any:
+def explain_unknown(
+    others: Mapping[str, str],
+    other_values: Mapping[str, tuple[tuple[Any, ...], str]] | None = None,
+    is_setting: Callable[[str], bool] = lambda name: False,
+) -> Any:
     """
-    Decorates a class, so that an unknown keyword argument is explained. Python would only say that it is unexpected.
+    Decorates a class, so that unknown keyword arguments are explained, all of them together. Python would only say
+    that the first one is unexpected.
 
     Args:
         others (`dict[str, str]`):
             Names that the class does not have, by what takes their place.
+        other_values (`dict[str, tuple[tuple, str]]`, *optional*):
+            Values of other classes for arguments that exist, with what takes their place.
         is_setting (`Callable[[str], bool]`, *optional*):
             Whether a name is a field of [`STaRConfig`], which belongs into `args`.
 
@@ -81,18 +130,25 @@ def explain_unknown(others: Mapping[str, str], is_setting: Callable[[str], bool]
         init = cls.__init__  # type: ignore[misc]
         known = list(inspect.signature(init).parameters)[1:]
 
+        def explain(name: str) -> str:
+            if is_setting(name):
+                return f"It is a setting: `args=STaRConfig({name}=...)`."
+            return others.get(name) or nearest(name, known).strip() or f"`help({cls.__name__})` lists its arguments."
+
         @functools.wraps(init)
         def checked(self: Any, *args: Any, **kwargs: Any) -> None:
-            for name in kwargs:
-                if name in known:
-                    continue
-                instead = f" {others[name]}" if name in others else nearest(name, known)
-                if is_setting(name):
-                    instead = f" It is a setting: `args=STaRConfig({name}=...)`."
-                raise TypeError(
-                    f"`{cls.__name__}` has no argument `{name}`."
-                    + (instead or f" `help({cls.__name__})` lists its arguments.")
-                )
+            found = {f"`{name}`": explain(name) for name in kwargs if name not in known}
+            values = {
+                f"`{name}={kwargs[name]!r}`": instead
+                for name, (choices, instead) in (other_values or {}).items()
+                if kwargs.get(name) in choices
+            }
+            if len(found) == 1 and not values:
+                ((name, instead),) = found.items()
+                raise TypeError(f"`{cls.__name__}` has no argument {name}. {instead}")
+            if found or values:
+                listed = "".join(f"\n- {name}: {instead}" for name, instead in {**found, **values}.items())
+                raise TypeError(f"`{cls.__name__}` does not take these arguments:{listed}")
             init(self, *args, **kwargs)
 
         cls.__init__ = checked  # type: ignore[misc]

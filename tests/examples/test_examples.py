@@ -284,7 +284,7 @@ def test_commonsense_qa_from_end_to_end(command, csqa_folder, capsys):
         *(False, True, True, True)
     ]
     results = {name: json.loads((runs / name / "result.json").read_text()) for name in names[1:]}
-    assert all("eval_rewards/strict_multiple_choice_reward" in result for result in results.values())
+    assert all("eval_rewards/strict_multiple_choice_reward/mean" in result for result in results.values())
     assert results["direct_fine_tuned"]["train_data_used"] == 1.0
     assert 0 < results["star"]["rationale/solved"] < 1
     kept = load_ledger(runs / "star").filter(lambda row: row["kept"])

@@ -473,7 +473,7 @@ def draw(index, reward, drop_reason=None):
 
 def test_the_baseline_is_the_mean_of_the_other_samples():
     samples = [draw(0, 1.0), draw(1, 0.0, "wrong"), draw(2, 0.5, "wrong")]
-    args = SimpleNamespace(sample_weighting="advantage", loss_normalization="tokens")
+    args = SimpleNamespace(sample_weighting="advantage", loss_normalization="tokens", unfinished=("length", "pause"))
     weights, _ = sample_weights(samples, samples, args, policy_logprobs=None)
     assert weights == pytest.approx([0.75, -0.75, 0.0])
     args.loss_normalization = "problems"
@@ -485,6 +485,8 @@ def test_what_could_not_be_judged_is_no_failure(normalization, count):
     """It is left out of the baseline and of the number of draws; what was cut is a failure, whatever its reward."""
     judged = [draw(0, 1.0), draw(1, 0.0, "wrong"), draw(2, 1.0, "truncated")]
     others = [draw(3, None, "error"), draw(4, 0.5, "unverified")]
-    args = SimpleNamespace(sample_weighting="advantage", loss_normalization=normalization)
+    args = SimpleNamespace(
+        sample_weighting="advantage", loss_normalization=normalization, unfinished=("length", "pause")
+    )
     weights, _ = sample_weights(judged, [*judged, *others], args, policy_logprobs=None)
     assert [count * weight for weight in weights] == pytest.approx([1.0, -0.5, -0.5])

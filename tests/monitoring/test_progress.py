@@ -206,7 +206,9 @@ def test_one_process_does_not_name_itself(make_trainer, problems, caplog):
 
 def test_an_evaluation_by_itself_prints_its_metrics(make_trainer, problems, capsys):
     make_trainer(solve_easy_and_hinted).evaluate(problems)
-    assert capsys.readouterr().out.startswith("eval_accuracy 0.5, eval_rewards/exact_match_reward 0.5, ")
+    assert capsys.readouterr().out.startswith(
+        "eval_accuracy 0.5, eval_reward 0.5, eval_reward_std 0.5774, eval_rewards/exact_match_reward/mean 0.5, "
+    )
 
 
 def test_a_callback_that_is_removed_is_silent(make_trainer, problems, capsys):

@@ -10,7 +10,7 @@ import torch
 from datasets import Dataset
 from transformers import LlamaConfig, LlamaForSequenceClassification, LlamaForTokenClassification
 
-from star_trl import load_ledger
+from star_trl import RationaleSampler, load_ledger
 from star_trl.fine_tuning.gradient_view import training_weights
 from star_trl.rewards import ProcessRewardModel, RewardModel, exact_match_reward
 from star_trl.rewards.scoring import Scorer
@@ -310,3 +310,19 @@ def test_a_process_reward_model_weighs_samples(make_trainer, step_classifier, to
     assert {sample.problem_id for sample in kept} == {0, 1, 2}
     assert sorted(weights) == sorted(sample.rewards["LlamaForTokenClassification"] for sample in kept)
     assert len(set(weights)) > 1
+
+
+def test_reward_processing_classes_are_those_of_grpo(make_trainer, classifier, tokenizer):
+    """One for each function, of which only that of a model is used."""
+    settings = {"reward_threshold": [1.0, None], "samplers": [RationaleSampler()]}
+    trainer = make_trainer(
+        lambda prompt: " 3",
+        reward_funcs=[exact_match_reward, classifier],
+        reward_processing_classes=[None, tokenizer],
+        **settings,
+    )
+    prompts = [row["prompt"] for row in PROBLEMS]
+    expected = RewardModel(classifier, tokenizer)(prompts, [" 3"] * 4)
+    assert [list(sample.rewards.values())[1] for sample in trainer.sample(1)] == pytest.approx(expected)
+    with pytest.raises(ValueError, match="not loaded from anywhere"):
+        make_trainer(reward_funcs=[exact_match_reward, classifier], reward_threshold=[1.0, None])

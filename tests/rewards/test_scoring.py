@@ -11,7 +11,7 @@ import torch
 from datasets import Dataset
 from trl.rewards import accuracy_reward, think_format_reward
 
-from star_trl import load_ledger
+from star_trl import RationaleSampler, load_ledger
 from star_trl.rewards import exact_match_reward, scratchpad_answer_reward
 from star_trl.rewards.scoring import Scorer
 from support.sums import PROBLEMS, solve_easy_and_hinted
@@ -255,3 +255,52 @@ def test_nan_means_that_it_does_not_apply():
         (None, False, False),
         (1.0, True, True),
     ]
+
+
+def length_reward(completions, **kwargs):
+    return [len(completion) / 100 for completion in completions]
+
+
+@pytest.mark.parametrize(
+    ("threshold", "weights", "kept"),
+    [(1.16, None, {0, 1}), ([1.17], None, set()), (0.16, None, {0, 1, 2, 3}), (1.5, [1.5, 0.0], {0, 1})],
+)
+def test_a_number_is_the_threshold_of_the_weighted_sum(make_trainer, threshold, weights, kept):
+    trainer = make_trainer(
+        solve_easy_and_hinted,
+        reward_funcs=[exact_match_reward, length_reward],
+        reward_threshold=threshold,
+        reward_weights=weights,
+        samplers=[RationaleSampler()],
+    )
+    assert kept_problems(trainer) == kept
+
+
+def test_a_sum_is_not_missed_by_its_rounding():
+    def parts(value):
+        def reward(completions, **kwargs):
+            return [value] * len(completions)
+
+        reward.__name__ = f"reward_{value}"
+        return reward
+
+    (score,) = Scorer([parts(0.7), parts(0.1), parts(0.2)], thresholds=1.0)(["Q"], ["A"], [[1]])
+    assert score.passed and score.reward == 1.0
+
+
+def test_a_sum_that_no_function_applies_to_is_unverified():
+    def silent(completions, **kwargs):
+        return [None] * len(completions)
+
+    def other(completions, **kwargs):
+        return [None] * len(completions)
+
+    (score,) = Scorer([silent, other], thresholds=0.0)(["Q"], ["A"], [[1]])
+    assert not score.passed and not score.verified and score.reward is None
+
+
+def test_rewards_that_are_all_none_are_a_warning_once(make_trainer, caplog):
+    trainer = make_trainer(solve_easy_and_hinted, reward_funcs=lambda completions, **kwargs: [None] * len(completions))
+    trainer.sample(1)
+    (warning,) = [record.getMessage() for record in caplog.records if "All reward functions" in record.getMessage()]
+    assert "'prompts': 'Q: " in warning and "recorded as unverified" in warning

@@ -7,7 +7,7 @@ import pytest
 from transformers import EarlyStoppingCallback, TrainerCallback
 
 from star_trl.run.inner_run import Length
-from support.sums import solve_easy_and_hinted
+from support.sums import PROBLEMS, solve_easy_and_hinted
 
 
 class Recorder(TrainerCallback):
@@ -98,12 +98,15 @@ def test_metrics_that_a_person_follows(make_trainer, problems):
         "rationalization/yield": 0.5,
         "train_data_used": 0.75,
         "rationale/reward": 0.5,
+        "reward": 0.5,
+        "rewards/exact_match_reward/mean": 0.5,
+        "rewards/exact_match_reward/std": 3**-0.5,
         "rationale/completion_length": 17,
         "samples/selected": 3,
         "samples/dropped_wrong": 3,
         "eval_accuracy": 0.5,
     }
-    assert {name: metrics[name] for name in expected} == expected
+    assert {name: metrics[name] for name in expected} == pytest.approx(expected)
     assert all(metrics[name] > 0 for name in ("seconds/sample", "seconds/fine_tune", "tokens_per_second", "seconds"))
     logged = {name for entry in trainer.state.log_history for name in entry}
     assert expected.keys() <= logged
@@ -130,3 +133,12 @@ def test_a_metric_that_is_nan_is_never_the_best(make_trainer, problems):
     ]
     assert noted == [0, 2, 0]
     assert trainer.outer_run.state.best_metric == 0.5
+
+
+def test_the_completions_table_of_grpo(make_trainer):
+    trainer = make_trainer(solve_easy_and_hinted, num_iterations=1)
+    assert trainer._logs["prompt"] == []
+    trainer.train()
+    logs = trainer._logs
+    assert logs["prompt"] == [row["prompt"] for row in PROBLEMS] and logs["completion"][0] == " Let me count.\n3"
+    assert logs["rewards"] == {"exact_match_reward": [1.0, 1.0, 0.0, 0.0]} and logs["advantages"] == [0.0] * 4

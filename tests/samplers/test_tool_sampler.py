@@ -3,6 +3,7 @@
 
 import re
 import threading
+from concurrent.futures import Future
 from dataclasses import replace
 
 import pytest
@@ -194,6 +195,42 @@ def test_engines_call_alike_whatever_the_batch_size(bytes_and_model):
         if temperature == 0:
             found = run_with_tool(ContinuousBatchingEngine(tokenizer), bytes_and_model, temperature)
             assert written(found) == written(expected)
+
+
+class Replies:
+    """Lets a completion go on twice behind its EOS, with a reply that depends on what it wrote."""
+
+    def begin(self, completion):
+        if completion.loss_mask.count(False) >= 2 * 3:
+            return None
+        future = Future()
+        future.set_result([5, 6, 7 + len(completion.token_ids) % 9])
+        return future
+
+    def end(self, completion, reply):
+        return replace(
+            completion,
+            token_ids=completion.token_ids + reply,
+            loss_mask=completion.loss_mask + [False] * 3,
+            logprobs=completion.logprobs + [0.0] * 3,
+        )
+
+
+def test_engines_go_on_behind_eos_alike(bytes_and_model):
+    tokenizer, model, prompts = bytes_and_model
+    parameters = params(
+        max_new_tokens=60, temperature=1.0, logprobs=True, eos_token_ids=frozenset(range(40, 70)), pause_at_eos=True
+    )
+
+    def run(engine):
+        generate = Generator(engine, model, tokenizer, parameters)
+        return written(sorted(generate(prompts, pauses=Replies()), key=lambda each: each.prompt.problem))
+
+    expected = run(GenerateEngine(tokenizer, 1))
+    assert {reason for _, _, reason in expected} >= {"eos"}
+    assert any(mask.count(False) == 6 and mask[-1] for _, mask, _ in expected)
+    for batch_size in (1, 5, 12):
+        assert run(PrefixSharingEngine(tokenizer, batch_size)) == expected
 
 
 def test_after_a_pause_only_the_result_is_fed(bytes_and_model):

@@ -2,6 +2,7 @@
 """A character-level tokenizer and Llamas with random weights, and the settings that a run of one needs."""
 
 import string
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,16 +26,27 @@ ON_A_CPU: dict[str, Any] = {
 }
 
 
-def build_tokenizer() -> PreTrainedTokenizerFast:
-    special = ["<pad>", "<eos>", "<system>", "<user>", "<assistant>"]
+def build_tokenizer(
+    turns: Sequence[str] = ("<eos>", "<system>", "<user>", "<assistant>"),
+    eos_token: str = "<eos>",
+    chat_template: str = CHAT_TEMPLATE,
+) -> PreTrainedTokenizerFast:
+    special = ["<pad>", *turns]
     vocab = {token: index for index, token in enumerate([*special, *string.printable])}
     tokenizer = Tokenizer(models.WordLevel(vocab, unk_token="<pad>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
     tokenizer.decoder = decoders.Fuse()
     tokenizer.add_special_tokens(special)
     return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token="<pad>", eos_token="<eos>", chat_template=CHAT_TEMPLATE
+        tokenizer_object=tokenizer, pad_token="<pad>", eos_token=eos_token, chat_template=chat_template
     )
+
+
+def build_chat_tokenizer() -> PreTrainedTokenizerFast:
+    """A character-level tokenizer with the chat template and the tools of Qwen3."""
+    from trl.chat_template_utils import qwen3_chat_template
+
+    return build_tokenizer(["<|im_start|>", "<|im_end|>"], "<|im_end|>", qwen3_chat_template)
 
 
 def build_model(tokenizer: PreTrainedTokenizerFast, hidden_size: int = 16, **changes: int) -> LlamaForCausalLM:

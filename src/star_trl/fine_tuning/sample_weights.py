@@ -57,9 +57,9 @@ def sample_weights(
     if args.sample_weighting == "importance":
         weights, metrics = _importance_weights(selected, args, policy_logprobs(selected))
     elif args.sample_weighting == "reward":
-        weights = [_reward(sample) for sample in selected]
+        weights = [_reward(sample, args) for sample in selected]
     elif args.sample_weighting in ("advantage", "teacher_advantage"):
-        weights = _advantages(selected, judged)
+        weights = _advantages(selected, judged, args)
     else:
         weights = [1.0] * len(selected)
     if args.loss_normalization == "problems":
@@ -90,22 +90,25 @@ def _importance_weights(
     return weights.tolist(), metrics
 
 
-def _advantages(selected: Sequence[Sample], judged: Sequence[Sample]) -> list[float]:
+def _advantages(selected: Sequence[Sample], judged: Sequence[Sample], args: STaRConfig) -> list[float]:
     """
     Computes the reward minus the mean of the *other* samples of the same problem, which keeps the gradient unbiased.
     The advantages of all draws of a problem add up to zero.
     """
-    means = {group: (mean(map(_reward, members)), len(members)) for group, members in _groups(judged).items()}
+    means = {
+        group: (mean(_reward(sample, args) for sample in members), len(members))
+        for group, members in _groups(judged).items()
+    }
     advantages = []
     for sample in selected:
         average, count = means[_group(sample)]
-        advantages.append((_reward(sample) - average) * count / (count - 1) if count > 1 else 0.0)
+        advantages.append((_reward(sample, args) - average) * count / (count - 1) if count > 1 else 0.0)
     return advantages
 
 
-def _reward(sample: Sample) -> float:
-    """Returns the reward of a sample. It is 0 for a truncated sample, which has failed whatever its text."""
-    return 0.0 if sample.truncated or sample.reward is None else sample.reward
+def _reward(sample: Sample, args: STaRConfig) -> float:
+    """Returns the reward of a sample. It is 0 for an unfinished sample, which has failed whatever its text."""
+    return 0.0 if sample.finish_reason in args.unfinished or sample.reward is None else sample.reward
 
 
 def _group(sample: Sample) -> tuple[int, str, int]:

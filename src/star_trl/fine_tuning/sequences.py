@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from datasets import Dataset
 
 from ..ledger.ledger import Sample
+from ..ledger.messages import as_given
+from ..samplers.base import HINTED_PROMPT, PROMPT_IDS
 from ..star_config import STaRConfig
 from ..task.task import Task
 from .collators import LOSS_WEIGHTS, TEACHER_IDS, TEACHER_LABELS, TOKEN_REFERENCES
@@ -117,10 +119,22 @@ def teacher_prompts(
 def _prompts(samples: Sequence[Sample], columns: Sequence[str], task: Task, few_shot: bool) -> list[list[int]]:
     """Returns the token ids of the prompts of samples, each from its own column of the problems."""
     rows = task.problems.select([sample.problem_id for sample in samples]).to_list()
+    by_name = {sampler.name: sampler for sampler in task.samplers}
+    samplers, columns = [by_name[sample.sampler] for sample in samples], list(columns)
+    for index, (sample, sampler) in enumerate(zip(samples, samplers, strict=True)):
+        if sampler.makes_prompts:
+            columns[index] = "prompt"
+            hinted = sample.extra.get(HINTED_PROMPT)
+            prompt = hinted if sample.hint_shown and hinted is not None else sample.prompt
+            rows[index] = {**rows[index], "prompt": as_given(prompt)}
+    tools = [sampler.tools_of(row) for sampler, row in zip(samplers, rows, strict=True)]
     prompts: list[list[int]] = [[] for _ in samples]
     for column in set(columns):
         indices = [index for index, own in enumerate(columns) if own == column]
-        encoded = task.prompt_builder.encode([rows[index] for index in indices], column, few_shot)
+        encoded = task.prompt_builder.encode(
+            [rows[index] for index in indices], column, few_shot, [tools[index] for index in indices]
+        )
         for index, prompt in zip(indices, encoded, strict=True):
-            prompts[index] = prompt
+            own = samples[index].extra.get(PROMPT_IDS) if samplers[index].makes_prompts else None
+            prompts[index] = prompt if own is None else own
     return prompts

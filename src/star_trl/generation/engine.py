@@ -34,6 +34,9 @@ class SamplingParams:
         pause_between (`tuple[str, str]`, *optional*):
             Two texts. As soon as the second follows the first, the completion is returned unfinished, so that a tool
             can be called (`("<<", "=")` for a calculator).
+        pause_at_eos (`bool`, *optional*, defaults to `False`):
+            Whether a completion that ends with an EOS token may go on, as in a conversation. Its finish reason is
+            `"eos"` all the same.
         logprobs (`bool`, *optional*, defaults to `False`):
             Whether to return the log-probability of every sampled token.
         generation_kwargs (`dict[str, Any]`, *optional*):
@@ -48,8 +51,14 @@ class SamplingParams:
     min_p: float | None = None
     stop_strings: tuple[str, ...] = ()
     pause_between: tuple[str, str] | None = None
+    pause_at_eos: bool = False
     logprobs: bool = False
     generation_kwargs: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def resumable(self) -> frozenset[FinishReason]:
+        """Finish reasons of completions that may go on."""
+        return frozenset(("pause", "eos") if self.pause_at_eos else ("pause",))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -189,7 +198,7 @@ class Engine(Protocol):
             requests (`Sequence[GenerationRequest]`):
                 What to complete.
             params ([`SamplingParams`]):
-                How to sample, with `pause_between`.
+                How to sample, with `pause_between` or `pause_at_eos`.
             resume ([`Resume`]):
                 Continues the completions that pause.
 
@@ -204,7 +213,7 @@ class Engine(Protocol):
                     # An index of this round may be that of another request in the whole.
                     check_index(part.index, len(indices), answered, self)
                     output = replace(part, index=indices[part.index])
-                    future = resume.begin(output) if output.finish_reason == "pause" else None
+                    future = resume.begin(output) if output.finish_reason in params.resumable else None
                     if future is None:
                         yield output
                     else:

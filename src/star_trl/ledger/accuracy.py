@@ -9,6 +9,7 @@ import datasets
 import evaluate
 
 from .ledger import Sample
+from .metrics import reward_metrics
 
 
 class GroupedAccuracy(evaluate.Metric):
@@ -58,18 +59,15 @@ def accuracy_metrics(
             Column whose values are the groups.
 
     Returns:
-        `dict[str, float]`: `accuracy`, `accuracy/<value>`, `rewards/<name>` (mean over the samples that it applies
-        to), `completion_length` (mean, in tokens) and `clipped_ratio`.
+        `dict[str, float]`: `accuracy`, `accuracy/<value>`, those of [`reward_metrics`], `completion_length` (mean, in
+        tokens) and `clipped_ratio`.
     """
     groups = dataset[group_column][:] if group_column is not None else [""] * len(dataset)
     metrics = GroupedAccuracy(keep_in_memory=True).compute(
         predictions=[int(sample.kept) for sample in samples],
         references=[str(groups[sample.problem_id]) for sample in samples],
     )
-    for name in samples[0].rewards:
-        rewards = [reward for sample in samples if (reward := sample.rewards[name]) is not None]
-        if rewards:
-            metrics[f"rewards/{name}"] = sum(rewards) / len(rewards)
+    metrics.update(reward_metrics(samples))
     metrics["completion_length"] = sum(len(sample.completion_ids) for sample in samples) / len(samples)
     metrics["clipped_ratio"] = sum(sample.finish_reason == "length" for sample in samples) / len(samples)
     return metrics

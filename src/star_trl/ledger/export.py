@@ -12,7 +12,7 @@ from datasets import Dataset
 
 from ..output_dir import encodable
 from .ledger import Sample, read_samples
-from .messages import _as_given, as_completion
+from .messages import as_completion, as_given
 
 
 def sft_dataset(
@@ -170,7 +170,7 @@ def _by_prompt(samples: Iterable[Sample]) -> Iterator[tuple[str, list[str], list
 
 
 def _row(prompt: str, **completions: str) -> dict[str, Any]:
-    given = _as_given(prompt)
+    given = as_given(prompt)
     return {"prompt": given, **{column: as_completion(text, given) for column, text in completions.items()}}
 
 

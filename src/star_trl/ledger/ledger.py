@@ -50,8 +50,8 @@ class Sample:
         reward (`float` or `None`):
             Weighted sum of the rewards that apply; `None` if none does.
         kept (`bool`):
-            Whether it passed the filter: it was not cut, and every deciding reward function that applies reaches its
-            threshold. Duplicates and the cap per problem are applied later, when the training set is built.
+            Whether it passed the filter: it was not cut (with `mask_truncated_completions`), and the reward functions
+            accept it. Duplicates and the cap per problem are applied later, when the training set is built.
         drop_reason (`str`, *optional*):
             Why it was not kept: `"truncated"` (cut by `max_completion_length`, or not continued after a pause),
             `"unverified"` (no deciding reward function applies), `"error"` (a reward function failed) or `"wrong"`.
@@ -85,11 +85,6 @@ class Sample:
     def key(self) -> tuple[str, int, int]:
         """Sampler, problem and sample index, which identify the sample within its iteration."""
         return self.sampler, self.problem_id, self.sample_index
-
-    @property
-    def truncated(self) -> bool:
-        """Whether the completion was cut before its end."""
-        return self.finish_reason in ("length", "pause")
 
 
 FIELDS = tuple(each.name for each in fields(Sample))

@@ -27,7 +27,7 @@ def as_text(prompt: str | Messages) -> str:
     return prompt if isinstance(prompt, str) else json.dumps(prompt, ensure_ascii=False)
 
 
-def _as_given(prompt: str) -> Any:
+def as_given(prompt: str) -> Any:
     """Returns a prompt of the ledger as it was in the dataset: text, or messages parsed from JSON."""
     if prompt.startswith('[{"'):  # spares most text prompts the attempt
         try:

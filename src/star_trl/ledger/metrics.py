@@ -3,6 +3,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from statistics import fmean, stdev
 from typing import Any
 
 from .ledger import Sample
@@ -43,6 +44,33 @@ def sampling_metrics(samples: Sequence[Sample], samplers: Sequence[str], num_can
         if rewards:
             metrics[f"{name}/reward"] = sum(rewards) / len(rewards)
     metrics["train_data_used"] = len(solved) / num_candidates
+    return metrics
+
+
+def reward_metrics(samples: Sequence[Sample]) -> dict[str, float]:
+    """
+    Computes the statistics of rewards, with the names that they have in [`~trl.GRPOTrainer`].
+
+    Args:
+        samples (`list[Sample]`):
+            Samples of one sampler.
+
+    Returns:
+        `dict[str, float]`: `reward`, `reward_std` and, for each reward function, `rewards/<name>/mean` and
+        `rewards/<name>/std`, over the samples that it applies to. The standard deviation is that of a sample, and
+        missing for a single one.
+    """
+    found = {"reward": ("reward", "reward_std", [sample.reward for sample in samples])}
+    for name in samples[0].rewards if samples else ():
+        names = f"rewards/{name}/mean", f"rewards/{name}/std"
+        found[names[0]] = (*names, [sample.rewards[name] for sample in samples])
+    metrics = {}
+    for mean_name, std_name, values in found.values():
+        rewards = [value for value in values if value is not None]
+        if rewards:
+            metrics[mean_name] = fmean(rewards)
+        if len(rewards) > 1:
+            metrics[std_name] = stdev(rewards)
     return metrics
 
 

@@ -234,7 +234,8 @@ def _advice(cut: Sequence[Sample], args: STaRConfig) -> str:
         return "The sampler did not continue them after a pause, such as a call of its tool. Check the tool."
     return _advice_on_stop_strings(cut, args) or (
         f"They are longer than `max_completion_length={args.max_completion_length}`. Set it higher: models that think "
-        "need thousands of tokens."
+        "need thousands of tokens. `mask_truncated_completions=False` keeps those of them that the reward functions "
+        "accept."
     )
 
 

@@ -3,7 +3,9 @@
 
 import importlib
 import random
+from collections import defaultdict
 from collections.abc import Sequence
+from statistics import fmean
 from typing import Any
 
 import pandas as pd
@@ -11,8 +13,8 @@ from tqdm.auto import tqdm
 from trl.trainer.utils import print_prompt_completions_sample
 
 from ..distributed import get_logger
-from ..ledger.ledger import Sample
-from ..ledger.messages import as_text
+from ..ledger.ledger import Ledger, Sample
+from ..ledger.messages import as_completion, as_text
 from ..seeds import seed_of
 from ..star_config import STaRConfig
 from ..task.task import Task
@@ -144,3 +146,39 @@ def _backends(report_to: str | list[str] | None) -> list[Any]:
 
 def _number(reward: float | None) -> float:
     return float("nan") if reward is None else reward
+
+
+def completions_table(ledger: Ledger, task: Task) -> dict[str, Any]:
+    """
+    Returns the samples of the first sampler in the latest iteration as [`~trl.GRPOTrainer`] keeps its completions in
+    `_logs`: `prompt`, `completion`, `rewards` by function, `advantages` (the reward minus the mean of its problem) and
+    `extra` by column, each with a value per sample.
+
+    Args:
+        ledger ([`~star_trl.ledger.Ledger`]):
+            All samples.
+        task ([`~star_trl.task.task.Task`]):
+            The task.
+    """
+    iterations = ledger.iterations()
+    samples = ledger.read(iterations[-1]) if iterations else []
+    samples = [sample for sample in samples if sample.sampler == task.samplers[0].name]
+    rewards = defaultdict(list)
+    for sample in samples:
+        if sample.reward is not None:
+            rewards[sample.problem_id].append(sample.reward)
+    prompts = [task.problems[sample.problem_id]["prompt"] for sample in samples]
+    return {
+        "prompt": prompts,
+        "completion": [
+            as_completion(sample.completion, prompt) for sample, prompt in zip(samples, prompts, strict=True)
+        ],
+        "rewards": {name: [sample.rewards[name] for sample in samples] for name in task.scorer.names},
+        "advantages": [
+            0.0 if sample.reward is None else sample.reward - fmean(rewards[sample.problem_id]) for sample in samples
+        ],
+        "extra": {
+            column: [sample.extra.get(column) for sample in samples]
+            for column in dict.fromkeys(column for sample in samples for column in sample.extra)
+        },
+    }

@@ -200,8 +200,14 @@ class ModelCards(Observer):
 def _settings(run: OuterRun, model: Any, peft_config: Any) -> dict[str, Any]:
     """Returns the settings that matter for the results. Settings that do not apply are None."""
     args, task, scorer = run.args, run.task, run.task.scorer
-    thresholds = ("ranks and weights only" if value is None else f"at least {value:g}" for value in scorer.thresholds)
-    rewards = (f"`{name}` ({threshold})" for name, threshold in zip(scorer.names, thresholds, strict=True))
+    if scorer.sum_threshold is not None:
+        terms = (f"{weight:g} * `{name}`" for weight, name in zip(scorer.weights, scorer.names, strict=True))
+        rewards = f"{' + '.join(terms)} (at least {scorer.sum_threshold:g})"
+    else:
+        thresholds = (
+            "ranks and weights only" if value is None else f"at least {value:g}" for value in scorer.thresholds
+        )
+        rewards = ", ".join(f"`{name}` ({text})" for name, text in zip(scorer.names, thresholds, strict=True))
     batch_size = args.train_batch_size * args.gradient_accumulation_steps * run.trainer.accelerator.num_processes
     schedule = SchedulerType(args.lr_scheduler_type).value
     few_shot = None
@@ -210,7 +216,7 @@ def _settings(run: OuterRun, model: Any, peft_config: Any) -> dict[str, Any]:
         few_shot = f"in sampling{until}{' and in the training sequences' if args.few_shot_train else ''}"
     return {
         "samplers": ", ".join(map(_describe, task.samplers)),
-        "rewards of what is kept": ", ".join(rewards),
+        "rewards of what is kept": rewards,
         "outer iterations": f"{run.iteration} of {args.num_iterations}",
         "every iteration fine-tunes": "the original model" if args.reset_model else "the model of the one before",
         "problems in an iteration": args.num_problems_per_iteration or "all",

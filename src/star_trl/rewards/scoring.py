@@ -2,25 +2,50 @@
 """Calls the reward functions and decides what is kept."""
 
 import inspect
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
+from transformers import PreTrainedTokenizerBase
 
+from ..distributed import get_logger
 from ..user_input import nearest
-from .calling import RewardCaller
+from .calling import SHARED, RewardCaller
 from .models.model_reward import ModelReward
 from .models.reward_model import RewardModel
 
 
+logger = get_logger(__name__)
+
+ProcessingClass = PreTrainedTokenizerBase | None
 # GRPO's calling convention: `reward_func(prompts, completions, completion_ids=..., **columns)`, where every column of
 # the dataset is a list with one value per completion, and `samplers` (the name of each completion's sampler),
 # `trainer_state`, `log_extra` and `log_metric` are passed as well. It returns one reward per completion; `None` means
 # that it does not apply. It may be a coroutine function.
 RewardFunc = Callable[..., Any]
 ARGUMENTS = {"prompts", "completions", "completion_ids", "samplers", "trainer_state", "log_extra", "log_metric"}
+
+# What functions get as well where the completions are made in environments
+ENVIRONMENT_ARGUMENTS = {"environments", "environment_rewards"}
+
+
+class EnvironmentReward:
+    """
+    The reward that an environment gave when its completion ended, since environments do not outlive the sampling.
+
+    Args:
+        name (`str`):
+            Name of the environment's class.
+    """
+
+    def __init__(self, name: str):
+        self.__name__ = name
+
+    def __call__(self, environment_rewards: list[dict[str, float | None]], **kwargs: Any) -> list[float | None]:
+        return [rewards.get(self.__name__) for rewards in environment_rewards]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,9 +59,10 @@ class Score:
         reward (`float` or `None`):
             Weighted sum over the functions that apply; `None` if none does.
         passed (`bool`):
-            Whether every deciding function that applies reaches its threshold, and at least one of them applies.
+            Whether every deciding function that applies reaches its threshold, or the weighted sum reaches that of the
+            sum, and at least one function that decides applies.
         verified (`bool`):
-            Whether at least one deciding function applies.
+            Whether at least one function that decides applies.
         error (`str`, *optional*):
             What went wrong, where a function failed for this completion.
     """
@@ -58,15 +84,21 @@ class Scorer:
         weights (`list[float]`, *optional*):
             Weight of each in the reward. All `1.0` by default.
         thresholds (`float` or `list[float | None]`, *optional*):
-            Minimum reward of a kept sample, for each function. `None` for a function that does not decide. A single
-            function has `1.0` by default.
+            Minimum reward of a kept sample, for each function. `None` for a function that does not decide. A number is
+            the threshold of the weighted sum. A single function has `1.0` by default.
+        processing_classes (`PreTrainedTokenizerBase` or a list of them, *optional*):
+            Tokenizers of the reward models, one for each function. Those of other functions are ignored.
+        environment_rewards (`list[str]`, *optional*):
+            Names of rewards that completions come with. They follow the reward functions, with the weight 1.
+        with_environments (`bool`, *optional*, defaults to `False`):
+            Whether the functions get the `environments` that the completions were made in.
         call ([`~star_trl.rewards.calling.RewardCaller`], *optional*):
             Calls the functions. By default each is called once, without a time limit.
 
     Raises:
         `TypeError`: If a reward function cannot be called.
-        `ValueError`: If the weights or the thresholds do not fit the functions, nothing decides, or a single reward
-        model has no threshold.
+        `ValueError`: If the weights, the thresholds or the tokenizers do not fit the functions, nothing decides, or a
+        single reward model has no threshold.
     """
 
     def __init__(
@@ -75,11 +107,21 @@ class Scorer:
         weights: list[float] | None = None,
         thresholds: float | Sequence[float | None] | None = None,
         call: RewardCaller | None = None,
+        processing_classes: ProcessingClass | Sequence[ProcessingClass] = None,
+        environment_rewards: Sequence[str] = (),
+        with_environments: bool = False,
     ):
         self._call = call if call is not None else RewardCaller()
         given = [reward_funcs] if callable(reward_funcs) or isinstance(reward_funcs, str) else list(reward_funcs)
+        tokenizers = [*_one_each(processing_classes, len(given)), *[None] * len(environment_rewards)]
+        if weights is not None and len(weights) == len(given):
+            weights = [*weights, *[1.0] * len(environment_rewards)]
+        given += map(EnvironmentReward, environment_rewards)
         if not given:
-            raise ValueError("`reward_funcs` is empty. Give at least one reward function, such as exact_match_reward.")
+            raise ValueError(
+                "No reward source provided: `reward_funcs` is empty. Give at least one reward function, such as "
+                "exact_match_reward."
+            )
         for func in given:
             if not callable(func) and not isinstance(func, str):
                 raise TypeError(
@@ -87,13 +129,20 @@ class Scorer:
                     f"its id, got a {type(func).__name__}."
                 )
         self.reward_funcs: list[RewardFunc] = [
-            RewardModel(func) if isinstance(func, (str, nn.Module)) else func for func in given
+            RewardModel(func, tokenizer) if isinstance(func, (str, nn.Module)) else func
+            for func, tokenizer in zip(given, tokenizers, strict=True)
         ]
         self.names = [_name(func) for func in self.reward_funcs]
         if len(set(self.names)) < len(self.names):
             raise ValueError(f"Reward functions need different names, got {self.names}. Set their `__name__`.")
         self.weights = weights if weights is not None else [1.0] * len(self.reward_funcs)
+        if isinstance(thresholds, (list, tuple)) and len(thresholds) == 1 and len(given) > 1:
+            thresholds = thresholds[0]  # the command line knows lists only
         self.thresholds = self._check_thresholds(thresholds)
+        # Of the weighted sum, where no function decides by itself
+        self.sum_threshold = thresholds if isinstance(thresholds, (int, float)) and len(given) > 1 else None
+        self._has_warned = False
+        self.with_environments = with_environments
         if len(self.weights) != len(self.reward_funcs):
             raise ValueError(
                 f"`reward_weights` has {len(self.weights)} values for {len(self.reward_funcs)} reward functions "
@@ -110,15 +159,21 @@ class Scorer:
                         "decide: `reward_funcs=[exact_match_reward, model]` and `reward_threshold=[1.0, None]`."
                     )
                 return [1.0 if thresholds is None else thresholds]
+            if thresholds is not None:
+                return [None] * len(self.reward_funcs)
+            if all(isinstance(func, EnvironmentReward) for func in self.reward_funcs):  # of which one applies
+                return [1.0] * len(self.reward_funcs)
             raise ValueError(
-                f"With {len(self.reward_funcs)} reward functions ({', '.join(self.names)}), `reward_threshold` must "
-                f"be a list with one value each, got {thresholds}. `None` marks a function that only ranks and "
-                "weights, so that it cannot let a wrong answer in."
+                f"With {len(self.reward_funcs)} reward functions ({', '.join(self.names)}), it is unclear which of "
+                "them decide. Set `reward_threshold` to a list with one value each, in which `None` marks a function "
+                "that only ranks and weights, so that it cannot let a wrong answer in. A number is the threshold of "
+                "the weighted sum."
             )
         if len(thresholds) != len(self.reward_funcs):
             raise ValueError(
                 f"`reward_threshold` has {len(thresholds)} values for {len(self.reward_funcs)} reward functions "
-                f"({', '.join(self.names)}). Give one each."
+                f"({', '.join(self.names)}). Give one each, or a number in place of the list as the threshold of the "
+                "weighted sum."
             )
         if all(threshold is None for threshold in thresholds):
             raise ValueError("`reward_threshold` is None for every reward function, so nothing decides what is kept.")
@@ -136,7 +191,7 @@ class Scorer:
             if hasattr(func, "to"):
                 func.to(device)
 
-    def check_columns(self, columns: Sequence[str]) -> None:
+    def check_columns(self, columns: Sequence[str], has_more: bool = False) -> None:
         """
         Raises `ValueError` if a column that a reward function requires is missing, if a column has the name of another
         argument, or if a function cannot take an argument that it is called with.
@@ -144,13 +199,16 @@ class Scorer:
         Args:
             columns (`list[str]`):
                 Columns of the dataset.
+            has_more (`bool`, *optional*, defaults to `False`):
+                Whether a sampler adds columns that are not known yet.
         """
-        if taken := sorted(ARGUMENTS & set(columns)):
+        arguments = ARGUMENTS | (ENVIRONMENT_ARGUMENTS if self.with_environments else set())
+        if taken := sorted(arguments & set(columns)):
             raise ValueError(
                 f"The dataset has the column `{taken[0]}`, but reward functions get another argument of that name. "
                 f"Rename the column: `dataset.rename_column({taken[0]!r}, ...)`."
             )
-        given = {name for name in columns if name not in ("prompt", "completion")} | ARGUMENTS
+        given = {name for name in columns if name not in ("prompt", "completion")} | arguments
         if "answer" in columns:
             given.add("solution")
         for func, name in zip(self.reward_funcs, self.names, strict=True):
@@ -161,11 +219,11 @@ class Scorer:
                 if parameter.kind in (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
             ]
             for parameter in by_name:
-                if parameter.default is inspect.Parameter.empty and parameter.name not in given:
+                if parameter.default is inspect.Parameter.empty and parameter.name not in given and not has_more:
                     raise ValueError(
                         f"The reward function `{name}` needs a column `{parameter.name}`, which the dataset does not "
                         f"have.{nearest(parameter.name, sorted(given))} Its columns are {sorted(columns)}; the other "
-                        f"arguments are {', '.join(sorted(ARGUMENTS))}."
+                        f"arguments are {', '.join(sorted(arguments))}."
                     )
             # What is called is a decorator's function, and not the one that it wraps.
             called = inspect.signature(func, follow_wrapped=False)
@@ -205,7 +263,17 @@ class Scorer:
         """
         arguments = {"prompts": prompts, "completions": completions, "completion_ids": completion_ids, **columns}
         rewards_by_func = self._call(self.reward_funcs, self.names, arguments)
-        return [self._score(rewards) for rewards in zip(*rewards_by_func, strict=True)]
+        outcomes = list(zip(*rewards_by_func, strict=True))
+        unscored = next((row for row, rewards in enumerate(outcomes) if not _any_is_given(rewards)), None)
+        if unscored is not None and not self._has_warned:
+            self._has_warned = True
+            shown = {name: values[unscored] for name, values in arguments.items() if name not in SHARED}
+            logger.warning(
+                f"All reward functions returned None for the following kwargs: {shown!r:.2000}. Such a completion is "
+                "recorded as unverified and not kept. If that is not what you want, let at least one reward function "
+                "return a number. This warning is given once."
+            )
+        return [self._score(rewards) for rewards in outcomes]
 
     def _score(self, outcomes: Sequence[float | None | Exception]) -> Score:
         errors = [
@@ -217,18 +285,43 @@ class Scorer:
         weighted = [
             weight * reward for weight, reward in zip(self.weights, rewards, strict=True) if reward is not None
         ]
-        decisions = [
-            reward >= threshold
-            for reward, threshold in zip(rewards, self.thresholds, strict=True)
-            if reward is not None and threshold is not None
-        ]
+        # Without rounding on the way: 0.7, 0.1 and 0.2 add up to 1.
+        total = math.fsum(weighted) if weighted else None
+        if self.sum_threshold is None:
+            decisions = [
+                reward >= threshold
+                for reward, threshold in zip(rewards, self.thresholds, strict=True)
+                if reward is not None and threshold is not None
+            ]
+        else:
+            decisions = [] if total is None else [total >= self.sum_threshold]
         return Score(
             rewards=dict(zip(self.names, rewards, strict=True)),
-            reward=sum(weighted) if weighted else None,
+            reward=total,
             passed=bool(decisions) and all(decisions) and not errors,
             verified=bool(decisions),
             error="; ".join(errors) or None,
         )
+
+
+def _any_is_given(outcomes: Sequence[float | None | Exception]) -> bool:
+    """Returns whether a function gave a reward, or failed, which is told otherwise."""
+    return any(outcome is not None for outcome in outcomes)
+
+
+def _one_each(
+    processing_classes: ProcessingClass | Sequence[ProcessingClass], count: int
+) -> Sequence[ProcessingClass]:
+    """Returns one tokenizer, or None, for each of `count` reward functions."""
+    if processing_classes is None:
+        return [None] * count
+    given: Any = processing_classes if isinstance(processing_classes, (list, tuple)) else [processing_classes]
+    if len(given) != count:
+        raise ValueError(
+            f"The number of reward processing classes ({len(given)}) must match the number of reward functions "
+            f"({count}). Give one each, and None for a function that is not a model."
+        )
+    return given
 
 
 def _name(func: RewardFunc) -> str:

@@ -1,7 +1,7 @@
 # Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
 """Connects samplers to engines: turns prompts into completions in the form that they are trained on."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 from typing import Any, cast
@@ -35,6 +35,12 @@ class Generator:
             Its tokenizer.
         params ([`~star_trl.generation.SamplingParams`]):
             Sampling parameters of the sampler.
+        encode (`Callable`, *optional*):
+            Turns rows and the column of their prompts into token ids.
+        encode_results (`Callable`, *optional*):
+            Turns messages of tools into token ids.
+        max_prompt_length (`int`, *optional*):
+            Number of tokens of a prompt that a whole completion fits behind.
     """
 
     def __init__(
@@ -43,11 +49,25 @@ class Generator:
         model: PreTrainedModel,
         tokenizer: PreTrainedTokenizerBase,
         params: SamplingParams,
+        encode: Callable[[Sequence[dict[str, Any]], str], list[list[int]]] | None = None,
+        encode_results: Callable[[list[dict[str, Any]]], list[int]] | None = None,
+        max_prompt_length: int | None = None,
     ):
         self.engine = engine
         self.model = model
         self.tokenizer = tokenizer
         self.params = params
+        self.encode = encode
+        self.encode_results = encode_results
+        self.max_prompt_length = max_prompt_length
+
+    @property
+    def eos_token_ids(self) -> frozenset[int]:
+        return self.params.eos_token_ids
+
+    @property
+    def max_completion_length(self) -> int:
+        return self.params.max_new_tokens
 
     def __call__(
         self, prompts: Sequence[Prompt], pauses: Pauses | None = None, **overrides: Any
@@ -153,6 +173,8 @@ class _Resume:
     def request(self, output: GenerationOutput, result: Any) -> GenerationRequest | None:
         self.paused.remove(output.index)
         completion = self.pauses.end(self._completion(output), result)
+        if completion is None:
+            return None
         prompt = self.prompts[output.index] = replace(self.prompts[output.index], begun=completion)
         if _num_begun(prompt) >= self.params.max_new_tokens:
             return None

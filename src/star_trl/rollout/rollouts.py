@@ -7,7 +7,7 @@ from typing import Protocol
 
 from accelerate.utils import gather_object
 from datasets import Dataset
-from transformers import GenerationConfig, TrainerState
+from transformers import GenerationConfig, PreTrainedModel, TrainerState
 
 from ..distributed import own_part
 from ..generation.answers import exit_is_an_error
@@ -76,7 +76,9 @@ class Rollouts:
         self.follow = follow
         self.evaluation = evaluation
         batch_size = min(BATCH_SIZE, args.generation_batch_size or BATCH_SIZE)
-        self.scoring = CompletionScorer(task.scorer, task.prompt_builder.tokenizer, batch_size, evaluation)
+        self.scoring = CompletionScorer(
+            task.scorer, task.prompt_builder.tokenizer, batch_size, evaluation, args.unfinished
+        )
 
     def prompts(self, sampler: Sampler, dataset: Dataset, problems: Sequence[int], iteration: int) -> list[Prompt]:
         """
@@ -98,7 +100,7 @@ class Rollouts:
         problems = own_part(problems, self.policy.accelerator)
         rows = dataset.select(problems).to_list()
         few_shot = self.args.samples_few_shot(iteration)
-        all_ids = self.task.prompt_builder.encode(rows, sampler.prompt_column, few_shot)
+        all_ids = self._encode(sampler, rows, sampler.prompt_column, few_shot)
         return [
             Prompt(
                 problem=problem,
@@ -152,7 +154,10 @@ class Rollouts:
             open_problems = {prompt.problem for prompt in missing}
             missing = [prompt for prompt in prompts if prompt.problem in open_problems]
         title = title or f"iteration {iteration}, {'evaluation' if self.evaluation else sampler.name}"
-        with self.generator(sampler) as generate, self.follow(len(missing), title) as progress:
+        with (
+            self.generator(sampler, self.args.samples_few_shot(max(iteration, 1))) as generate,
+            self.follow(len(missing), title) as progress,
+        ):
             vocab_size = generate.model.config.get_text_config().vocab_size
             with exit_is_an_error(f"The sampler `{sampler.name}`"):
                 completions = sampler.sample(missing, generate)
@@ -209,18 +214,38 @@ class Rollouts:
             return ledger.read(iteration)
         return sorted(gather_object(samples), key=lambda sample: sample.key)
 
+    def _encode(self, sampler: Sampler, rows: Sequence[dict], column: str, few_shot: bool) -> list[list[int]]:
+        tools = [sampler.tools_of(row) for row in rows]
+        return self.task.prompt_builder.encode(rows, column, few_shot, tools)
+
     @contextmanager
-    def generator(self, sampler: Sampler) -> Iterator[Generator]:
+    def generator(self, sampler: Sampler, few_shot: bool = True) -> Iterator[Generator]:
         """
         Yields the generator of a sampler. It is usable while the context is open.
 
         Args:
             sampler ([`Sampler`]):
                 The sampler, for its settings.
+            few_shot (`bool`, *optional*, defaults to `True`):
+                Whether prompts that the sampler makes itself begin with the few-shot examples.
         """
+        builder = self.task.prompt_builder
         with self.policy() as model:
             params = self._sampling_params(sampler, model.generation_config)
-            yield Generator(self.policy.engine, model, self.task.prompt_builder.tokenizer, params)
+            yield Generator(
+                self.policy.engine,
+                model,
+                builder.tokenizer,
+                params,
+                lambda rows, column: self._encode(sampler, rows, column, few_shot),
+                builder.encode_results,
+                self._max_prompt_length(model),
+            )
+
+    def _max_prompt_length(self, model: PreTrainedModel) -> int | None:
+        context = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+        limits = [limit for limit in (context, self.args.max_length) if limit is not None]
+        return min(limits) - self.args.max_completion_length if limits else None
 
     def _sampling_params(self, sampler: Sampler, config: GenerationConfig) -> SamplingParams:
         """Returns a sampler's sampling parameters. Its own settings override those of the configuration."""

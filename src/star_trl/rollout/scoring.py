@@ -2,13 +2,14 @@
 """Turns completions into scored samples."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from itertools import islice
 from typing import Any
 
 from accelerate.utils import gather_object
 from transformers import PreTrainedTokenizerBase, TrainerState
 
+from ..finish_reason import FinishReason
 from ..ledger.ledger import Sample
 from ..ledger.messages import as_completion, as_text
 from ..rewards.calling import own_copy
@@ -35,6 +36,8 @@ class CompletionScorer:
             Maximum number of completions that are scored together.
         true_answers (`bool`, *optional*, defaults to `False`):
             Whether the problems' answers count even where a sampler supplies its own, as in an evaluation.
+        unfinished (`Collection[str]`, *optional*, defaults to `("length", "pause")`):
+            Finish reasons of completions that are dropped whatever their reward.
     """
 
     def __init__(
@@ -43,11 +46,13 @@ class CompletionScorer:
         tokenizer: PreTrainedTokenizerBase,
         batch_size: int = BATCH_SIZE,
         true_answers: bool = False,
+        unfinished: Collection[FinishReason] = ("length", "pause"),
     ):
         self.scorer = scorer
         self.tokenizer = tokenizer
         self.batch_size = batch_size
         self.true_answers = true_answers
+        self.unfinished = unfinished
         # Values that reward functions logged with `log_metric`, by name.
         self._logged: dict[str, list[float]] = defaultdict(list)
 
@@ -107,6 +112,20 @@ class CompletionScorer:
     def _score(
         self, completions: list[Completion], sampler: Sampler, iteration: int, trainer_state: TrainerState
     ) -> list[Sample]:
+        failed = [completion for completion in completions if completion.error is not None]
+        completions = [completion for completion in completions if completion.error is None]
+        samples = self._score_finished(completions, sampler, iteration, trainer_state) if completions else []
+        for completion in failed:
+            nothing: dict[str, float | None] = dict.fromkeys(self.scorer.names)
+            score = Score(rewards=nothing, reward=None, passed=False, verified=False, error=completion.error)
+            (text,) = self.tokenizer.batch_decode([completion.token_ids], skip_special_tokens=True)
+            samples.append(_sample(completion, text, score, sampler, iteration, completion.extra, self.unfinished))
+        sampler.scored([*completions, *failed])
+        return samples
+
+    def _score_finished(
+        self, completions: list[Completion], sampler: Sampler, iteration: int, trainer_state: TrainerState
+    ) -> list[Sample]:
         rows = [completion.prompt.columns for completion in completions]
         texts = self.tokenizer.batch_decode(
             [completion.token_ids for completion in completions], skip_special_tokens=True
@@ -116,10 +135,18 @@ class CompletionScorer:
             columns["answer"] = [completion.answer for completion in completions]
         if "answer" in columns:
             columns.setdefault("solution", columns["answer"])
+        if self.scorer.with_environments:
+            columns["environments"] = [completion.environment for completion in completions]
+            columns["environment_rewards"] = [completion.rewards for completion in completions]
         logged: dict[str, Any] = {}
         scores = self.scorer(
             prompts=[row["prompt"] for row in rows],
-            completions=[as_completion(text, row["prompt"]) for text, row in zip(texts, rows, strict=True)],
+            completions=[
+                as_completion(text, completion.prompt.columns["prompt"])
+                if completion.messages is None
+                else completion.messages
+                for text, completion in zip(texts, completions, strict=True)
+            ],
             completion_ids=[completion.token_ids for completion in completions],
             samplers=[sampler.name] * len(rows),
             trainer_state=trainer_state,
@@ -138,6 +165,7 @@ class CompletionScorer:
                 sampler,
                 iteration,
                 {**completions[row].extra, **{column: values[row] for column, values in extras.items()}},
+                self.unfinished,
             )
             for row, text in enumerate(texts)
         ]
@@ -172,10 +200,20 @@ def _as_float(name: str, value: Any) -> float:
 
 
 def _sample(
-    completion: Completion, text: str, score: Score, sampler: Sampler, iteration: int, extra: dict[str, Any]
+    completion: Completion,
+    text: str,
+    score: Score,
+    sampler: Sampler,
+    iteration: int,
+    extra: dict[str, Any],
+    unfinished: Collection[FinishReason],
 ) -> Sample:
-    if completion.finish_reason in ("length", "pause"):
-        drop_reason: str | None = "truncated"
+    if completion.messages is not None:
+        extra = {**extra, "messages": completion.messages}
+    if completion.error is not None:
+        drop_reason: str | None = "error"
+    elif completion.finish_reason in unfinished:
+        drop_reason = "truncated"
     elif score.error is not None:
         drop_reason = "error"
     elif not score.verified:

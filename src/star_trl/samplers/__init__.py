@@ -4,16 +4,19 @@
 from ..tools.tool import Tool
 from .base import Completion, Generate, LoopState, Pauses, Prompt, Sampler, WrappedSampler
 from .difficulty import DifficultySampler
+from .environment import EnvironmentSampler
 from .hint_infer import HintInferSampler
 from .majority_vote import MajorityVoteSampler
 from .mixture import mixture
 from .rationale import RationaleSampler, RationalizationSampler
+from .rollout_func import RolloutSampler
 from .tool import ToolSampler, WithTool
 
 
 __all__ = [
     "Completion",
     "DifficultySampler",
+    "EnvironmentSampler",
     "Generate",
     "HintInferSampler",
     "LoopState",
@@ -22,6 +25,7 @@ __all__ = [
     "Prompt",
     "RationaleSampler",
     "RationalizationSampler",
+    "RolloutSampler",
     "Sampler",
     "Tool",
     "ToolSampler",

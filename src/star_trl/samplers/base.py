@@ -3,7 +3,7 @@
 
 import inspect
 import random
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -15,6 +15,12 @@ from ..generation.engine import FinishReason
 from ..ledger.ledger import Ledger
 from ..star_config import STaRConfig
 from ..tools.tool import Tool
+
+
+# What samplers that make their prompts themselves record of them, in the ledger's `extra`: the prompt with the hint,
+# as text or as JSON, and the token ids of the prompt, where no chat template made them.
+HINTED_PROMPT = "hinted_prompt"
+PROMPT_IDS = "prompt_ids"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,7 +66,8 @@ class Completion:
             For each token, whether it is trained on. `False` for tokens that the model did not write, such as a tool's
             result.
         finish_reason (`"eos"`, `"stop"`, `"length"` or `"pause"`):
-            What ended it. A completion that was cut (`"length"`) or not continued (`"pause"`) is never kept.
+            What ended it. A completion that was not continued (`"pause"`) is never kept, and one that was cut
+            (`"length"`) only with `mask_truncated_completions=False`.
         logprobs (`list[float]`, *optional*):
             Log-probability of each token, on request. 0 for tokens that the model did not write.
         hint_shown (`bool`, *optional*, defaults to `False`):
@@ -69,6 +76,16 @@ class Completion:
             Answer to score against, from a sampler with `supplies_answer`. `None` if it has none.
         extra (`dict[str, Any]`, *optional*):
             Further data that the sampler records, in the ledger's `extra`.
+        messages (`list[dict]`, *optional*):
+            The turns of a conversation: those of the model and those of its tools. Reward functions get them as the
+            completion, and the ledger's `extra` has them.
+        environment (`Any`, *optional*):
+            The environment that the completion was made in, for reward functions that take `environments`.
+        rewards (`dict[str, float | None]`, *optional*):
+            Rewards that the environment gave, by their names among the trainer's reward functions.
+        error (`str`, *optional*):
+            What went wrong, for a completion that could not be finished. It is recorded with this error, and neither
+            scored nor kept.
     """
 
     prompt: Prompt
@@ -79,6 +96,10 @@ class Completion:
     hint_shown: bool = False
     answer: Any = None
     extra: dict[str, Any] = field(default_factory=dict)
+    messages: list[dict[str, Any]] | None = None
+    environment: Any = field(default=None, repr=False)
+    rewards: dict[str, float | None] = field(default_factory=dict)
+    error: str | None = None
 
 
 class Pauses(Protocol):
@@ -90,8 +111,11 @@ class Pauses(Protocol):
         a completion that ends where it paused.
         """
 
-    def end(self, completion: Completion, result: Any) -> Completion:
-        """Returns the completion with what follows, for the result of the future."""
+    def end(self, completion: Completion, result: Any) -> Completion | None:
+        """
+        Returns the completion with what follows, for the result of the future, or None for one that ends where it
+        paused.
+        """
 
 
 class Generate(Protocol):
@@ -113,6 +137,30 @@ class Generate(Protocol):
     def __call__(
         self, prompts: Sequence[Prompt], pauses: Pauses | None = None, **overrides: Any
     ) -> Iterator[Completion]: ...
+
+
+class ChatGenerate(Generate, Protocol):
+    """
+    What a sampler that makes its prompts itself generates with: the [`Generate`] of a run.
+
+    Attributes:
+        eos_token_ids (`frozenset[int]`):
+            Token ids that end a completion.
+        max_prompt_length (`int`, *optional*):
+            Number of tokens of a prompt that a whole completion fits behind, in the model and in training.
+        max_completion_length (`int`):
+            Maximum number of tokens of a completion.
+    """
+
+    eos_token_ids: frozenset[int]
+    max_prompt_length: int | None
+    max_completion_length: int
+
+    def encode(self, rows: Sequence[dict[str, Any]], column: str) -> list[list[int]]:
+        """Returns the token ids of the prompts of rows, with the few-shot examples of the iteration."""
+
+    def encode_results(self, messages: list[dict[str, Any]]) -> list[int]:
+        """Returns the token ids of results of tools, and of the beginning of the turn that follows them."""
 
 
 @dataclass(kw_only=True)
@@ -158,6 +206,14 @@ class Sampler:
         supplies_answer (`bool`, defaults to `False`):
             Whether samples are scored against the `answer` of the completion instead of the problem's, which then need
             not exist. An evaluation always uses the problem's.
+        converses (`bool`, defaults to `False`):
+            Whether the model calls tools by turns of a conversation, in its chat template.
+        makes_prompts (`bool`, defaults to `False`):
+            Whether its samples have prompts of their own, in the ledger, and not those of the problems.
+        adds_columns (`bool`, defaults to `False`):
+            Whether its completions come with columns for the reward functions that the problems do not have.
+        reward_names (`tuple[str, ...]`, defaults to `()`):
+            Names of the rewards that its completions come with.
         compares_samples (`bool`, defaults to `True`):
             Whether `sample` looks at several samples of a problem together. If so, a resumed run makes all of a
             problem's samples again when some are missing. If not, it makes only the missing ones.
@@ -174,6 +230,10 @@ class Sampler:
     name: str
     prompt_column: str = "prompt"
     supplies_answer: bool = False
+    converses: bool = False
+    makes_prompts: bool = False
+    adds_columns: bool = False
+    reward_names: tuple[str, ...] = ()
     compares_samples: bool = True
     num_generations: int | None = None
     temperature: float | None = None
@@ -227,6 +287,13 @@ class Sampler:
         """
         yield from generate(prompts)
 
+    def tools_of(self, row: dict[str, Any]) -> list[Callable] | None:
+        """Returns the tools that the chat template shows the model for a problem."""
+        return None
+
+    def scored(self, completions: Sequence[Completion]) -> None:
+        """Called when completions have been scored. Nothing needs their environments any more."""
+
 
 class WrappedSampler(Sampler):
     """
@@ -242,6 +309,10 @@ class WrappedSampler(Sampler):
         self.name = sampler.name
         self.prompt_column = sampler.prompt_column
         self.supplies_answer = sampler.supplies_answer
+        self.converses = sampler.converses
+        self.makes_prompts = sampler.makes_prompts
+        self.adds_columns = sampler.adds_columns
+        self.reward_names = sampler.reward_names
         self.compares_samples = sampler.compares_samples
         self.num_generations = sampler.num_generations
         self.temperature = sampler.temperature
@@ -257,3 +328,9 @@ class WrappedSampler(Sampler):
 
     def sample(self, prompts: Sequence[Prompt], generate: Generate) -> Iterable[Completion]:
         return self.sampler.sample(prompts, generate)
+
+    def tools_of(self, row: dict[str, Any]) -> list[Callable] | None:
+        return self.sampler.tools_of(row)
+
+    def scored(self, completions: Sequence[Completion]) -> None:
+        self.sampler.scored(completions)

@@ -1,8 +1,34 @@
 # Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
 """Checks of the samplers before a run starts."""
 
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
 from ..star_config import STaRConfig
-from . import RationaleSampler, RationalizationSampler, Sampler
+from ..tools.environments import EnvironmentFactory
+from . import (
+    EnvironmentSampler,
+    RationaleSampler,
+    RationalizationSampler,
+    RolloutSampler,
+    Sampler,
+    WrappedSampler,
+)
+from .rollout_func import RolloutFunc
+
+
+def check_kinds(samplers: Any) -> None:
+    """Raises `TypeError` if what a user gave is not a list of samplers."""
+    if samplers is None:
+        return
+    if not isinstance(samplers, (list, tuple)):
+        raise TypeError(
+            f"`samplers` must be a list of samplers, such as `[RationaleSampler()]`, got {samplers!r:.80}."
+        )
+    for sampler in samplers:
+        if not isinstance(sampler, Sampler):
+            fix = f"`{sampler.__name__}()`" if isinstance(sampler, type) else "an object, such as `RationaleSampler()`"
+            raise TypeError(f"`samplers` must hold samplers, but one is {sampler!r:.80}. Give {fix}.")
 
 
 def check_samplers(samplers: list[Sampler] | None, args: STaRConfig, has_hints: bool) -> tuple[list[Sampler], bool]:
@@ -22,7 +48,6 @@ def check_samplers(samplers: list[Sampler] | None, args: STaRConfig, has_hints: 
         hints.
 
     Raises:
-        `TypeError`: If it is no list of samplers.
         `ValueError`: If there are none, two have the same name, several completions are to be drawn greedily, or the
         weighting of samples needs another way of drawing them.
     """
@@ -30,14 +55,6 @@ def check_samplers(samplers: list[Sampler] | None, args: STaRConfig, has_hints: 
     if samplers is None:
         # A teacher scores the model's own samples only.
         samplers = [RationaleSampler(), *([RationalizationSampler()] if has_hints and not args.has_teacher else [])]
-    if not isinstance(samplers, (list, tuple)):
-        raise TypeError(
-            f"`samplers` must be a list of samplers, such as `[RationaleSampler()]`, got {samplers!r:.80}."
-        )
-    for sampler in samplers:
-        if not isinstance(sampler, Sampler):
-            fix = f"`{sampler.__name__}()`" if isinstance(sampler, type) else "an object, such as `RationaleSampler()`"
-            raise TypeError(f"`samplers` must hold samplers, but one is {sampler!r:.80}. Give {fix}.")
     names = [sampler.name for sampler in samplers]
     if not samplers or len(set(names)) < len(names):
         raise ValueError(f"`samplers` must be a list of samplers with different names, got {names}.")
@@ -87,6 +104,68 @@ def _check_token_weighting(samplers: list[Sampler], args: STaRConfig) -> None:
             f"computed from the sampler's prompt, but {unknown} add a hint after it. Leave them out, or use another "
             "weighting."
         )
+
+
+def samplers_of_grpo(
+    samplers: list[Sampler] | None,
+    tools: list[Callable] | None,
+    environment_factory: EnvironmentFactory | Mapping[str, EnvironmentFactory] | None,
+    rollout_func: RolloutFunc | None,
+    args: STaRConfig,
+    has_hints: bool,
+) -> list[Sampler] | None:
+    """
+    Returns the samplers for arguments of [`~trl.GRPOTrainer`]: those given, or the default ones, with tools and
+    environments, or one that calls `rollout_func`. Without such arguments `samplers` are returned.
+
+    Args:
+        samplers (`list[Sampler]`, *optional*):
+            Samplers given by the user.
+        tools (`list[Callable]`, *optional*):
+            Tools.
+        environment_factory (`Callable` or `dict[str, Callable]`, *optional*):
+            Makes environments.
+        rollout_func (`Callable`, *optional*):
+            Makes completions.
+        args ([`STaRConfig`]):
+            Configuration.
+        has_hints (`bool`):
+            Whether the problems have a `hinted_prompt`.
+
+    Raises:
+        `ValueError`: If `rollout_func` is combined with another of them.
+    """
+    if rollout_func is not None:
+        if samplers is not None or tools or environment_factory:
+            raise ValueError(
+                "`rollout_func` makes the completions alone. Leave `samplers`, `tools` and `environment_factory` out, "
+                "or give `samplers=[RolloutSampler(rollout_func), ...]`."
+            )
+        return [RolloutSampler(rollout_func)]
+    if not tools and not environment_factory:
+        return samplers
+
+    def wrapped(sampler: Sampler, hint: bool = False) -> EnvironmentSampler:
+        return EnvironmentSampler(
+            sampler, environment_factory, tools, hint=hint, max_turns=args.max_tool_calling_iterations
+        )
+
+    if samplers is not None:
+        return list(map(wrapped, samplers))
+    first = wrapped(RationaleSampler())
+    if has_hints:
+        return [first, wrapped(RationalizationSampler())]
+    takes_hint = first.environments.takes_hint
+    return [first, *([wrapped(RationalizationSampler(), hint=True)] if takes_hint else [])]
+
+
+def connect_rollout_func(samplers: Iterable[Sampler], trainer: Any) -> None:
+    """Gives samplers with a `rollout_func` the trainer, which the function takes."""
+    for sampler in samplers:
+        while isinstance(sampler, WrappedSampler):
+            sampler = sampler.sampler
+        if isinstance(sampler, RolloutSampler):
+            sampler.trainer = trainer
 
 
 def draws_from_model(sampler: Sampler, args: STaRConfig) -> bool:

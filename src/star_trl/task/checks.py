@@ -133,7 +133,8 @@ def check_dataset(
     """
     check_problems(dataset, name, ["prompt", *(sampler.prompt_column for sampler in samplers)])
     supplied = name == "train_dataset" and all(sampler.supplies_answer for sampler in samplers)
-    scorer.check_columns([*dataset.column_names, *(["answer"] if supplied else [])])
+    has_more = any(sampler.adds_columns for sampler in samplers)
+    scorer.check_columns([*dataset.column_names, *(["answer"] if supplied else [])], has_more)
     if group_column is not None:
         check_problems(dataset, name, [group_column])
 
@@ -186,13 +187,14 @@ def check_prompts(
     context = getattr(config.get_text_config(), "max_position_embeddings", None)
     # EOS replaces a stop string. Where a token holds the stop string and text before it, EOS is an additional token.
     completion_length = args.max_completion_length + bool(args.stop_strings)
+    columns = {sampler.prompt_column: sampler for sampler in samplers}
     # The prompt with a wrong hint is built like that with the right one, and is about as long.
-    teacher_columns = args.teacher_columns[:1] if is_trained else []
-    for column in dict.fromkeys([*(sampler.prompt_column for sampler in samplers), *teacher_columns]):
+    columns |= dict.fromkeys(args.teacher_columns[:1] if is_trained else [], samplers[0])
+    for column, sampler in columns.items():
         for few_shot in {args.samples_few_shot(1), *([args.few_shot_train] if is_trained else [])}:
             max_length = args.max_length if is_trained and few_shot == args.few_shot_train else None
             room = min([limit for limit in (context, max_length) if limit is not None], default=math.inf)
-            prompt_length = _longest_prompt(dataset, column, builder, few_shot, room - completion_length)
+            prompt_length = _longest_prompt(dataset, column, sampler, builder, few_shot, room - completion_length)
             needed = prompt_length + completion_length
             if context is not None and needed > context:
                 raise ValueError(
@@ -209,7 +211,9 @@ def check_prompts(
     return _without_examples(dataset, name, builder)
 
 
-def _longest_prompt(dataset: Dataset, column: str, builder: PromptBuilder, few_shot: bool, room: float) -> int:
+def _longest_prompt(
+    dataset: Dataset, column: str, sampler: Sampler, builder: PromptBuilder, few_shot: bool, room: float
+) -> int:
     """
     Returns the length in tokens of the longest prompt that may not fit into `room` tokens. Prompts that fit for sure
     are not tokenized, since that is slow: a text has no more tokens than bytes. Raises `ValueError` if few-shot
@@ -226,7 +230,7 @@ def _longest_prompt(dataset: Dataset, column: str, builder: PromptBuilder, few_s
             for problem, text in prompts
             if not isinstance(text, str) or len(text.encode()) + NUM_SPECIAL > room
         ]
-        longest = max([longest, *map(len, builder.encode(long, column, few_shot))])
+        longest = max([longest, *map(len, builder.encode(long, column, few_shot, list(map(sampler.tools_of, long))))])
     return longest
 
 

@@ -3,6 +3,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from itertools import groupby
 from typing import Any
 
 from datasets import Dataset
@@ -101,7 +102,13 @@ class PromptBuilder:
                 "`chat_template_path` in `STaRConfig`, use a chat model, or make the prompts text."
             )
 
-    def encode(self, problems: Sequence[dict[str, Any]], column: str, few_shot: bool) -> list[list[int]]:
+    def encode(
+        self,
+        problems: Sequence[dict[str, Any]],
+        column: str,
+        few_shot: bool,
+        tools: Sequence[list[Callable] | None] | None = None,
+    ) -> list[list[int]]:
         """
         Tokenizes the prompts of some problems.
 
@@ -112,6 +119,8 @@ class PromptBuilder:
                 Column that holds the prompt: `"prompt"` or `"hinted_prompt"`.
             few_shot (`bool`):
                 Whether the few-shot examples precede the prompt.
+            tools (`list[list[Callable] | None]`, *optional*):
+                For each problem, the tools that the chat template shows.
 
         Returns:
             `list[list[int]]`: One list of ids per problem, unpadded.
@@ -123,14 +132,56 @@ class PromptBuilder:
             if isinstance(batch[0][column], str):
                 all_ids = self._tokenize_texts(batch, column, few_shot)
             else:
-                prompts: Any = [self.render(problem, column, few_shot) for problem in batch]
-                template: Any = self.tokenizer.apply_chat_template(
-                    prompts, add_generation_prompt=True, tokenize=True, return_dict=True, **self.chat_template_kwargs
-                )
-                all_ids = template["input_ids"]
+                own_tools = tools[start : start + BATCH_SIZE] if tools is not None else [None] * len(batch)
+                all_ids = []
+                # Problems of one environment follow each other, mostly all of them.
+                for _, group in groupby(zip(batch, own_tools, strict=True), key=lambda pair: id(pair[1])):
+                    pairs = list(group)
+                    prompts: Any = [self.render(problem, column, few_shot) for problem, _ in pairs]
+                    own: Any = pairs[0][1] or None
+                    template: Any = self.tokenizer.apply_chat_template(
+                        prompts,
+                        tools=own,
+                        add_generation_prompt=True,
+                        tokenize=True,
+                        return_dict=True,
+                        **self.chat_template_kwargs,
+                    )
+                    all_ids += template["input_ids"]
             # The same token is the same object in all prompts, which then take 8 bytes a token in place of 36.
             encoded += ([seen.setdefault(token, token) for token in ids] for ids in all_ids)
         return encoded
+
+    def encode_results(self, messages: Messages) -> list[int]:
+        """
+        Tokenizes results of tools as they follow a turn of the model, and the beginning of its next turn.
+
+        Args:
+            messages (`list[dict]`):
+                Messages of the role `tool`.
+
+        Raises:
+            `ValueError`: If the chat template writes a turn in another way when a result follows it.
+        """
+        # As `GRPOTrainer._get_tool_suffix_ids`: a turn before the results shows where they begin.
+        call = {"type": "function", "function": {"name": messages[0]["name"], "arguments": {}}}
+        before: Any = [
+            {"role": "user", "content": "dummy"},
+            {"role": "assistant", "content": "", "tool_calls": [call]},
+        ]
+        options: dict[str, Any] = {"tokenize": True, "return_dict": False, **self.chat_template_kwargs}
+        first: Any = self.tokenizer.apply_chat_template(before, **options)
+        whole: Any = self.tokenizer.apply_chat_template(before + messages, add_generation_prompt=True, **options)
+        # A turn of the model ends with EOS; what the template writes behind it belongs to the results.
+        ends = [position for position, token in enumerate(first) if token == self.tokenizer.eos_token_id]
+        length = ends[-1] + 1 if ends else len(first)
+        if whole[:length] != first[:length]:
+            raise ValueError(
+                "The chat template writes a call of a tool in another way when its result follows, so the result "
+                "cannot be appended to what the model wrote. Set `chat_template_path` to a template that keeps what "
+                "comes before."
+            )
+        return whole[length:]
 
     def _tokenize_texts(self, problems: Sequence[dict[str, Any]], column: str, few_shot: bool) -> list[list[int]]:
         """

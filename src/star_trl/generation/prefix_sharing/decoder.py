@@ -218,7 +218,9 @@ class PrefixDecoder:
         }
         # Without the newest token, which has not been fed
         lengths = {
-            row: int(batch.lengths[row]) for row, reason in reasons.items() if reason == "pause" and self.resume
+            row: int(batch.lengths[row])
+            for row, reason in reasons.items()
+            if reason in self.params.resumable and self.resume
         }
         room = self.num_rows - len(self.resumed) - sum(row.states is not None for row in self.waiting.values())
         held = list(lengths)[: max(room, 0)]

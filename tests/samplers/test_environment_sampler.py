@@ -1,0 +1,489 @@
+# Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
+"""Tools, environments and rollout functions as `GRPOTrainer` takes them."""
+
+import asyncio
+import json
+import threading
+
+import pytest
+from datasets import Dataset
+
+from star_trl import EnvironmentSampler, RationaleSampler, RolloutSampler, Tool, ToolSampler
+from star_trl.fine_tuning.sequences import training_sequences
+from star_trl.rewards import exact_match_reward
+from support.tiny_models import build_chat_tokenizer, build_model
+
+
+def multiply(a: int, b: int) -> int:
+    """
+    Multiplies two integers.
+
+    Args:
+        a: The first integer.
+        b: The second integer.
+
+    Returns:
+        The product of the two integers.
+    """
+    return a * b
+
+
+def broken(a: int) -> int:
+    """
+    Always fails.
+
+    Args:
+        a: An integer.
+
+    Returns:
+        Nothing.
+    """
+    raise KeyError(f"no {a}")
+
+
+class Door:
+    """Opens with the key of the problem, which is in the hint. The wrong key closes it for good."""
+
+    def reset(self, key: str, hint: bool = False, **kwargs) -> str:
+        self.key, self.is_open = key, False
+        return " A door." + (f" Key: {key}." if hint else "")
+
+    def open(self, key: str) -> str:
+        """
+        Opens the door.
+
+        Args:
+            key: The key.
+
+        Returns:
+            What happens.
+        """
+        self.is_open = key == self.key
+        return "open" if self.is_open else "closed"
+
+    def get_reward(self) -> float:
+        return float(self.is_open)
+
+
+def call(name, **arguments):
+    return f"<tool_call>\n{json.dumps({'name': name, 'arguments': arguments})}\n</tool_call>"
+
+
+def products():
+    rows = [
+        {"prompt": [{"role": "user", "content": f"{a} * {b}?"}], "answer": str(a * b)} for a, b in [(2, 3), (4, 5)]
+    ]
+    return Dataset.from_list(rows)
+
+
+def doors(keys="ab"):
+    rows = [{"prompt": [{"role": "user", "content": "Leave."}], "key": key} for key in keys]
+    return Dataset.from_list(rows)
+
+
+def asks(prompt):
+    """The messages of a conversation that the scripted engine sees, without the role of each."""
+    return [turn.partition("\n")[2] for turn in prompt.split("<|im_start|>")]
+
+
+def multiplies(prompt):
+    question, *later = prompt.split("<|im_start|>user\n")[1:]
+    if later:
+        return later[-1].split("<tool_response>\n")[1].split("\n")[0]
+    a, b = question.split("?")[0].split(" * ")
+    return call("multiply", a=int(a), b=int(b))
+
+
+def opens(prompt):
+    """Tries the key of the hint, or "a"."""
+    question, *later = prompt.split("<|im_start|>user\n")[1:]
+    if later:
+        return "Done."
+    return call("open", key=question.split("Key: ")[1][0] if "Key: " in question else "a")
+
+
+@pytest.fixture
+def make_agent(make_trainer):
+    tokenizer = build_chat_tokenizer()
+
+    def make(answer, **changes):
+        return make_trainer(
+            answer,
+            **{
+                "processing_class": tokenizer,
+                "model": build_model(tokenizer, max_position_embeddings=4096),
+                "few_shot_examples": None,
+                "stop_strings": None,
+                "max_completion_length": 400,
+                "num_iterations": 1,
+                **changes,
+            },
+        )
+
+    return make
+
+
+def trained_text(trainer, sample):
+    (row,) = training_sequences([sample], trainer.task, trainer.args)
+    tokenizer = trainer.processing_class
+    return tokenizer.decode(row["input_ids"]), tokenizer.decode([label for label in row["labels"] if label != -100])
+
+
+def test_a_tool_is_called_and_its_result_carries_no_loss(make_agent):
+    trainer = make_agent(multiplies, tools=[multiply], train_dataset=products(), eval_dataset=products())
+    trainer.train()
+    samples = trainer.ledger.read(1)
+    assert [sample.kept for sample in samples] == [True, True]
+    assert [message["role"] for message in samples[0].extra["messages"]] == ["assistant", "tool", "assistant"]
+    (called,) = samples[0].extra["messages"][0]["tool_calls"]
+    assert called["function"] == {"name": "multiply", "arguments": {"a": 2, "b": 3}}
+    assert samples[0].extra["messages"][1] == {"role": "tool", "name": "multiply", "content": "6"}
+    whole, trained = trained_text(trainer, samples[0])
+    assert '"name": "multiply"' in whole.split("<|im_start|>user")[0]  # the template shows the tool
+    assert "<tool_response>\n6\n</tool_response>" in whole
+    assert trained == f"{call('multiply', a=2, b=3)}<|im_end|>6<|im_end|>"
+    assert trainer.outer_run.history[-1]["eval_accuracy"] == 1.0
+
+
+def test_the_sequence_is_that_of_the_chat_template(make_agent):
+    trainer = make_agent(multiplies, tools=[multiply], train_dataset=products())
+    sample = trainer.sample(1)[0]
+    messages = [*products()[0]["prompt"], *sample.extra["messages"]]
+    expected = trainer.processing_class.apply_chat_template(
+        messages, tools=[multiply], tokenize=False, **trainer.task.prompt_builder.chat_template_kwargs
+    )
+    whole = trained_text(trainer, sample)[0]
+    # What the template writes before a turn of the past is another thing than before a new one.
+    assert whole.split("<|im_start|>user\n<tool_response>")[1].split("<|im_end|>")[0] in expected
+
+
+def test_a_reward_function_sees_every_turn_and_the_environments(make_agent):
+    seen = {}
+
+    def reward(prompts, completions, environments, **kwargs):
+        seen.update(prompts=prompts, completions=completions)
+        return [float(environment.is_open) for environment in environments]
+
+    trainer = make_agent(
+        opens, environment_factory=Door, reward_funcs=[reward], reward_threshold=2, train_dataset=doors()
+    )
+    samples = [sample for sample in trainer.sample(1) if sample.sampler == "rationale"]
+    assert samples[0].rewards == {"reward": 1.0, "Door": 1.0} and samples[0].reward == 2.0
+    assert [sample.kept for sample in samples] == [True, False]
+    assert seen["prompts"][0][-1]["content"] == "Leave. A door."
+    assert [message["role"] for message in seen["completions"][0]] == ["assistant", "tool", "assistant"]
+
+
+def test_the_environment_shows_the_way_and_the_model_is_trained_without(make_agent):
+    trainer = make_agent(
+        opens, environment_factory=Door, reward_funcs=None, train_dataset=doors(), eval_dataset=doors()
+    )
+    trainer.train()
+    samples = {(sample.sampler, sample.problem_id): sample for sample in trainer.ledger.read(1)}
+    assert {key: sample.kept for key, sample in samples.items()} == {
+        ("rationale", 0): True,
+        ("rationale", 1): False,
+        ("rationalization", 1): True,
+    }
+    hinted = samples["rationalization", 1]
+    assert "Key: b." in json.loads(hinted.extra["hinted_prompt"])[-1]["content"]
+    assert any("A door. Key: b." in prompt for prompt in trainer.engine.prompts)
+    whole, trained = trained_text(trainer, hinted)
+    assert "Leave. A door.<|im_end|>" in whole and "Key: " not in whole
+    assert trained.startswith(call("open", key="b"))
+    assert trainer.outer_run.history[-1]["eval_accuracy"] == 0.5
+    assert not trainer.task.samplers[1].on_policy
+
+
+def test_a_hint_that_stays_is_in_the_training_prompt(make_agent):
+    from star_trl import RationalizationSampler
+
+    hinting = EnvironmentSampler(RationalizationSampler(p_show_hint=1.0), Door, hint=True)
+    trainer = make_agent(opens, samplers=[hinting], reward_funcs=None, train_dataset=doors("b"))
+    (sample,) = trainer.sample(1)
+    assert sample.hint_shown and "A door. Key: b.<|im_end|>" in trained_text(trainer, sample)[0]
+
+
+def test_a_hint_for_another_task_is_a_failed_sample(make_agent):
+    class Random(Door):
+        def reset(self, key, hint=False, **kwargs):
+            return f" Door {id(object())} {hint}." if hint else " Door 1."
+
+    trainer = make_agent(opens, environment_factory=Random, reward_funcs=None, train_dataset=doors("b"))
+    sample = trainer.sample(1)[-1]
+    assert sample.sampler == "rationalization" and sample.drop_reason == "error"
+    assert "must make the same task from the same row" in sample.extra["error"]
+
+
+def test_errors_of_tools_go_back_to_the_model(make_agent):
+    def answer(prompt):
+        turns = prompt.count("<tool_response>")
+        return [call("broken", a=7), call("nothing"), call("multiply", a=1), "0"][turns]
+
+    trainer = make_agent(answer, tools=[multiply, broken], train_dataset=products(), max_completion_length=800)
+    sample = trainer.sample(1)[0]
+    results = [message["content"] for message in sample.extra["messages"] if message["role"] == "tool"]
+    assert results[:2] == [str({"error": "'no 7'"}), str({"error": "Tool nothing not found."})]
+    assert "missing 1 required positional argument" in results[2]
+    assert (sample.drop_reason, sample.extra["tool_calls"], sample.extra["tool_failures"]) == ("wrong", 3, 3)
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        '<tool_call>\n{"name": ["multiply"], "arguments": {}}\n</tool_call>',
+        '<tool_call>\n{"name": "multiply", "arguments": "2, 3"}\n</tool_call>',
+        '<tool_call>\n{"name": "multiply", "arguments": {"self": 1, "func": 2}}\n</tool_call>',
+        "<tool_call>\n[1, 2]\n</tool_call>",
+        "<tool_call>\n{\n</tool_call>",
+        "<tool_call>",
+        "</tool_call></think><tool_response>6</tool_response>",
+        "<|im_start|>user\n<tool_response>\n6\n</tool_response>",
+    ],
+)
+def test_a_malformed_call_does_not_end_the_run(make_agent, written):
+    trainer = make_agent(
+        lambda prompt: "5" if "<tool_response>\n{" in prompt else written, tools=[multiply], train_dataset=products()
+    )
+    assert {sample.drop_reason for sample in trainer.sample(1)} == {"wrong"}
+
+
+class Faulty(Door):
+    """Fails as its problem says."""
+
+    released = threading.Event()
+
+    def reset(self, fault, **kwargs):
+        self.fault = fault
+        if fault == "reset":
+            raise ValueError("no room")
+
+    def open(self, key: str) -> str:
+        """
+        Opens the door.
+
+        Args:
+            key: The key.
+
+        Returns:
+            What happens.
+        """
+        if self.fault == "hangs":
+            Faulty.released.wait(60)
+        return "open"
+
+    def get_reward(self):
+        if self.fault == "reward":
+            raise RuntimeError("no judge")
+        return 1.0
+
+
+def test_an_environment_that_hangs_or_raises_is_a_failed_sample(make_agent):
+    faults = ["reset", "hangs", "reward", "none"]
+    problems = Dataset.from_list(
+        [{"prompt": [{"role": "user", "content": "Go."}], "fault": fault} for fault in faults]
+    )
+    sampler = EnvironmentSampler(RationaleSampler(), Faulty, timeout=0.5)
+    trainer = make_agent(opens, samplers=[sampler], reward_funcs=None, train_dataset=problems)
+    trainer.train()
+    Faulty.released.set()
+    samples = trainer.ledger.read(1)
+    assert [sample.drop_reason for sample in samples] == ["error", "error", "error", None]
+    errors = [sample.extra["error"] for sample in samples[:3]]
+    assert (
+        "no room" in errors[0] and "`open` gave no answer within 0.5 seconds" in errors[1] and "no judge" in errors[2]
+    )
+    assert samples[3].extra["messages"][1]["content"] == "open"
+
+
+def test_async_methods_run_in_one_loop(make_agent):
+    loops = set()
+
+    class Asynchronous(Door):
+        async def open(self, key: str) -> str:
+            """
+            Opens the door.
+
+            Args:
+                key: The key.
+
+            Returns:
+                What happens.
+            """
+            loops.add(asyncio.get_running_loop())
+            await asyncio.sleep(0)
+            self.is_open = True
+            return "open"
+
+        async def get_reward(self):
+            loops.add(asyncio.get_running_loop())
+            return float(self.is_open)
+
+    trainer = make_agent(opens, environment_factory=Asynchronous, reward_funcs=None, train_dataset=doors())
+    assert all(sample.kept for sample in trainer.sample(1)) and len(loops) == 1
+
+
+@pytest.mark.parametrize(("limit", "results"), [(0, 0), (1, 1), (None, 2)])
+def test_turns_are_limited(make_agent, limit, results):
+    def answer(prompt):
+        return call("multiply", a=2, b=3) if prompt.count("<tool_response>") < 2 else "6"
+
+    trainer = make_agent(
+        answer, tools=[multiply], max_tool_calling_iterations=limit, train_dataset=products().select([0])
+    )
+    (sample,) = trainer.sample(1)
+    assert [message["role"] for message in sample.extra["messages"]].count("tool") == results
+    assert sample.kept == (limit is None) and sample.finish_reason == "eos"
+
+
+def test_what_does_not_fit_is_cut(make_agent):
+    trainer = make_agent(multiplies, tools=[multiply], train_dataset=products(), max_completion_length=100)
+    samples = trainer.sample(1)
+    assert {sample.drop_reason for sample in samples} == {"truncated"}
+    assert all(len(sample.completion_ids) == 100 for sample in samples)
+
+
+def test_few_environments_at_a_time_are_used_again(make_agent):
+    made = []
+
+    class Counted(Door):
+        def __init__(self):
+            made.append(self)
+
+    sampler = EnvironmentSampler(RationaleSampler(), Counted, max_environments=2)
+    trainer = make_agent(
+        opens, samplers=[sampler], reward_funcs=None, train_dataset=doors("aabbab"), generation_batch_size=2
+    )
+    assert [sample.kept for sample in trainer.sample(1)] == [True, True, False, False, True, False]
+    assert len(made) <= 4
+
+
+def test_a_column_names_the_environment(make_agent):
+    class Window(Door):
+        def reset(self, key, **kwargs):
+            assert "environment" not in kwargs
+            super().reset(key)
+            return " A window."
+
+    problems = doors("aa").add_column("environment", ["door", "window"])
+    trainer = make_agent(
+        opens, environment_factory={"door": Door, "window": Window}, reward_funcs=None, train_dataset=problems
+    )
+    samples = trainer.sample(1)
+    assert [sample.rewards for sample in samples] == [{"Door": 1.0, "Window": None}, {"Door": None, "Window": 1.0}]
+    assert "A window." in samples[1].prompt
+    with pytest.raises(ValueError, match="`environment='gate'`, which is not among"):
+        make_agent(
+            opens,
+            environment_factory={"door": Door},
+            reward_funcs=None,
+            train_dataset=doors("a").add_column("environment", ["gate"]),
+        )
+
+
+def test_an_environment_may_give_the_whole_prompt(make_agent):
+    problems = doors("a").remove_columns("prompt").add_column("func", ["a column of any name"])
+    trainer = make_agent(opens, environment_factory=Door, reward_funcs=None, train_dataset=problems)
+    (sample,) = trainer.sample(1)
+    assert sample.kept and json.loads(sample.prompt)[-1]["content"] == " A door."
+
+
+def test_a_run_goes_on_with_the_samples_that_it_has(make_agent, tmp_path):
+    class Breaks(RuntimeError):
+        pass
+
+    def stops(prompt):
+        if "Key: b" in prompt:
+            raise Breaks
+        return opens(prompt)
+
+    def run(name, answer, **how):
+        trainer = make_agent(
+            answer,
+            environment_factory=Door,
+            reward_funcs=None,
+            train_dataset=doors("abb"),
+            output_dir=str(tmp_path / name),
+        )
+        trainer.train(**how)
+        return trainer.ledger.read(1)
+
+    whole = run("whole", opens)
+    with pytest.raises(Breaks):
+        run("broken", stops)
+    assert run("broken", opens, resume_from_checkpoint=True) == whole and len(whole) == 5
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        ({"environment_factory": Door, "reward_funcs": None, "train_dataset": None}, ValueError, "`train_dataset`"),
+        ({"tools": [multiply], "reward_funcs": None}, ValueError, "No reward source provided.*`get_reward`"),
+        ({"environment_factory": object}, ValueError, "`object` has no method `reset`"),
+        ({"tools": ["multiply"]}, TypeError, "must be callable, got 'multiply'"),
+        ({"tools": [multiply], "rollout_func": print}, ValueError, "makes the completions alone"),
+        ({"rollout_func": 7}, TypeError, "`rollout_func` must be a function"),
+    ],
+)
+def test_what_is_refused(make_agent, changes, error, message):
+    with pytest.raises(error, match=message):
+        make_agent(opens, **{"train_dataset": products(), **changes})
+
+
+def test_text_prompts_and_templates_without_tools_are_refused(make_agent, make_trainer, problems):
+    with pytest.raises(ValueError, match="prompts that are lists of messages"):
+        make_agent(opens, tools=[multiply], train_dataset=problems)
+    with pytest.raises(ValueError, match="does not support tool calling"):
+        make_trainer(tools=[multiply], train_dataset=products(), few_shot_examples=None)
+    add = Tool(run=str, begin="[", end="]")
+    trainer = make_agent(
+        opens, samplers=[ToolSampler(RationaleSampler(), add)], tools=[multiply], train_dataset=products()
+    )
+    with pytest.raises(ValueError, match="cannot be combined with a `ToolSampler`"):
+        trainer.sample(1)
+
+
+# Functions that make the completions
+
+
+def writes(prompts, trainer):
+    """Knows the answer to 2 * 3, after what an environment says."""
+    tokenizer = trainer.processing_class
+    said, own = (tokenizer(text)["input_ids"] for text in ("[hello]\n", "6"))
+    completions = [[*said, *own, tokenizer.eos_token_id]] * len(prompts)
+    return {
+        "prompt_ids": [tokenizer(f"Prompt {prompt[-1]['content']}")["input_ids"] for prompt in prompts],
+        "completion_ids": completions,
+        "logprobs": [[0.0] * len(said) + [-1.0] * (len(own) + 1)] * len(prompts),
+        "env_mask": [[0] * len(said) + [1] * (len(own) + 1)] * len(prompts),
+        "score": [7.0] * len(prompts),
+    }
+
+
+def test_a_rollout_function_makes_the_completions(make_agent):
+    def reward(completions, answer, score, **kwargs):
+        assert score == [7.0] * len(completions)
+        return exact_match_reward(completions, answer)
+
+    trainer = make_agent(
+        None, rollout_func=writes, reward_funcs=reward, train_dataset=products(), eval_dataset=products()
+    )
+    trainer.train()
+    samples = trainer.ledger.read(1)
+    assert [sample.kept for sample in samples] == [True, False] and samples[0].extra["score"] == 7.0
+    assert trained_text(trainer, samples[0]) == ("Prompt 2 * 3?[hello]\n6<|im_end|>", "6<|im_end|>")
+    assert trainer.outer_run.history[-1]["eval_accuracy"] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("output", "message"),
+    [
+        ({"prompt_ids": [[1]]}, r"must return a dict with the keys .* got \['prompt_ids'\]"),
+        ([], "got a `list`"),
+        ({"prompt_ids": [[1]], "completion_ids": [[1]], "logprobs": None}, "returned 1 `prompt_ids` for 2 prompts"),
+    ],
+)
+def test_a_rollout_function_that_returns_other_things(make_agent, output, message):
+    trainer = make_agent(None, samplers=[RolloutSampler(lambda prompts, trainer: output)], train_dataset=products())
+    with pytest.raises(ValueError, match=message):
+        trainer.sample(1)
