@@ -177,6 +177,13 @@ class STaRTrainer(WeightedSFTTrainer):
     booktitle = {Advances in Neural Information Processing Systems 35},
 }""",
     }
+    # What the model card says about the method
+    _method = (
+        "[STaR, the Self-Taught Reasoner](https://huggingface.co/papers/2203.14465), by star-trl, an extension of\n"
+        "[TRL](https://github.com/huggingface/trl): it wrote rationales for problems, those that led to right answers "
+        "were kept,\nand the model was fine-tuned on them, repeatedly."
+    )
+    _origin_of_data = "What was trained on was written by the model itself."
 
     def __init__(
         self,
@@ -422,7 +429,15 @@ class STaRTrainer(WeightedSFTTrainer):
             self.control.should_training_stop = True
         return selected
 
-    # The seam of the inner loop: a trainer that learns in another way from the samples overrides these four methods.
+    # The seam of the inner loop: a trainer that learns in another way from the samples overrides these.
+
+    @property
+    def loss_settings(self) -> dict[str, Any]:
+        """The settings of the loss by their names in the model card."""
+        return {
+            "weights of the samples": self.args.sample_weighting,
+            "what the loss is divided by": self.args.loss_normalization,
+        }
 
     def choose(self, samples: Sequence[Sample], iteration: int) -> tuple[list[Sample], Counter[str]]:
         """
