@@ -21,7 +21,7 @@ OTHER_SETTINGS = {
     "stop_sequences": "Set `stop_strings`.",
     "stop_token": "Set `stop_strings`, or `eos_token`.",
     "repetition_penalty": "Set `generation_kwargs={'repetition_penalty': ...}`.",
-    "beta": "Leave it out: there is no KL penalty. Every outer iteration starts from the original model again.",
+    "beta": "Leave it out: there is no KL penalty. `IterativeRPOConfig` of `star_trl.preference` has one for DPO.",
     "sync_ref_model": "Leave it out: there is no reference model.",
     "epsilon": "Leave it out: there is no clipped ratio. `importance_sampling_cap` limits importance weights.",
     "epsilon_high": "Leave it out: there is no clipped ratio. `importance_sampling_cap` limits importance weights.",
