@@ -122,7 +122,7 @@ def test_each_round_starts_from_the_previous_model_which_is_its_reference(make, 
 
 
 def test_two_rounds_are_recorded_as_those_of_star(make, tmp_path, problems):
-    trainer = make(eval_dataset=problems, few_shot_examples=EXAMPLES)
+    trainer = make(eval_dataset=problems, few_shot_examples=EXAMPLES, train_sampling_strategy="group_by_length")
     trainer.train()
     out = tmp_path / "out"
     history = load_history(out)

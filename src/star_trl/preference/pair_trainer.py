@@ -122,7 +122,8 @@ class PairTrainer(InnerTrainer, DPOTrainer):
         # Private in `Trainer`: the columns that `remove_unused_columns` keeps.
         super()._set_signature_columns_if_needed()
         columns = cast(list[str], self._signature_columns)
-        columns += [name for name in ("chosen_mask", "rejected_mask") if name not in columns]
+        own = ("chosen_mask", "rejected_mask", self.args.length_column_name)
+        columns += [name for name in own if name not in columns]
 
 
 @dataclass

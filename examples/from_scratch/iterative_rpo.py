@@ -8,8 +8,8 @@ Iterative RPO (Pang et al., 2024, arXiv 2404.19733) and SPIN (Chen et al., 2024,
 `arithmetic.py`, from the same base model. SPIN reads the true scratchpads, which Iterative RPO and STaR never see.
 
 ```bash
-python examples/from_scratch/preference.py rpo --output_dir runs/rpo
-python examples/from_scratch/preference.py spin --output_dir runs/spin
+python examples/from_scratch/iterative_rpo.py rpo --output_dir runs/rpo
+python examples/from_scratch/iterative_rpo.py spin --output_dir runs/spin
 ```
 """
 
