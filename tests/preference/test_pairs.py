@@ -97,3 +97,4 @@ def test_self_play_rejects_every_sample_that_differs_from_the_solution(reason):
     drawn = draw_pairs(samples, None, seed=0, solutions=solutions, self_play=True)
     assert ids_of(drawn.pairs) == [((9, 9), (2, 2))]
     assert drawn.dropped == {"cap": 1, "unpaired": 1}
+    assert drawn.metrics["problems_without_wrong"] == 1

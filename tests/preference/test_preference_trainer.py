@@ -38,8 +38,9 @@ def make(model, tokenizer, problems, tmp_path):
 
     def make_trainer(kind="rpo", **changes):
         names = (
-            "model samplers few_shot_examples train_dataset eval_dataset peft_config callbacks reward_funcs".split()
-        )
+            "model samplers few_shot_examples train_dataset eval_dataset peft_config callbacks reward_funcs "
+            "optimizer_cls_and_kwargs"
+        ).split()
         given = {name: changes.pop(name) for name in names if name in changes}
         trainer, config = kinds[kind]
         arguments = {"model": model, "train_dataset": problems, "processing_class": tokenizer}
@@ -190,6 +191,18 @@ def test_an_adapter_of_lora_is_trained_and_each_rounds_own_reference(make, model
     saved = json.loads((tmp_path / "out" / "iteration-002" / "checkpoint" / "adapter_config.json").read_text())
     assert saved["r"] == 2
     assert not (tmp_path / "out" / "iteration-002" / "checkpoint" / "ref").exists()
+
+
+def test_the_optimizer_and_callbacks_of_the_user_are_those_of_the_inner_loop(make):
+    found = []
+
+    class Optimizers(TrainerCallback):
+        def on_step_end(self, args, state, control, optimizer, **kwargs):
+            found.append((type(optimizer.optimizer), optimizer.param_groups[0]["momentum"], state.global_step))
+
+    sgd = (torch.optim.SGD, {"momentum": 0.5})
+    make(callbacks=[Optimizers()], optimizer_cls_and_kwargs=sgd, num_iterations=1).train()
+    assert found == [(torch.optim.SGD, 0.5, step) for step in range(1, 5)]
 
 
 def test_samples_of_a_sampler_with_hints_are_paired_under_the_prompt_without_them(make, tokenizer):

@@ -100,7 +100,7 @@ class PairTrainer(InnerTrainer, DPOTrainer):
             return loss
         mask = inputs["completion_mask"][:, 1:]
         chosen, _ = recorder.log_probs[:, -mask.shape[1] :].chunk(2)  # the batch holds the chosen completions first
-        nll = -(chosen.sum(dim=1) / mask.chunk(2)[0].sum(dim=1)).mean()
+        nll = -(chosen.sum(dim=1) / mask.chunk(2)[0].sum(dim=1).clamp(min=1)).mean()
         mode = "train" if self.model.training else "eval"
         self._metrics[mode]["nll"].append(self.accelerator.gather_for_metrics(nll.detach()).mean().item())
         if return_outputs:

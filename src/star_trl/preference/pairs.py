@@ -50,8 +50,8 @@ class DrawnPairs:
             `"duplicate"` (the same token ids for the same problem), `"cap"` (the problem has other pairs) or
             `"unpaired"`.
         metrics (`dict[str, float]`):
-            `pairs`, and the numbers of problems: `problems_with_pairs`, `problems_without_right` and
-            `problems_without_wrong`.
+            `pairs`, and the number of problems with pairs, without a right completion, and without a wrong one for
+            their right ones: `problems_with_pairs`, `problems_without_right` and `problems_without_wrong`.
     """
 
     pairs: list[Pair]
@@ -99,14 +99,12 @@ def draw_pairs(
     pairs: list[Pair] = []
     counts: Counter[str] = Counter()
     for problem in dict.fromkeys(sample.problem_id for sample in samples):
-        own = _pairs(right[problem], wrong[problem], solutions.get(problem))
+        own, missing = _pairs(right[problem], wrong[problem], solutions.get(problem))
         if max_pairs_per_problem is not None and len(own) > max_pairs_per_problem:
             rng = random.Random(seed_of(seed, problem))
             own = rng.sample(own, max_pairs_per_problem)
         pairs += own
-        counts["problems_with_pairs"] += bool(own)
-        counts["problems_without_right"] += not right[problem]
-        counts["problems_without_wrong"] += bool(right[problem]) and not wrong[problem]
+        counts["problems_with_pairs" if own else f"problems_without_{missing}"] += 1
     names = ("problems_with_pairs", "problems_without_right", "problems_without_wrong")
     return DrawnPairs(
         pairs=pairs,
@@ -120,12 +118,15 @@ def _content(sample: Sample) -> tuple:
     return sample.hint_shown and sample.sampler, tuple(sample.completion_ids)
 
 
-def _pairs(right: Mapping[tuple, Sample], wrong: Mapping[tuple, Sample], solution: Sample | None) -> list[Pair]:
-    """Returns all pairs of a problem whose completions have the same training prompt."""
+def _pairs(
+    right: Mapping[tuple, Sample], wrong: Mapping[tuple, Sample], solution: Sample | None
+) -> tuple[list[Pair], str]:
+    """Returns all pairs of a problem whose completions have the same training prompt, and what is missing if none."""
     both = right.keys() & wrong.keys()
     chosen = [sample for content, sample in right.items() if content not in both or sample is solution]
     rejected = [sample for content, sample in wrong.items() if content not in both]
-    return [Pair(*pair) for pair in product(chosen, rejected) if _content(pair[0])[0] == _content(pair[1])[0]]
+    pairs = [Pair(*pair) for pair in product(chosen, rejected) if _content(pair[0])[0] == _content(pair[1])[0]]
+    return pairs, "wrong" if chosen else "right"
 
 
 def _dropped(samples: Iterable[Sample], pairs: Sequence[Pair], self_play: bool) -> Counter[str]:
