@@ -6,6 +6,7 @@
 """
 Iterative RPO (Pang et al., 2024, arXiv 2404.19733) and SPIN (Chen et al., 2024, arXiv 2401.01335) on the sums of
 `arithmetic.py`, from the same base model. SPIN reads the true scratchpads, which Iterative RPO and STaR never see.
+docs/preference.md has the results.
 
 ```bash
 python examples/from_scratch/iterative_rpo.py rpo --output_dir runs/rpo
