@@ -64,4 +64,4 @@ def test_code_blocks(page, model, tokenizer, make_trainer, problems, tmp_path, m
         block = block.replace('output_dir="verifier"', 'output_dir="verifier", use_cpu=True, bf16=False')
         block = block.replace('output_dir="quiet"', 'output_dir="quiet", use_cpu=True, bf16=False')
         exec(compile(block, page, "exec"), names)
-    assert bool(trained) == (page in ("README.md", "docs/index.md", "docs/resuming.md"))
+    assert bool(trained) == (page in ("README.md", "docs/index.md", "docs/preference.md", "docs/resuming.md"))

@@ -1,6 +1,7 @@
 # Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
 
 import random
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ from transformers.trainer_utils import TrainOutput
 
 from .distributed import connect, get_logger
 from .fine_tuning.gradient_view import training_weights
+from .fine_tuning.inner_trainer import InnerTrainer
 from .fine_tuning.original_weights import OriginalWeights
 from .fine_tuning.prefix_tree import why_no_trees
 from .fine_tuning.sequences import training_sequences
@@ -204,6 +206,13 @@ class STaRTrainer(WeightedSFTTrainer):
     booktitle = {Advances in Neural Information Processing Systems 35},
 }""",
     }
+    # What the model card says about the method
+    _method = (
+        "[STaR, the Self-Taught Reasoner](https://huggingface.co/papers/2203.14465), by star-trl, an extension of\n"
+        "[TRL](https://github.com/huggingface/trl): it wrote rationales for problems, those that led to right answers "
+        "were kept,\nand the model was fine-tuned on them, repeatedly."
+    )
+    _origin_of_data = "What was trained on was written by the model itself."
 
     def __init__(
         self,
@@ -479,18 +488,11 @@ class STaRTrainer(WeightedSFTTrainer):
         self.outer_run.check_earlier_samples(iteration)
         samples = self.ledger.read_latest(iteration, self.args.sample_iterations)
         self.ledger.check_sizes(iteration)
-        if self.args.trains_on_failed:
-            samples = with_failed(samples)
-        selected, dropped = select_samples(
-            samples,
-            self.args.max_samples_per_problem,
-            self.args.sample_preference,
-            all_draws=self.args.counts_draws,
-            seed=self.args.seed,
-        )
-        self.outer_run.record(selection_metrics(len(selected), dropped))
+        selected, dropped = self.choose(samples, iteration)
+        num_selected = len({(sample.iteration, sample.key) for sample in selected})
+        self.outer_run.record(selection_metrics(num_selected, dropped))
         if not selected:
-            message = why_nothing_survives(samples, dropped, iteration, self.task, self.args)
+            message = self.why_nothing_is_chosen(samples, dropped, iteration)
             if iteration == 1:
                 raise NothingSurvives(
                     f"{message} There is nothing to train on. Every sample is in "
@@ -499,6 +501,82 @@ class STaRTrainer(WeightedSFTTrainer):
             logger.warning(f"{message} The run ends with the model of iteration {self.iteration}.")
             self.control.should_training_stop = True
         return selected
+
+    # The seam of the inner loop: a trainer that learns in another way from the samples overrides these.
+
+    @property
+    def loss_settings(self) -> dict[str, Any]:
+        """The settings of the loss by their names in the model card."""
+        return {
+            "weights of the samples": self.args.sample_weighting,
+            "divergence from the model with the hint, as the loss": self.args.distillation,
+            "the model with the hint": f"the {self.args.teacher_model} one" if self.args.has_teacher else None,
+            "what the loss is divided by": self.args.loss_normalization,
+        }
+
+    def choose(self, samples: Sequence[Sample], iteration: int) -> tuple[list[Sample], Counter[str]]:
+        """
+        Chooses the samples to train on.
+
+        Args:
+            samples (`list[Sample]`):
+                All samples of the last `sample_iterations` iterations, kept or not.
+            iteration (`int`):
+                Outer iteration, counted from 1.
+
+        Returns:
+            `tuple[list[Sample], Counter[str]]`: The chosen samples, and the number of the others by reason.
+        """
+        return select_samples(
+            with_failed(samples) if self.args.trains_on_failed else samples,
+            self.args.max_samples_per_problem,
+            self.args.sample_preference,
+            all_draws=self.args.counts_draws,
+            seed=self.args.seed,
+        )
+
+    def why_nothing_is_chosen(self, samples: Sequence[Sample], dropped: Counter[str], iteration: int) -> str:
+        """Explains why [`~STaRTrainer.choose`] returned no sample, and what to do."""
+        return why_nothing_survives(samples, dropped, iteration, self.task, self.args)
+
+    def make_training_set(self, selected: Sequence[Sample], iteration: int, args: STaRConfig) -> Dataset:
+        """
+        Makes the rows of the inner loop. The model is still the one that sampled.
+
+        Args:
+            selected (`list[Sample]`):
+                The samples from [`~STaRTrainer.choose`].
+            iteration (`int`):
+                Outer iteration, counted from 1.
+            args ([`STaRConfig`]):
+                Arguments of the inner loop, with its seed.
+
+        Returns:
+            [`~datasets.Dataset`]: The rows, prepared for the trainer of [`~STaRTrainer.inner_trainer`].
+        """
+        original_weights = self.keep_original_weights()
+        samples = self.ledger.read_latest(iteration, self.args.sample_iterations)
+        weights, metrics = training_weights(
+            self.task, self.args, self.policy, selected, samples, iteration, original_weights
+        )
+        self.outer_run.record(metrics)
+        references = token_references(self.task, self.args, self.policy, original_weights, selected)
+        sequences = training_sequences(selected, self.task, self.args, weights, references)
+        takes_trees = args.shared_prefix_train and self._takes_trees
+        return self.prepare_sequences(sequences, args, takes_trees)
+
+    def inner_trainer(self, train_dataset: Dataset, args: STaRConfig) -> InnerTrainer:
+        """
+        Returns the trainer that runs the inner loop: this one, which is an [`~trl.SFTTrainer`]. Another one must train
+        the same model object, and have its arguments and its dataset already.
+
+        Args:
+            train_dataset ([`~datasets.Dataset`]):
+                The rows from [`~STaRTrainer.make_training_set`].
+            args ([`STaRConfig`]):
+                Arguments of the inner loop.
+        """
+        return self
 
     def fine_tune(self, selected: Sequence[Sample], iteration: int) -> TrainOutput:
         """
@@ -519,24 +597,17 @@ class STaRTrainer(WeightedSFTTrainer):
         """
         self.outer_run.times.start("fine_tune")
         original_weights = self.keep_original_weights()
-        samples = self.ledger.read_latest(iteration, self.args.sample_iterations)
-        weights, metrics = training_weights(
-            self.task, self.args, self.policy, selected, samples, iteration, original_weights
-        )
-        self.outer_run.record(metrics)
         checkpoints = self.outer_run.resume_checkpoints(selected, iteration)
         args = inner_arguments(self.args, iteration, checkpoints)
-        references = token_references(self.task, self.args, self.policy, original_weights, selected)
-        sequences = training_sequences(selected, self.task, self.args, weights, references)
-        takes_trees = args.shared_prefix_train and self._takes_trees
-        prepared = self.prepare_sequences(sequences, args, takes_trees)
+        prepared = self.make_training_set(selected, iteration, args)
         length = Length(args, len(selected), len(prepared), self.accelerator.num_processes)
         show_fine_tuning(self, iteration, length)
         for sign in signs_of_repetition(length.epochs, iteration, str(length)):
             logger.warning(sign)
         if self.args.reset_model:
             original_weights.restore(self.model)
-        self.free_optimizer()
+        inner = self.inner_trainer(prepared, args)
+        inner.free_optimizer()
         if self.is_deepspeed_enabled:
             # A new training run tears down the previous DeepSpeed engine, so that engine must not be wrapped again.
             self.model_wrapped = self.model
@@ -546,12 +617,13 @@ class STaRTrainer(WeightedSFTTrainer):
             show_line(self, f"The fine-tuning continues after step {checkpoint.rpartition('-')[2]}.")
         if args.distillation is not None and args.teacher_model == "original":
             self.teacher_weights = original_weights.on_device(self.accelerator.device)
-        with inner_run(self, prepared, args, checkpoints, self.termination) as inner:
-            output = super().train(resume_from_checkpoint=checkpoint)
+        with inner_run(self, prepared, args, checkpoints, self.termination, inner) as run:
+            train = super().train if inner is self else inner.train
+            output = train(resume_from_checkpoint=checkpoint)
         self.teacher_weights = None
-        if inner.interrupted:
+        if run.interrupted:
             self.termination.exit_if_requested(together=True)
-        self.free_optimizer()
+        inner.free_optimizer()
         self.outer_run.iteration = iteration
         seconds = self.outer_run.times.stop("fine_tune")
         self.outer_run.record({"train_loss": output.training_loss, "seconds/fine_tune": seconds})

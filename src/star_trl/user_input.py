@@ -23,7 +23,7 @@ OTHER_SETTINGS = {
     "total_episodes": "Set `num_iterations` and `num_problems_per_iteration`.",
     "evaluation_strategy": "Leave it out: the model is evaluated after every outer iteration.",
     # Fields of GRPOConfig
-    "beta": "Leave it out: there is no KL penalty. Every outer iteration starts from the original model again.",
+    "beta": "Leave it out: there is no KL penalty. `IterativeRPOConfig` of `star_trl.preference` has one for DPO.",
     "use_bias_correction_kl": "Leave it out: there is no KL penalty.",
     "sync_ref_model": "Leave it out: there is no reference model.",
     "ref_model_mixup_alpha": "Leave it out: there is no reference model.",

@@ -237,3 +237,12 @@ def test_a_model_sharded_by_fsdp_2_generates(base_model, tmp_path):
 def test_accelerate_reads_the_configurations(config):
     """It refuses fields that it does not know."""
     assert load_config_from_file(str(CONFIGS / config)).num_processes == 8
+
+
+def test_the_pairs_of_iterative_rpo_train_the_same_model_in_two_processes(base_model, tmp_path):
+    found = [launch("pairs", base_model, tmp_path / str(number), number)["pairs"] for number in (1, 2)]
+    assert found[0] == found[1] >= 6
+    one, two = (load_file(tmp_path / name / "iteration-001/checkpoint/model.safetensors") for name in ("1", "2"))
+    before = load_file(Path(base_model) / "model.safetensors")
+    assert any(not torch.equal(one[name], before[name]) for name in one)
+    assert all(torch.allclose(one[name], two[name], atol=1e-4) for name in one)

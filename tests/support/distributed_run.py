@@ -22,6 +22,7 @@ from star_trl import RationaleSampler, STaRConfig, STaRTrainer, has_run
 from star_trl.fine_tuning.original_weights import OriginalWeights, frozen_weights_digest, weights_digest
 from star_trl.generation import GenerationRequest, PrefixSharingEngine, SamplingParams
 from star_trl.generation.policy import whole_parameters
+from star_trl.preference import IterativeRPOConfig, IterativeRPOTrainer
 
 
 sys.path.append(str(Path(__file__).parents[1]))
@@ -138,6 +139,30 @@ def train(backend: str, base_model: str, output_dir: Path) -> None:
         (output_dir / "done.json").write_text(json.dumps({"backend": kind, "weights": trained}))
 
 
+def pairs(base_model: str, output_dir: Path) -> None:
+    """One iteration of Iterative RPO, with two pairs in a step whatever the number of processes."""
+    trainer = IterativeRPOTrainer(
+        model=base_model,
+        args=IterativeRPOConfig(
+            output_dir=str(output_dir),
+            num_iterations=1,
+            initial_steps=3,
+            num_generations=6,
+            temperature=1.0,
+            learning_rate=1e-2,
+            per_device_train_batch_size=2 // int(os.environ["WORLD_SIZE"]),
+            max_completion_length=100,
+            stop_strings=list("abcdefghijklmnopqrstuvwxyz0123456789"),
+            **ON_A_CPU,
+        ),
+        reward_funcs=odd_length,
+        train_dataset=Dataset.from_list(PROBLEMS),
+    )
+    trainer.train()
+    if trainer.is_world_process_zero():
+        (output_dir / "done.json").write_text(json.dumps({"pairs": trainer.outer_run.history[-1]["pairs"]}))
+
+
 def fsdp2(output_dir: Path) -> None:
     """The engine on a model that FSDP 2 shards: each process generates another number of completions."""
     torch.distributed.init_process_group("gloo")
@@ -185,6 +210,8 @@ def fsdp2(output_dir: Path) -> None:
 def main(backend: str, base_model: str, output_dir: str) -> None:
     if backend == "fsdp2":
         fsdp2(Path(output_dir))
+    elif backend == "pairs":
+        pairs(base_model, Path(output_dir))
     else:
         train(backend, base_model, Path(output_dir))
     # All is checked. Gloo's threads sometimes abort a process that ends in the usual way, after it has destroyed its

@@ -61,12 +61,7 @@ def training_sequences(
                 for token, trained in zip(sample.completion_ids, sample.loss_mask, strict=True)
             ]
         )
-    longest = max(map(len, input_ids))
-    if args.max_length is not None and longest > args.max_length:
-        raise ValueError(
-            f"A training sequence has {longest} tokens, more than `max_length={args.max_length}`, and would be cut. "
-            f"Set `max_length={longest}` or more, or None without packing."
-        )
+    check_length(max(map(len, input_ids)), args)
     columns: dict[str, list] = {"input_ids": input_ids, "labels": labels}
     if weights is not None:
         columns[LOSS_WEIGHTS] = [[weight] * len(ids) for weight, ids in zip(weights, input_ids, strict=True)]
@@ -81,6 +76,15 @@ def training_sequences(
             [-100] * len(ids) + row[len(prompt) :] for ids, row, prompt in zip(hinted, labels, prompts, strict=True)
         ]
     return Dataset.from_dict(columns)
+
+
+def check_length(longest: int, args: STaRConfig) -> None:
+    """Raises `ValueError` if the longest training sequence is longer than `max_length`."""
+    if args.max_length is not None and longest > args.max_length:
+        raise ValueError(
+            f"A training sequence has {longest} tokens, more than `max_length={args.max_length}`, and would be cut. "
+            f"Set `max_length={longest}` or more, or None without packing."
+        )
 
 
 def training_prompts(

@@ -28,12 +28,13 @@ from .collators import (
     TreeCollator,
     WeightedCollator,
 )
+from .inner_trainer import InnerTrainer
 from .prefix_tree import TreeModel
-from .row_order import StepSortedSampler, seeded
+from .row_order import StepSortedSampler
 from .token_terms import divergence, token_terms
 
 
-class WeightedSFTTrainer(SFTTrainer):
+class WeightedSFTTrainer(InnerTrainer, SFTTrainer):
     """
     [`~trl.SFTTrainer`] whose datasets may have a column `loss_weights`: a factor for the log-probability of every
     token, or for what [`~star_trl.fine_tuning.token_terms.token_terms`] makes of it with a column `token_references`.
@@ -143,19 +144,8 @@ class WeightedSFTTrainer(SFTTrainer):
         }.items():
             self._metrics["train"][f"token_weights/{name}"].append(value)
 
-    def free_optimizer(self) -> None:
-        """Frees the optimizer's states, so that they take no memory during generation."""
-        if self.optimizer is None:
-            return
-        self.optimizer = self.lr_scheduler = None
-        self.callback_handler.optimizer = self.callback_handler.lr_scheduler = None
-        if not self.is_deepspeed_enabled:  # its engine is needed for generation as well
-            self.accelerator.free_memory()
-
     def _get_train_sampler(self, train_dataset=None):
-        # Private in `Trainer`, which does not seed its samplers.
-        seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
-        sampler = seeded(super()._get_train_sampler(train_dataset), seed)
+        sampler = super()._get_train_sampler(train_dataset)
         rows = self._train_batch_size * self.args.gradient_accumulation_steps
         if not self.accelerator.split_batches:
             rows *= self.accelerator.num_processes

@@ -57,7 +57,8 @@ def model_card(
     Returns:
         [`~huggingface_hub.ModelCard`]: The card.
     """
-    trainer, task, args = run.trainer, run.task, run.args
+    trainer: Any = run.trainer
+    task, args = run.task, run.args
     model: Any = trainer.model
     repository = trainer.hub_model_id or args.hub_model_id
     model_name = model_name or (repository or run.ledger.output_dir.resolve().name).split("/")[-1]
@@ -99,6 +100,8 @@ def model_card(
         data=_data(run, num_hints_shown),
         caveats=_caveats(task, num_hints_shown),
         versions=_versions(peft_config is not None),
+        method=trainer._method,
+        method_name=trainer._name,
         citation=trainer._paper["citation"],
     )
 
@@ -200,6 +203,7 @@ class ModelCards(Observer):
 def _settings(run: OuterRun, model: Any, peft_config: Any) -> dict[str, Any]:
     """Returns the settings that matter for the results. Settings that do not apply are None."""
     args, task, scorer = run.args, run.task, run.task.scorer
+    trainer: Any = run.trainer
     if scorer.sum_threshold is not None:
         terms = (f"{weight:g} * `{name}`" for weight, name in zip(scorer.weights, scorer.names, strict=True))
         rewards = f"{' + '.join(terms)} (at least {scorer.sum_threshold:g})"
@@ -227,10 +231,7 @@ def _settings(run: OuterRun, model: Any, peft_config: Any) -> dict[str, Any]:
         "top_p, top_k, min_p": f"{args.top_p:g}, {args.top_k}, {args.min_p}" if args.temperature else None,
         "completions of a problem": args.num_generations,
         "most tokens of a completion": args.max_completion_length,
-        "weights of the samples": args.sample_weighting,
-        "divergence from the model with the hint, as the loss": args.distillation,
-        "the model with the hint": f"the {args.teacher_model} one" if args.has_teacher else None,
-        "what the loss is divided by": args.loss_normalization,
+        **trainer.loss_settings,
         "fine-tuning in an iteration": _length(args),
         "learning rate": f"{args.learning_rate:g}, {schedule}, warm-up {args.warmup_steps:g}",
         "optimizer": getattr(args.optim, "value", args.optim),
@@ -313,7 +314,8 @@ def _data(run: OuterRun, num_hints_shown: int) -> list[str]:
             if num_hints_shown
             else "Hints (the answer in the prompt) were not in the training prompts."
         )
-    facts.append("What was trained on was written by the model itself. The samples are not part of this repository.")
+    trainer: Any = run.trainer
+    facts.append(f"{trainer._origin_of_data} The samples are not part of this repository.")
     return facts
 
 

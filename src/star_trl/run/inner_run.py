@@ -199,6 +199,7 @@ def inner_run(
     args: STaRConfig,
     checkpoints: ResumeCheckpoints | None,
     termination: Termination,
+    inner: Trainer,
 ) -> Iterator[InnerRun]:
     """
     Makes `Trainer.train()` fine-tune on a dataset and report to the outer run while the context is open.
@@ -207,26 +208,28 @@ def inner_run(
         trainer ([`~transformers.Trainer`]):
             The trainer. Its `state` is that of the outer run.
         train_dataset ([`~datasets.Dataset`]):
-            Prepared training sequences.
+            Prepared rows.
         args ([`STaRConfig`]):
             Arguments from [`inner_arguments`].
         checkpoints ([`ResumeCheckpoints`], *optional*):
             Checkpoints to resume from.
         termination ([`Termination`]):
             Ends the run after the step in which it is requested.
+        inner ([`~transformers.Trainer`]):
+            The trainer whose `train()` runs: `trainer` itself, or another one, which already has its arguments and its
+            dataset.
     """
-    outer = {
-        name: getattr(trainer, name) for name in ("args", "state", "control", "callback_handler", "train_dataset")
-    }
+    outer = {name: getattr(inner, name) for name in ("args", "state", "control", "callback_handler", "train_dataset")}
     forwarder = InnerRun(trainer, checkpoints, termination)
-    trainer.args = args
-    trainer.control = TrainerControl()
-    trainer.train_dataset = train_dataset
-    trainer.callback_handler = CallbackHandler(
-        [DefaultFlowCallback(), forwarder], trainer.model, trainer.processing_class, None, None
+    if inner is trainer:
+        inner.args = args
+        inner.train_dataset = train_dataset
+    inner.control = TrainerControl()
+    inner.callback_handler = CallbackHandler(
+        [DefaultFlowCallback(), forwarder], inner.model, inner.processing_class, None, None
     )
     try:
         yield forwarder
     finally:
         for name, value in outer.items():
-            setattr(trainer, name, value)
+            setattr(inner, name, value)
