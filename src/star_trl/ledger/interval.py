@@ -7,15 +7,15 @@ import math
 Z = 1.96  # quantile of the normal distribution for 95%
 
 
-def confidence_interval(share: float, count: int) -> tuple[float, float]:
+def confidence_interval(share: float, count: float) -> tuple[float, float]:
     """
     Returns the 95% confidence interval of a share (Wilson, 1927).
 
     Args:
         share (`float`):
             Share of `count` trials.
-        count (`int`):
-            Number of trials, at least 1.
+        count (`float`):
+            Number of trials, or their effective number, at least 1.
 
     Example:
     ```python
