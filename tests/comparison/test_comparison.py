@@ -186,10 +186,8 @@ def test_what_the_page_saves_is_what_the_statistics_read(browser, tmp_path):
     browser.call("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(tmp_path))
     browser.run("$('save').click()")
     saved = tmp_path / "ranking-Ann-1.json"
-    for _ in range(200):
-        if saved.exists():
-            break
-        browser.run("new Promise((done) => setTimeout(done, 50))")
+    while not saved.exists():
+        browser.run("new Promise((done) => setTimeout(done, 20))")
     results = read_results(saved)
     assert (results.rater, results.sources) == ("Ann / 1", SOURCES)
     ids = [question.id for question in comparison.questions]
