@@ -347,7 +347,8 @@ class STaRConfig(SFTConfig):
         > Parameters that control evaluation
 
         eval_group_column (`str`, *optional*):
-            Column of the evaluation dataset; `eval_accuracy/<value>` is reported for each of its values.
+            Column of the evaluation dataset; `eval_accuracy/<value>` is reported for each of its values. If there is a
+            column `pair` as well, the report and the model card compare the groups over the pairs.
 
     > [!NOTE]
     > These parameters have default values different from [`~trl.SFTConfig`]:

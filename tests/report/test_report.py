@@ -548,3 +548,59 @@ def test_a_hundred_thousand_samples(browser, tmp_path):
     browser.run("$('list').scrollTop = 3e6")
     browser.run("new Promise((done) => setTimeout(done, 250))")
     assert 0 < len(texts(browser, ".row")) < 100
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_labels_are_kept_counted_and_saved(browser, run_dir, tmp_path, width):
+    path = write_report(run_dir)
+    browser.open(path, width=width)
+    browser.run("localStorage.clear()")
+    browser.open(path, width=width)
+    assert browser.run("$('labels').hidden")
+    browser.run("move(1, true)")  # problem 0, iteration 2
+    browser.press("6")
+    browser.press("2")
+    browser.run("move(4, true); document.querySelector('[data-label=sound]').click()")  # problem 1, rationalization
+    browser.run("move(5, true)")
+    for key in "11":  # set, and taken back
+        browser.press(key)
+    browser.press("3")
+    browser.press("0")  # a sound rationale has no other label
+    browser.open(path, width=width)
+
+    assert texts(browser, ".group.label") == ["begging the question", "hint shortcutting", "sound", "sound"]
+    assert texts(browser, "#labels summary") == ["Labels: 3 samples"]
+    rows = [texts(browser, f"#label-counts tbody tr:nth-child({number}) td") for number in (1, 2)]
+    names = texts(browser, "#label-counts th")[4:]
+    found = [(*row[:4], {name: n for name, n in zip(names, row[4:], strict=True) if n != "0"}) for row in rows]
+    assert found == [
+        ("training", "1", "rationalization", "1", {"sound": "1"}),
+        ("training", "2", "rationale", "2", {"sound": "1", "begging the question": "1", "hint shortcutting": "1"}),
+    ]
+    assert select(browser, label="hint shortcutting") == "1 training samples of 1 problems, hint shortcutting"
+    assert select(browser, label="-").startswith("51 training samples")
+    assert browser.run("document.documentElement.scrollWidth") <= width
+
+    browser.call("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(tmp_path))
+    browser.run("$('save-labels').click()")
+    saved = tmp_path / "labels.jsonl"
+    while not saved.exists():
+        browser.run("new Promise((done) => setTimeout(done, 20))")
+    lines = [json.loads(line) for line in saved.read_text().splitlines()]
+    assert [line.pop("ledger") for line in lines] == ["samples"] * 3
+    assert lines[0]["labels"] == ["begging the question", "hint shortcutting"]
+    fields = ("iteration", "problem_id", "sampler", "sample_index")
+    ledger = {tuple(row[name] for name in fields) for row in load_ledger(run_dir)}
+    assert {tuple(line[name] for name in fields) for line in lines} < ledger
+
+
+def test_labels_of_a_run_that_was_overwritten_are_not_shown(browser, run_dir):
+    path = write_report(run_dir)
+    browser.open(path)
+    browser.run("localStorage.clear()")
+    browser.press("6")
+    assert texts(browser, ".group.label") == ["hint shortcutting"]
+    for shard in run_dir.glob("iteration-*/samples-*"):
+        shard.write_text(shard.read_text().replace("It is", "It was"))
+    browser.open(write_report(run_dir))
+    assert texts(browser, ".group.label") == []

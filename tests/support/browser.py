@@ -103,8 +103,10 @@ class Browser:
 
     def press(self, key: str) -> None:
         """Presses a key where the focus is."""
-        codes = {"Tab": 9, "Enter": 13, "Escape": 27, "End": 35, "Home": 36, "ArrowDown": 40, "/": 191}
-        event = {"key": key, "windowsVirtualKeyCode": codes[key], **({"text": "\r"} if key == "Enter" else {})}
+        codes = {"Backspace": 8, "Tab": 9, "Enter": 13, "Escape": 27, "End": 35, "Home": 36, "/": 191}
+        codes |= {f"Arrow{way}": 37 + number for number, way in enumerate(("Left", "Up", "Right", "Down"))}
+        text = {"text": "\r"} if key == "Enter" else {"text": key} if len(key) == 1 else {}
+        event = {"key": key, "windowsVirtualKeyCode": codes.get(key, ord(key[0].upper())), **text}
         self.call("Input.dispatchKeyEvent", type="keyDown", **event)
         self.call("Input.dispatchKeyEvent", type="keyUp", **event)
 

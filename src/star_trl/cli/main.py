@@ -21,6 +21,7 @@ COMMANDS = {
     "generate": "Completions of a model as JSON lines",
     "report": "Write the report of a run anew",
     "export": "Samples of a run as SFT, preference or verifier data",
+    "compare": "A page on which people rank rationales blindly, or a model does; the ranking and its test",
     "env": "Print the environment information",
 }
 LAUNCHED = ("train", "evaluate", "generate")

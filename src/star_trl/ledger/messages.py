@@ -27,6 +27,14 @@ def as_text(prompt: str | Messages) -> str:
     return prompt if isinstance(prompt, str) else json.dumps(prompt, ensure_ascii=False)
 
 
+def as_plain(prompt: str) -> str:
+    """Returns a prompt of the ledger as a person reads it: messages as `role: content`, with blank lines between."""
+    given = as_given(prompt)
+    if isinstance(given, str):
+        return given
+    return "\n\n".join(f"{message['role']}: {message.get('content')}" for message in given)
+
+
 def as_given(prompt: str) -> Any:
     """Returns a prompt of the ledger as it was in the dataset: text, or messages parsed from JSON."""
     if prompt.startswith('[{"'):  # spares most text prompts the attempt

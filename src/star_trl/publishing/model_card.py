@@ -17,7 +17,9 @@ from transformers.trainer_utils import SaveStrategy
 from trl.trainer.utils import get_comet_experiment_url, get_config_model_id, get_trackio_space_url
 
 from ..distributed import get_logger
+from ..ledger.ledger import Ledger
 from ..ledger.metrics import accuracy_names, format_metric
+from ..ledger.paired_groups import PAIR_COLUMN, as_texts, paired_cells, paired_groups
 from ..run.outer_run import Observer, OuterRun
 from ..samplers import Sampler, ToolSampler
 from ..star_config import STaRConfig, as_dict
@@ -97,6 +99,7 @@ def model_card(
         columns=columns,
         rows=rows,
         iteration=run.iteration,
+        pairs=_pairs(run),
         data=_data(run, num_hints_shown),
         caveats=_caveats(task, num_hints_shown),
         versions=_versions(peft_config is not None),
@@ -289,6 +292,25 @@ def _iterations(run: OuterRun) -> tuple[list[str], list[list[str]]]:
         values = [format_metric(name, row[name]) if row.get(name) is not None else "" for name in columns]
         rows.append([f"{mark}{value}{mark}" if value else "" for value in [str(row["iteration"]), *values]])
     return ["iteration", *map(_cell, columns.values())], rows
+
+
+def _pairs(run: OuterRun) -> list[list[str]]:
+    """Returns the rows of the table of paired groups, of the original model and of this one. Answers are left out."""
+    column, output_dir = run.args.eval_group_column, run.ledger.output_dir
+    rows = []
+    for name, dataset in run.task.evaluation_sets.items():
+        if column is None or PAIR_COLUMN not in dataset.column_names:
+            continue
+        pairs, groups = as_texts(dataset[PAIR_COLUMN]), as_texts(dataset[column])
+        for iteration in sorted({0, run.iteration}):
+            samples = Ledger(output_dir, name=name).read(iteration)
+            answers = {sample.problem_id: (sample.kept, sample.completion) for sample in samples}
+            for each in paired_groups(answers, pairs, groups):
+                low, high = each.accuracy_interval
+                accuracy = f"{each.accuracy:.1%} ({low:.0%} to {high:.0%})"
+                values = (name, each.group, iteration, accuracy, *paired_cells(each), each.pairs or "")
+                rows.append(list(map(_cell, values)))
+    return rows
 
 
 def _data(run: OuterRun, num_hints_shown: int) -> list[str]:

@@ -8,6 +8,7 @@ from html import escape
 from typing import Any
 
 from ..ledger.metrics import accuracy_names
+from ..ledger.paired_groups import GroupResult, paired_cells
 from .histogram import Histogram
 from .read_run import Run
 from .svg import (
@@ -21,6 +22,7 @@ from .svg import (
     percent,
     ridges,
     seconds,
+    table,
     time_unit,
     whole_percent,
 )
@@ -54,6 +56,16 @@ def figures(run: Run) -> Iterator[str]:
                 _value(rows[0], key) if rows[0]["iteration"] == 0 else None,
                 ["ink", *COLORS],
                 {"all": counts.get(""), **{labels[name]: counts.get(name.removeprefix(f"{key}/")) for name in groups}},
+            )
+    for name, by_iteration in run.paired.items():
+        if by_iteration:
+            yield table(
+                f"Groups in pairs, on {_set_name(f'{name}_accuracy')}",
+                f"Problems that differ in {run.group_column or 'the group'} only. The difference in accuracy, in "
+                "points, and the share of pairs with the same answer are to the first group. Brackets are 95% "
+                "intervals. Iteration 0 is the base model.",
+                ["group", "iteration", "difference", "accuracy", "same answer", "problems", "most frequent answers"],
+                list(_group_rows(by_iteration)),
             )
     if trained and run.samplers:
         yield bars(
@@ -145,6 +157,18 @@ def summary(run: Run) -> str:
         f"<div><dt>{escape(name)}</dt><dd>{escape(value)}{f' <small>{escape(of)}</small>' if of else ''}</dd></div>"
         for name, value, of in facts
     )
+
+
+def _group_rows(by_iteration: dict[int, list[GroupResult]]) -> Iterator[list[str]]:
+    groups = dict.fromkeys(result.group for results in by_iteration.values() for result in results)
+    for group in groups:
+        for iteration, results in by_iteration.items():
+            for each in (result for result in results if result.group == group):
+                low, high = each.accuracy_interval
+                accuracy = f"{percent(each.accuracy)} ({whole_percent(low)} to {whole_percent(high)})"
+                answers = ", ".join(f"{answer} ({count})" for answer, count in each.answers)
+                difference, same = paired_cells(each)
+                yield [group, str(iteration), difference, accuracy, same, str(each.problems), answers]
 
 
 def _doubtful(row: dict[str, Any]) -> float:

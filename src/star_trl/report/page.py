@@ -1,19 +1,15 @@
 # Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
 """Writes the report of a run as a self-contained HTML file."""
 
-import base64
-import gzip
-import hashlib
-import json
 import os
 from datetime import datetime
 from html import escape
 from importlib.resources import files
 from pathlib import Path
-from string import Template
 
 from ..output_dir import REPORT_NAME
 from .figures import figures, summary
+from .offline_page import offline_page
 from .read_run import Run, RunReader
 
 
@@ -56,36 +52,21 @@ def write_page(reader: RunReader) -> Path:
 
 
 def _page(run: Run) -> str:
-    css, js = (files(__package__).joinpath(name).read_text(encoding="utf-8") for name in ("report.css", "report.js"))
     done = [row["iteration"] for row in run.history]
     progress = f"iteration {done[-1]}" if done else "no iteration complete yet"
     if done and run.planned_iterations:
         progress += f" of {run.planned_iterations:.0f}"
-    # Model output is only in the base64 data, which HTML cannot misread, and the script inserts it as text. Should
-    # anything else get in, the policy runs no other script and loads nothing.
-    policy = (
-        f"default-src 'none'; script-src {_hash(js)}; style-src {_hash(css)}; img-src data:; base-uri 'none'; "
-        "form-action 'none'"
-    )
-    return Template(files(__package__).joinpath("report.html").read_text(encoding="utf-8")).substitute(
-        policy=policy,
+    kinds = ("html", "css", "js")
+    html, css, js = (files(__package__).joinpath(f"report.{kind}").read_text(encoding="utf-8") for kind in kinds)
+    return offline_page(
+        html,
+        css,
+        js,
+        run.columns,
         title=escape(run.name),
         progress=escape(progress),
         written=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
         warnings="".join(f'<p class="warning">Warning: {escape(warning)}</p>' for warning in run.warnings),
         summary=summary(run),
         figures="".join(figures(run)),
-        css=css,
-        js=js,
-        data=_compressed(run.columns),
     )
-
-
-def _compressed(columns: dict) -> str:
-    text = json.dumps(columns, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    return base64.b64encode(gzip.compress(text.encode("utf-8", "replace"), 6, mtime=0)).decode()
-
-
-def _hash(text: str) -> str:
-    """Returns the hash by which a content security policy names an inline script or style."""
-    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"

@@ -12,6 +12,7 @@ from types import NoneType
 from typing import Any
 
 from ..ledger.ledger import Ledger, Sample, ledger_names
+from ..ledger.paired_groups import GroupResult, paired_groups
 from ..ledger.seals import Seal, check_seals, seals_in
 from ..output_dir import RATIONALES_NAME, STATE_NAME, damaged, iteration_dir, load_history, read_json
 from ..seeds import seed_of
@@ -55,6 +56,9 @@ class Run:
             problems by `(value, kept)`.
         evaluated (`dict[str, dict[str, int]]`):
             Number of problems by the name of an evaluation set and by their group, with all of them under `""`.
+        paired (`dict[str, dict[int, list[GroupResult]]]`):
+            For each evaluation set of paired problems, how the groups compare in its first and its last evaluation, by
+            iteration.
         columns (`dict[str, Any]`):
             The samples to browse and their problems, in the form that the page reads.
     """
@@ -66,6 +70,7 @@ class Run:
     inner_steps: dict[int, int] = field(default_factory=dict)
     counts: Counts = field(default_factory=dict)
     evaluated: dict[str, dict[str, int]] = field(default_factory=dict)
+    paired: dict[str, dict[int, list[GroupResult]]] = field(default_factory=dict)
     columns: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -105,6 +110,8 @@ class RunReader:
         self._total = 0
         self._counts: Counts = defaultdict(lambda: defaultdict(Counter))
         self._evaluated: dict[str, set[int]] = {}  # problems of the last evaluation of each set
+        # Whether a problem was solved and the completion, for the first and the last evaluation of each set
+        self._answers: dict[str, dict[int, dict[int, tuple[bool, str]]]] = defaultdict(dict)
         self._done: set[tuple[str, int]] = set()
         self._checked: set[str] = set()
 
@@ -149,6 +156,13 @@ class RunReader:
         run.evaluated = {
             name: _by_group(numbers, prompts["problems"].get(name, [])) for name, numbers in self._evaluated.items()
         }
+        for name, pairs in prompts["pairs"].items():
+            groups = [row["group"] for row in prompts["problems"][name]]
+            run.paired[name] = {
+                iteration: found
+                for iteration, answers in self._answers.get(name, {}).items()
+                if (found := paired_groups(answers, pairs, groups))
+            }
         run.columns = {
             "sets": ledgers,
             "total": self._total,
@@ -165,6 +179,10 @@ class RunReader:
             _count(self._counts, samples)
         elif samples:
             self._evaluated[ledger] = {sample.problem_id for sample in samples}
+            answers = self._answers[ledger]
+            for between in list(answers)[1:]:
+                del answers[between]
+            answers[iteration] = {sample.problem_id: (sample.kept, sample.completion) for sample in samples}
 
 
 def _read_doubts(output_dir: Path, iteration: int) -> dict[tuple, str]:

@@ -60,6 +60,7 @@ function fillFilters() {
       ["dropped", "not kept"], ...reasons.map((reason) => [`:${reason}`, `not kept: ${reason}`])],
     group: sorted((problems.group ?? []).filter((group) => group !== null)).map((group) => [group, groupName(group)]),
   };
+  choices.label = [["+", "labelled"], ["-", "not labelled"], ...Object.keys(LABELS).map((name) => [name, name])];
   for (const [name, options] of Object.entries(choices)) {
     $(name).append(new Option(`all ${name}s`, ""), ...options.map(([value, label]) => new Option(label, value)));
     $(name).parentElement.hidden = options.length < 2;
@@ -72,8 +73,8 @@ const setOf = () => Number(new FormData($("filters")).get("set"));
 const reasonOf = (sample) => data.names.drop_reason[samples.drop_reason[sample]];
 
 function filter() {
-  const filters = ["iteration", "sampler", "result", "group"].map($);
-  const [iteration, sampler, result, group] = filters.map((filter) => filter.value);
+  const filters = ["iteration", "sampler", "result", "group", "label"].map($);
+  const [iteration, sampler, result, group, label] = filters.map((filter) => filter.value);
   const set = setOf();
   const text = $("search").value;
   const pattern = text.replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
@@ -91,6 +92,7 @@ function filter() {
     (!sampler || samples.sampler[sample] == sampler) &&
     reasons[samples.drop_reason[sample]] &&
     (!result.startsWith("?") || samples.doubt[sample] === result.slice(1)) &&
+    (!label || (label === "-" ? !labels.has(sample) : label === "+" ? labels.has(sample) : labels.get(sample)?.includes(label))) &&
     (!search || found[samples.problem[sample]] || search.test(samples.completion[sample])));
   const distinct = new Set(Array.from(view, (sample) => samples.problem[sample]));
   const named = filters.filter((filter) => filter.value).map((filter) => filter.selectedOptions[0].text);
@@ -125,6 +127,7 @@ function row(position) {
   const node = element("div",
     { role: "option", id: `row-${position}`, class: "row", "aria-selected": `${position === active}`, "aria-setsize": view.length, "aria-posinset": position + 1 },
     element("div", { class: "row-head" }, badge(sample), element("b", {}, `#${problems.id[problem]}`), ` · iteration ${samples.iteration[sample]} · ${samplerOf(sample)}`,
+      ...(labels.get(sample) ?? []).map((name) => element("span", { class: "group label" }, name)),
       problems.group[problem] === null ? null : element("span", { class: "group" }, groupName(problems.group[problem]))),
     typeof ends === "string" ? element("div", { class: "snippet" }, ...marked(ends)) : element("div", { class: "snippet ends" }, ...ends));
   node.style.top = `${position * ROW}px`;
@@ -302,6 +305,7 @@ function history(sample) {
 function show(sample = view[active]) {
   const detail = $("detail");
   if (sample === undefined) {
+    shownSample = null;
     detail.replaceChildren(element("p", { class: "note" }, "No sample passes the filters."));
     return;
   }
@@ -320,6 +324,7 @@ function show(sample = view[active]) {
     panels(sample),
     element("h4", {}, "What it wrote"),
     element("div", { class: "text" }, element("pre", { class: "completion" }, ...marked(samples.completion[sample]))),
+    labelBox(sample),
     element("h4", {}, "The problem over the iterations"),
     history(sample),
     element("p", { class: "note" }, "A bar marks lines that the previous iteration does not have."));
@@ -328,8 +333,108 @@ function show(sample = view[active]) {
   columns.scrollLeft = columns.querySelector("[aria-current]").parentElement.offsetLeft - columns.offsetLeft - 40;
 }
 
+// Labels that a person gives to samples: the classes of failures of appendix A of the STaR paper, and "sound".
+
+const LABELS = {
+  "sound": "The reasoning is right and leads to the answer",
+  "question implies answer": "The question already says the answer, and the rationale repeats it",
+  "begging the question": "The answer is stated as its own reason",
+  "exercise to the reader": "The facts are repeated, and the step to the answer is left out",
+  "world state assertion": "The answer is asserted as a fact about the world, without a reason",
+  "red herring": "What is said is right or wrong, but has nothing to do with the answer",
+  "hint shortcutting": "The hint is taken over, by reasons that do not lead to it",
+};
+let labels = new Map(); // the labels of a sample, by its number
+let labelsKept = true; // whether the browser keeps them
+let shownSample = null; // the sample that the keys 0 to 6 label
+
+// Names a sample, whichever samples this page holds. The text is in it, so that the labels of an overwritten run get lost.
+function labelKey(sample) {
+  const problem = samples.problem[sample];
+  let digest = 0;
+  for (const character of samples.completion[sample]) digest = (31 * digest + character.codePointAt(0)) | 0;
+  return JSON.stringify([data.sets[problems.set[problem]], samples.iteration[sample], samplerOf(sample), problems.id[problem], samples.index[sample], digest]);
+}
+
+const labelStorage = () => `star-trl labels ${location.pathname}`;
+
+function restoreLabels() {
+  try {
+    const stored = JSON.parse(localStorage.getItem(labelStorage())) ?? {};
+    if (Object.keys(stored).length) {
+      for (const sample of samples.problem.keys()) {
+        const found = stored[labelKey(sample)];
+        if (found) labels.set(sample, found);
+      }
+    }
+  } catch {
+    labelsKept = false;
+  }
+}
+
+function toggleLabel(sample, name) {
+  const others = (labels.get(sample) ?? []).filter((other) => other !== name && (other === "sound") === (name === "sound"));
+  const names = labels.get(sample)?.includes(name) ? others : Object.keys(LABELS).filter((other) => other === name || others.includes(other));
+  if (names.length) labels.set(sample, names);
+  else labels.delete(sample);
+  try {
+    // Labels of samples that this page leaves out stay.
+    const stored = JSON.parse(localStorage.getItem(labelStorage())) ?? {};
+    if (names.length) stored[labelKey(sample)] = names;
+    else delete stored[labelKey(sample)];
+    localStorage.setItem(labelStorage(), JSON.stringify(stored));
+  } catch {
+    labelsKept = false;
+  }
+  document.querySelectorAll("#detail .labels button").forEach((button) =>
+    button.setAttribute("aria-pressed", `${names.includes(button.dataset.label)}`));
+  draw();
+  countLabels();
+}
+
+function labelBox(sample) {
+  const buttons = Object.entries(LABELS).map(([name, meaning], number) => {
+    const node = element("button", { type: "button", title: meaning, "data-label": name, "aria-pressed": `${labels.get(sample)?.includes(name) ?? false}` },
+      element("kbd", {}, `${number}`), ` ${name}`);
+    node.addEventListener("click", () => toggleLabel(sample, name));
+    return node;
+  });
+  shownSample = sample;
+  return element("details", { class: "labels", open: labels.size > 0 }, element("summary", {}, "Label its reasoning"), element("div", {}, ...buttons));
+}
+
+function countLabels() {
+  const counts = new Map();
+  for (const [sample, names] of labels) {
+    const key = JSON.stringify([data.sets[problems.set[samples.problem[sample]]], samples.iteration[sample], samplerOf(sample)]);
+    const row = counts.get(key) ?? counts.set(key, {}).get(key);
+    row.samples = (row.samples ?? 0) + 1;
+    for (const name of names) row[name] = (row[name] ?? 0) + 1;
+  }
+  const header = ["problems", "iteration", "sampler", "samples", ...Object.keys(LABELS)];
+  const rows = [...counts].map(([key, row]) => [JSON.parse(key), row]).sort(([a], [b]) => (a[0] === "samples" ? 0 : 1) - (b[0] === "samples" ? 0 : 1) || a[1] - b[1]);
+  $("label-counts").replaceChildren(
+    element("thead", {}, element("tr", {}, ...header.map((name) => element("th", { scope: "col" }, name)))),
+    element("tbody", {}, ...rows.map(([[set, iteration, sampler], row]) =>
+      element("tr", {}, ...[setName(set), iteration, sampler, row.samples, ...Object.keys(LABELS).map((name) => row[name] ?? 0)].map((value) => element("td", {}, `${value}`))))));
+  $("labels").hidden = labels.size === 0;
+  $("label").parentElement.hidden = labels.size === 0 && !$("label").value;
+  $("labelled").textContent = `: ${count.format(labels.size)} ${labels.size === 1 ? "sample" : "samples"}`;
+  $("label-note").textContent = labelsKept ? "The labels are kept in this browser, for this file." : "This browser keeps nothing: save the labels before you leave.";
+}
+
+// One line for each sample, with the fields that name it in the ledger.
+function saveLabels() {
+  const lines = [...labels].sort(([a], [b]) => a - b).map(([sample, names]) => JSON.stringify({
+    ledger: data.sets[problems.set[samples.problem[sample]]], iteration: samples.iteration[sample], problem_id: problems.id[samples.problem[sample]],
+    sampler: samplerOf(sample), sample_index: samples.index[sample], labels: names }));
+  const url = URL.createObjectURL(new Blob([`${lines.join("\n")}\n`], { type: "application/jsonl" }));
+  element("a", { href: url, download: "labels.jsonl" }).click();
+  setTimeout(() => URL.revokeObjectURL(url), 60_000);
+}
+
 // On a narrow screen the sample covers the page.
-const covered = () => document.querySelectorAll("body > header, .figures, #figures-title, #samples-title, #status, #filters, #list");
+const covered = () => document.querySelectorAll("body > header, .figures, #figures-title, #samples-title, #status, #filters, #list, #labels");
 
 function open() {
   const detail = $("detail");
@@ -378,7 +483,14 @@ function listen() {
       $("search").focus();
       event.preventDefault();
     }
+    const inSight = shownSample !== null && (wide.matches || document.body.classList.contains("open"));
+    const name = /^[0-9]$/.test(event.key) ? Object.keys(LABELS)[Number(event.key)] : undefined;
+    if (name && inSight && !event.ctrlKey && !event.metaKey && !event.altKey && !/^(INPUT|SELECT)$/.test(event.target.tagName)) {
+      $("detail").querySelector(".labels").open = true;
+      toggleLabel(shownSample, name);
+    }
   });
+  $("save-labels").addEventListener("click", saveLabels);
   wide.addEventListener("change", () => { close(); $("more").open = wide.matches; if (wide.matches) show(); });
 }
 
@@ -393,7 +505,9 @@ async function start() {
     return;
   }
   starts = data.sets.map((_, set) => commonStart(set));
+  restoreLabels();
   fillFilters();
+  countLabels();
   $("more").open = wide.matches;
   $("filters").hidden = $("panes").hidden = false;
   $("samples").classList.add("filled");

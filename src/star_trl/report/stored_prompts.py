@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..ledger.messages import as_text
+from ..ledger.paired_groups import PAIR_COLUMN, as_texts
 from ..output_dir import PROMPTS_NAME, damaged, read_json, write_json
 
 
@@ -51,9 +52,14 @@ def write_prompts(
             }
             for problem in dataset
         ]
+    pairs = {
+        name: as_texts(dataset[PAIR_COLUMN])
+        for name, dataset in task.evaluation_sets.items()
+        if group_column is not None and PAIR_COLUMN in dataset.column_names
+    }
     write_json(
         Path(output_dir) / PROMPTS_NAME,
-        {"columns": task.prompt_columns, "problems": problems, "examples": list(examples)},
+        {"columns": task.prompt_columns, "problems": problems, "examples": list(examples), "pairs": pairs},
     )
 
 
@@ -61,17 +67,20 @@ def read_prompts(output_dir: str | os.PathLike) -> dict[str, Any]:
     """Reads what `write_prompts` stored. The result is empty for a run without it."""
     path = Path(output_dir) / PROMPTS_NAME
     if not path.exists():
-        return {"columns": {}, "problems": {}, "examples": []}
+        return {"columns": {}, "problems": {}, "examples": [], "pairs": {}}
     content = read_json(path)
     columns, problems, examples = (content.get(name) for name in ("columns", "problems", "examples"))
+    pairs = content.setdefault("pairs", {})  # a run of an earlier version has none
     if not (
         isinstance(columns, dict)
         and isinstance(examples, list)
         and isinstance(problems, dict)
         and all(isinstance(rows, list) for rows in problems.values())
         and all(isinstance(row, dict) and row.keys() >= STORED for rows in problems.values() for row in rows)
+        and isinstance(pairs, dict)
+        and all(isinstance(found, list) and len(found) == len(problems.get(name, [])) for name, found in pairs.items())
     ):
-        raise damaged(path, "it does not hold `columns`, `problems` and `examples` as a run writes them")
+        raise damaged(path, "it does not hold `columns`, `problems`, `examples` and `pairs` as a run writes them")
     return content
 
 

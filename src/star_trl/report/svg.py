@@ -247,19 +247,46 @@ def ridges(title: str, note: str, histogram: Histogram, unit: str) -> str:
     return _figure(title, note, drawn, header, rows, legend)
 
 
-def _figure(title: str, note: str, parts: list[str], header: list[str], rows: list[list[str]], legend: str) -> str:
+def table(title: str, note: str, header: list[str], rows: list[list[str]]) -> str:
+    """
+    Returns a figure that is a table only.
+
+    Args:
+        title (`str`):
+            Title.
+        note (`str`):
+            Explanation of what is measured.
+        header (`list[str]`):
+            Names of the columns.
+        rows (`list[list[str]]`):
+            The cells, as plain text.
+    """
+    return f"<figure>{_caption(title, note)}{_table(title, header, [list(map(escape, row)) for row in rows])}</figure>"
+
+
+def _caption(title: str, note: str) -> str:
+    return f"<figcaption><h3>{escape(title)}</h3><p>{escape(note)}</p></figcaption>"
+
+
+def _table(title: str, header: list[str], rows: list[list[str]]) -> str:
     head = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in header)
     body = "".join(
         f'<tr><th scope="row">{first}</th>{"".join(f"<td>{cell}</td>" for cell in rest)}</tr>' for first, *rest in rows
     )
     return (
-        f"<figure><figcaption><h3>{escape(title)}</h3><p>{escape(note)}</p></figcaption>"
+        f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(title)}">'
+        f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+    )
+
+
+def _figure(title: str, note: str, parts: list[str], header: list[str], rows: list[list[str]], legend: str) -> str:
+    return (
+        f"<figure>{_caption(title, note)}"
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}. The numbers are in the table.">'
         f"<title>{escape(title)}</title>{''.join(parts)}</svg>"
         f"{f'<ul class=legend>{legend}</ul>' if legend else ''}"
-        f'<details><summary>Numbers<span class="sr"> of {escape(title)}</span></summary><div class="scroll" '
-        f'tabindex="0" role="region" aria-label="{escape(title)}">'
-        f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div></details></figure>"
+        f'<details><summary>Numbers<span class="sr"> of {escape(title)}</span></summary>'
+        f"{_table(title, header, rows)}</details></figure>"
     )
 
 

@@ -9,6 +9,7 @@ from datasets import Dataset, DatasetDict, IterableDatasetDict
 from transformers import PreTrainedConfig, PreTrainedTokenizerBase, ProcessorMixin
 
 from ..distributed import get_logger
+from ..ledger.paired_groups import PAIR_COLUMN, as_texts, repeated_pair
 from ..rewards.scoring import Scorer
 from ..samplers import Sampler
 from ..star_config import STaRConfig
@@ -137,6 +138,14 @@ def check_dataset(
     scorer.check_columns([*dataset.column_names, *(["answer"] if supplied else [])], has_more)
     if group_column is not None:
         check_problems(dataset, name, [group_column])
+        if name != "train_dataset" and PAIR_COLUMN in dataset.column_names:
+            pairs, groups = as_texts(dataset[PAIR_COLUMN]), as_texts(dataset[group_column])
+            if (repeated := repeated_pair(pairs, groups)) is not None:
+                raise ValueError(
+                    f"`{name}` has several problems with `{PAIR_COLUMN}` {repeated[0]!r} and `{group_column}` "
+                    f"{repeated[1]!r}. The problems of a pair must differ in their group: give each pair a value of "
+                    f"its own, or rename the column `{PAIR_COLUMN}` if it means something else."
+                )
 
 
 def named_datasets(eval_dataset: Dataset | dict[str, Dataset] | None) -> dict[str, Dataset]:
