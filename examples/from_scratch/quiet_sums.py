@@ -41,7 +41,7 @@ from trl import SFTConfig, SFTTrainer
 
 from base_model import Piece, build_word_tokenizer, train_base_model
 from runs import ON_A_CPU
-from star_trl.quiet import QuietSTaRConfig, QuietSTaRModel, QuietSTaRTrainer
+from star_trl.quiet import QuietSTaRConfig, QuietSTaRModel, QuietSTaRTrainer, write_thought_page
 
 
 MODULUS = 5
@@ -206,7 +206,10 @@ class Judge(TrainerCallback):
 
 
 def run(args: SumsArguments, quiet_args: QuietSTaRConfig) -> list[dict[str, float]]:
-    """Makes the base model, trains it on terse documents, and returns what it does every so many steps."""
+    """
+    Makes the base model, trains it on terse documents, and returns what it does every so many steps. With thoughts,
+    `thoughts.html` in the output folder shows those behind the tokens of a held-out document.
+    """
     seed = quiet_args.seed
     base = Path(quiet_args.output_dir).parent / f"base-{args.noise:g}-{seed}"
     make_base_model(base, args.noise, args.pretraining_steps, seed)
@@ -224,6 +227,10 @@ def run(args: SumsArguments, quiet_args: QuietSTaRConfig) -> list[dict[str, floa
         trainer = QuietSTaRTrainer(model, quiet_args, callbacks=[judge_callback], **given)
     judge_callback.record(0, trainer.model)
     trainer.train()
+    if not args.plain:
+        output_dir = Path(quiet_args.output_dir)
+        output_dir.mkdir(parents=True, exist_ok=True)
+        write_thought_page(trainer.model, tokenizer, held_out[0], output_dir / "thoughts.html")
     return judge_callback.history
 
 

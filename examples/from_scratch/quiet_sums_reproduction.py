@@ -39,6 +39,7 @@ SETTINGS: dict[str, tuple[str, dict[str, Any]]] = {
     "plain": ("Without thoughts", {"plain": True, "max_steps": 240}),
     "other_start": ("Start token from `.`", {"start_text": "."}),
     "slow_head": ("Mixing head no faster than the model", {"mixing_learning_rate": None}),
+    "no_policy": ("No policy loss", {"policy_weight": 0.0}),
     "thought_3": ("Thoughts of 3 tokens", {"num_thought_tokens": 3}),
     "thought_9": ("Thoughts of 9 tokens", {"num_thought_tokens": 9}),
     "true_1": ("1 true token", {"num_true_tokens": 1}),
@@ -51,7 +52,7 @@ SETTINGS: dict[str, tuple[str, dict[str, Any]]] = {
     "noise_weight_1": ("Noise, policy weight 1", {**NOISY, "policy_weight": 1.0}),
     "noise_no_policy": ("Noise, no policy loss", {**NOISY, "policy_weight": 0.0}),
 }
-OF_THE_EXAMPLE = ("noise", "eval_every", "plain")
+OF_THE_EXAMPLE = ("noise", "pretraining_steps", "eval_every", "plain")
 
 
 def do_setting(name: str, seed: int, output_dir: Path) -> None:

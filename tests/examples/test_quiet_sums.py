@@ -49,6 +49,7 @@ def test_the_example_prints_a_table(small, tmp_path, capsys, run_command):
     output = capsys.readouterr().out
     for step in (0, 1, 2):
         assert re.search(rf"│ {step} +│ \d+% +│ \d+% +│ \d+% +│", output)
+    assert "Thoughts behind each token" in (tmp_path / "run" / "thoughts.html").read_text()
 
 
 def test_a_base_model_that_does_not_spell_is_refused(tmp_path):
