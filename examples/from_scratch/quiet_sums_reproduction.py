@@ -90,10 +90,10 @@ def report() -> None:
             key = "without thoughts" if name == "plain" else "with thoughts"
             curves = [[row[key] for row in history] for history in seeds]
             steps = [row["step"] for row in seeds[0]]
-            draw_seeds(panel, curves, steps, label=SETTINGS[name][0], color=f"C{number}")
+            draw_seeds(panel, curves, steps, label=SETTINGS[name][0].replace("`", '"'), color=f"C{number}")
         panel.set_title(title)
         panel.set_xlabel("training steps on terse text")
-        panel.axhline(100 / quiet_sums.MODULUS, color="gray", linestyle=":", linewidth=1)
+        panel.axhline(100 / quiet_sums.MODULUS, color="gray", linestyle=":", linewidth=1, label="chance")
         legend_beside(panel, fontsize="small")
     panels[0][0].set_ylabel("right answers, %")
     figure.savefig(IMAGES / "quiet_sums.png", dpi=120)

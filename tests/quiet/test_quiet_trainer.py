@@ -163,7 +163,7 @@ LORA = LoraConfig(target_modules=["q_proj"], task_type="CAUSAL_LM")
 
 @pytest.mark.parametrize(
     "settings",
-    [{}, {"peft_config": LORA}, {"tied": True}, {"mixing_learning_rate": 0.1}],
+    [{}, {"peft_config": LORA}, {"tied": True}, {"peft_config": LORA, "mixing_learning_rate": 0.1}],
     ids=["all weights", "LoRA", "tied", "a rate for the head"],
 )
 def test_a_resumed_run_is_the_uninterrupted_one(make_trainer, tmp_path, settings):

@@ -43,8 +43,8 @@ class QuietSTaRConfig(SFTConfig):
             How many times as fast as the rest the embeddings of the start and end tokens learn.
         mixing_learning_rate (`float`, *optional*):
             Initial learning rate of the mixing head. Defaults to `learning_rate`, as in the code of the paper. The
-            last layer of the head begins at zero. In a narrow model it needs about ten times `learning_rate`, or the
-            model forgets its first thoughts before they count.
+            last layer of the head begins at zero. The narrower the model, the more steps pass until thoughts count,
+            and a model may forget useful thoughts meanwhile. A higher learning rate shortens this.
         base_weight (`float`, *optional*, defaults to `1.0`):
             Weight of the negative log-likelihood without thoughts.
         policy_weight (`float`, *optional*, defaults to `1.0`):
