@@ -15,7 +15,7 @@ learns is to spell out in thought.
 
 ```bash
 python examples/from_scratch/quiet_sums.py --output_dir runs/quiet-sums
-python examples/from_scratch/quiet_sums.py --output_dir runs/quiet-noise --noise 0.6 --policy_weight 30 --max_steps 600
+python examples/from_scratch/quiet_sums.py --output_dir runs/quiet-noise --noise 0.6 --policy_weight 30 --max_steps 120
 ```
 """
 
@@ -76,9 +76,9 @@ class SumsArguments:
 
     Args:
         noise (`float`, *optional*, defaults to `0.0`):
-            Share of the spelled-out documents whose sums are random.
+            Share of the spelled-out documents whose sums are random, in the last third of the pretraining.
         pretraining_steps (`int`, *optional*, defaults to `400`):
-            Training steps of the base model.
+            Training steps of the base model. With noise, half as many are added.
         eval_every (`int`, *optional*, defaults to `20`):
             Steps between two evaluations.
         plain (`bool`, *optional*, defaults to `False`):
@@ -122,11 +122,13 @@ def make_base_model(path: Path, noise: float, steps: int, seed: int) -> Path:
     tokenizer = build_word_tokenizer([*map(str, range(MODULUS)), "=", ":", "."])
 
     # One document in each row: where a thought begins, the model has always read nothing but its own question.
-    def write_row(rng: random.Random) -> Iterable[Piece]:
+    def write_row(rng: random.Random, noise: float) -> Iterable[Piece]:
         yield write_document(rng, noise), True
 
     shape = {"num_layers": 2, "num_heads": 2, "max_length": 128}
-    model = train_base_model(tokenizer, write_row, [(steps, 64, None)], random.Random(seed), seed=seed, **shape)
+    # From noisy documents alone, so small a model does not learn to spell out in hundreds of steps.
+    phases = [(steps, 64, None, 0.0), *([(steps // 2, 64, None, noise)] if noise else [])]
+    model = train_base_model(tokenizer, write_row, phases, random.Random(seed), seed=seed, **shape)
     rng = random.Random(f"held out {seed}")
     spelled = share_spelled(model, tokenizer, [draw_digits(rng) for _ in range(HELD_OUT)])
     print(f"base model: spells out {spelled:.0%} of the questions without a mistake", flush=True)

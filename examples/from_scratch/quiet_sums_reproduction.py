@@ -32,7 +32,7 @@ RESULTS_FILE = RESULTS / "quiet_sums.json"
 PAGE = ROOT / "docs" / "quiet_star.md"
 
 NOISE = 0.6
-NOISY = {"noise": NOISE, "max_steps": 240, "eval_every": 40}
+NOISY = {"noise": NOISE, "max_steps": 120}
 # Name: title, and what differs from the settings of `quiet_sums.py`
 SETTINGS: dict[str, tuple[str, dict[str, Any]]] = {
     "quiet": ("Quiet-STaR", {}),
@@ -52,7 +52,7 @@ SETTINGS: dict[str, tuple[str, dict[str, Any]]] = {
     "noise_weight_1": ("Noise, policy weight 1", {**NOISY, "policy_weight": 1.0}),
     "noise_no_policy": ("Noise, no policy loss", {**NOISY, "policy_weight": 0.0}),
 }
-OF_THE_EXAMPLE = ("noise", "pretraining_steps", "eval_every", "plain")
+OF_THE_EXAMPLE = ("noise", "eval_every", "plain")
 
 
 def do_setting(name: str, seed: int, output_dir: Path) -> None:
@@ -78,7 +78,7 @@ def report() -> None:
         title: {name: seeds for name, seeds in runs.items() if name.startswith("noise") == noisy}
         for title, noisy in (
             ("All spelled-out documents are right", False),
-            (f"{NOISE:.0%} of the spelled-out documents are noise", True),
+            (f"{NOISE:.0%} of the later spelled-out documents are noise", True),
         )
     }
     groups = {title: members for title, members in groups.items() if members}
@@ -86,12 +86,16 @@ def report() -> None:
         1, len(groups), figsize=(6.5 * len(groups), 4.4), sharey=True, layout="constrained", squeeze=False
     )
     for panel, (title, members) in zip(panels[0], groups.items(), strict=True):
+        # The runs without thoughts are longer, and nothing happens in them.
+        longest = max((seeds[0][-1]["step"] for name, seeds in members.items() if name != "plain"), default=None)
         for number, (name, seeds) in enumerate(members.items()):
             key = "without thoughts" if name == "plain" else "with thoughts"
             curves = [[row[key] for row in history] for history in seeds]
             steps = [row["step"] for row in seeds[0]]
             draw_seeds(panel, curves, steps, label=SETTINGS[name][0].replace("`", '"'), color=f"C{number}")
         panel.set_title(title)
+        if longest is not None:
+            panel.set_xlim(-0.03 * longest, 1.03 * longest)
         panel.set_xlabel("training steps on terse text")
         panel.axhline(100 / quiet_sums.MODULUS, color="gray", linestyle=":", linewidth=1, label="chance")
         legend_beside(panel, fontsize="small")
