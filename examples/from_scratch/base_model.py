@@ -91,6 +91,7 @@ def train_base_model(
     phases: Sequence[tuple],
     rng: random.Random,
     seed: int = 0,
+    num_layers: int = 3,
     num_heads: int = 4,
     max_length: int = 1024,
     initializer_range: float = 0.12,
@@ -111,6 +112,8 @@ def train_base_model(
             Source of the rows.
         seed (`int`, *optional*, defaults to `0`):
             Seed of the initial weights.
+        num_layers (`int`, *optional*, defaults to `3`):
+            Number of layers.
         num_heads (`int`, *optional*, defaults to `4`):
             Attention heads of 32 dimensions each, which give the width of the model.
         max_length (`int`, *optional*, defaults to `1024`):
@@ -127,7 +130,7 @@ def train_base_model(
             vocab_size=len(tokenizer),
             hidden_size=32 * num_heads,
             intermediate_size=64 * num_heads,
-            num_hidden_layers=3,
+            num_hidden_layers=num_layers,
             num_attention_heads=num_heads,
             num_key_value_heads=num_heads,
             head_dim=32,

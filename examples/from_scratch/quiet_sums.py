@@ -15,7 +15,7 @@ learns is to spell out in thought.
 
 ```bash
 python examples/from_scratch/quiet_sums.py --output_dir runs/quiet-sums
-python examples/from_scratch/quiet_sums.py --output_dir runs/quiet-noise --noise 0.6 --policy_weight 30 --max_steps 600
+python examples/from_scratch/quiet_sums.py --output_dir runs/quiet-noise --noise 0.6 --policy_weight 30 --max_steps 120
 ```
 """
 
@@ -33,6 +33,7 @@ from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
     HfArgumentParser,
+    PreTrainedModel,
     PreTrainedTokenizerBase,
     TrainerCallback,
 )
@@ -40,12 +41,14 @@ from trl import SFTConfig, SFTTrainer
 
 from base_model import Piece, build_word_tokenizer, train_base_model
 from runs import ON_A_CPU
-from star_trl.quiet import QuietSTaRConfig, QuietSTaRModel, QuietSTaRTrainer
+from star_trl.quiet import QuietSTaRConfig, QuietSTaRModel, QuietSTaRTrainer, write_thought_page
 
 
 MODULUS = 5
 NUM_DIGITS = 6
 HELD_OUT = 300
+# Share of the questions that the base model has to spell out without a mistake. Thoughts that are wrong teach nothing.
+LEAST_SPELLED = 0.95
 
 DEFAULTS: dict[str, Any] = {
     **ON_A_CPU,
@@ -56,9 +59,10 @@ DEFAULTS: dict[str, Any] = {
     "end_text": "=",
     "embedding_scale": 1.0,
     "learning_rate": 3e-4,
+    "mixing_learning_rate": 3e-3,
     "lr_scheduler_type": "constant",
     "per_device_train_batch_size": 32,
-    "max_steps": 240,
+    "max_steps": 60,
     "logging_steps": 20,
     "save_strategy": "no",
     "disable_tqdm": True,
@@ -72,9 +76,9 @@ class SumsArguments:
 
     Args:
         noise (`float`, *optional*, defaults to `0.0`):
-            Share of the spelled-out documents whose sums are random.
+            Share of the spelled-out documents whose sums are random, in the last third of the pretraining.
         pretraining_steps (`int`, *optional*, defaults to `400`):
-            Training steps of the base model.
+            Training steps of the base model. With noise, half as many are added.
         eval_every (`int`, *optional*, defaults to `20`):
             Steps between two evaluations.
         plain (`bool`, *optional*, defaults to `False`):
@@ -107,20 +111,45 @@ def running_sums(digits: list[int]) -> list[int]:
 
 
 def make_base_model(path: Path, noise: float, steps: int, seed: int) -> Path:
-    """Trains the base model and saves it, unless it is there."""
+    """
+    Trains the base model and saves it, unless it is there.
+
+    Raises:
+        `RuntimeError`: If it has not learned to spell out, though no document is noise.
+    """
     if (path / "config.json").exists():
         return path
     tokenizer = build_word_tokenizer([*map(str, range(MODULUS)), "=", ":", "."])
 
-    def write_row(rng: random.Random) -> Iterable[Piece]:
-        for _ in range(4):
-            yield write_document(rng, noise), True
+    # One document in each row: where a thought begins, the model has always read nothing but its own question.
+    def write_row(rng: random.Random, noise: float) -> Iterable[Piece]:
+        yield write_document(rng, noise), True
 
-    rng = random.Random(seed)
-    model = train_base_model(tokenizer, write_row, [(steps, 64, None)], rng, seed=seed, num_heads=2, max_length=128)
-    model.save_pretrained(path)
+    shape = {"num_layers": 2, "num_heads": 2, "max_length": 128}
+    # From noisy documents alone, so small a model does not learn to spell out in hundreds of steps.
+    phases = [(steps, 64, None, 0.0), *([(steps // 2, 64, None, noise)] if noise else [])]
+    model = train_base_model(tokenizer, write_row, phases, random.Random(seed), seed=seed, **shape)
+    rng = random.Random(f"held out {seed}")
+    spelled = share_spelled(model, tokenizer, [draw_digits(rng) for _ in range(HELD_OUT)])
+    print(f"base model: spells out {spelled:.0%} of the questions without a mistake", flush=True)
+    if spelled < LEAST_SPELLED and not noise:
+        raise RuntimeError(
+            f"After {steps} training steps, the base model spells out {spelled:.0%} of the questions without a "
+            f"mistake. Quiet-STaR needs {LEAST_SPELLED:.0%} here. Raise `pretraining_steps`."
+        )
     tokenizer.save_pretrained(path)
+    model.save_pretrained(path)
     return path
+
+
+@torch.no_grad()
+def share_spelled(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, questions: list[list[int]]) -> float:
+    """Returns the share of the questions that a model spells out without a mistake when it writes greedily."""
+    begun = [f"{' '.join(map(str, digits))} =" for digits in questions]
+    sums = [" ".join(map(str, running_sums(digits))) for digits in questions]
+    ids = torch.tensor([tokenizer(f"{start} : {end}")["input_ids"] for start, end in zip(begun, sums, strict=True)])
+    written = model(ids[:, :-1]).logits[:, -NUM_DIGITS:].argmax(dim=-1)
+    return (written == ids[:, -NUM_DIGITS:]).all(dim=-1).float().mean().item()
 
 
 def make_terse(number: int, seed: int) -> Dataset:
@@ -179,7 +208,10 @@ class Judge(TrainerCallback):
 
 
 def run(args: SumsArguments, quiet_args: QuietSTaRConfig) -> list[dict[str, float]]:
-    """Makes the base model, trains it on terse documents, and returns what it does every so many steps."""
+    """
+    Makes the base model, trains it on terse documents, and returns what it does every so many steps. With thoughts,
+    `thoughts.html` in the output folder shows those behind the tokens of a held-out document.
+    """
     seed = quiet_args.seed
     base = Path(quiet_args.output_dir).parent / f"base-{args.noise:g}-{seed}"
     make_base_model(base, args.noise, args.pretraining_steps, seed)
@@ -197,6 +229,10 @@ def run(args: SumsArguments, quiet_args: QuietSTaRConfig) -> list[dict[str, floa
         trainer = QuietSTaRTrainer(model, quiet_args, callbacks=[judge_callback], **given)
     judge_callback.record(0, trainer.model)
     trainer.train()
+    if not args.plain:
+        output_dir = Path(quiet_args.output_dir)
+        output_dir.mkdir(parents=True, exist_ok=True)
+        write_thought_page(trainer.model, tokenizer, held_out[0], output_dir / "thoughts.html")
     return judge_callback.history
 
 

@@ -31,12 +31,15 @@ from tables import fill_in, markdown_table, spread
 RESULTS_FILE = RESULTS / "quiet_sums.json"
 PAGE = ROOT / "docs" / "quiet_star.md"
 
-NOISY = {"noise": 0.6, "max_steps": 600, "eval_every": 60}
+NOISE = 0.6
+NOISY = {"noise": NOISE, "max_steps": 120}
 # Name: title, and what differs from the settings of `quiet_sums.py`
 SETTINGS: dict[str, tuple[str, dict[str, Any]]] = {
     "quiet": ("Quiet-STaR", {}),
-    "plain": ("Without thoughts", {"plain": True, "max_steps": 480, "eval_every": 60}),
+    "plain": ("Without thoughts", {"plain": True, "max_steps": 240}),
     "other_start": ("Start token from `.`", {"start_text": "."}),
+    "slow_head": ("Mixing head no faster than the model", {"mixing_learning_rate": None}),
+    "no_policy": ("No policy loss", {"policy_weight": 0.0}),
     "thought_3": ("Thoughts of 3 tokens", {"num_thought_tokens": 3}),
     "thought_9": ("Thoughts of 9 tokens", {"num_thought_tokens": 9}),
     "true_1": ("1 true token", {"num_true_tokens": 1}),
@@ -71,21 +74,32 @@ def do_setting(name: str, seed: int, output_dir: Path) -> None:
 def report() -> None:
     """Draws the figure and fills in the table."""
     runs = {name: [run["history"] for run in seeds] for name, seeds in read_seeds(RESULTS_FILE, SETTINGS).items()}
-    figure, panels = plt.subplots(1, 2, figsize=(12, 4.4), sharey=True, layout="constrained")
-    for panel, noisy in zip(panels, (False, True), strict=True):
-        for number, (name, seeds) in enumerate(item for item in runs.items() if item[0].startswith("noise") == noisy):
+    groups = {
+        title: {name: seeds for name, seeds in runs.items() if name.startswith("noise") == noisy}
+        for title, noisy in (
+            ("All spelled-out documents are right", False),
+            (f"{NOISE:.0%} of the later spelled-out documents are noise", True),
+        )
+    }
+    groups = {title: members for title, members in groups.items() if members}
+    figure, panels = plt.subplots(
+        1, len(groups), figsize=(6.5 * len(groups), 4.4), sharey=True, layout="constrained", squeeze=False
+    )
+    for panel, (title, members) in zip(panels[0], groups.items(), strict=True):
+        # The runs without thoughts are longer, and nothing happens in them.
+        longest = max((seeds[0][-1]["step"] for name, seeds in members.items() if name != "plain"), default=None)
+        for number, (name, seeds) in enumerate(members.items()):
             key = "without thoughts" if name == "plain" else "with thoughts"
             curves = [[row[key] for row in history] for history in seeds]
             steps = [row["step"] for row in seeds[0]]
-            draw_seeds(panel, curves, steps, label=SETTINGS[name][0], color=f"C{number}")
-        panel.set_title(
-            "60% of the spelled-out documents are noise" if noisy else "All spelled-out documents are right"
-        )
+            draw_seeds(panel, curves, steps, label=SETTINGS[name][0].replace("`", '"'), color=f"C{number}")
+        panel.set_title(title)
+        if longest is not None:
+            panel.set_xlim(-0.03 * longest, 1.03 * longest)
         panel.set_xlabel("training steps on terse text")
-        panel.axhline(20, color="gray", linestyle=":", linewidth=1)
-    panels[0].set_ylabel("right answers, %")
-    for panel in panels:
+        panel.axhline(100 / quiet_sums.MODULUS, color="gray", linestyle=":", linewidth=1, label="chance")
         legend_beside(panel, fontsize="small")
+    panels[0][0].set_ylabel("right answers, %")
     figure.savefig(IMAGES / "quiet_sums.png", dpi=120)
     plt.close(figure)
     rows = []

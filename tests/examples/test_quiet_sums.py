@@ -33,6 +33,7 @@ def test_documents():
 @pytest.fixture
 def small(monkeypatch, tmp_path):
     monkeypatch.setattr(quiet_sums, "HELD_OUT", 8)
+    monkeypatch.setattr(quiet_sums, "LEAST_SPELLED", 0.0)
     monkeypatch.setattr(reproduction, "RESULTS_FILE", tmp_path / "results.json")
     monkeypatch.setattr(reproduction, "IMAGES", tmp_path)
     monkeypatch.setattr(reproduction, "PAGE", tmp_path / "page.md")
@@ -48,6 +49,15 @@ def test_the_example_prints_a_table(small, tmp_path, capsys, run_command):
     output = capsys.readouterr().out
     for step in (0, 1, 2):
         assert re.search(rf"│ {step} +│ \d+% +│ \d+% +│ \d+% +│", output)
+    assert "Thoughts behind each token" in (tmp_path / "run" / "thoughts.html").read_text()
+
+
+def test_a_base_model_that_does_not_spell_is_refused(tmp_path):
+    with pytest.raises(RuntimeError, match=r"spells out 0% of the questions.* Raise `pretraining_steps`"):
+        quiet_sums.make_base_model(tmp_path / "base", noise=0.0, steps=1, seed=0)
+    assert not (tmp_path / "base").exists()
+    quiet_sums.make_base_model(tmp_path / "noise", noise=0.5, steps=1, seed=0)
+    assert (tmp_path / "noise" / "config.json").exists()
 
 
 def test_settings_run_and_are_merged(small, tmp_path, capsys, run_command, monkeypatch):

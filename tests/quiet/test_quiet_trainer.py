@@ -144,10 +144,28 @@ def test_the_embeddings_begin_as_texts_and_learn_faster(make_trainer):
     assert (quiet.head.start - colon).detach().abs().max() == pytest.approx(100 * 1e-2, rel=0.01)
 
 
+def test_the_mixing_head_learns_at_its_own_rate(make_trainer):
+    trainer = make_trainer(max_steps=1, mixing_learning_rate=0.5)
+    last = trainer.model.head.mixing[-1].weight
+    before = trainer.model.base.get_input_embeddings().weight.detach().clone()
+    assert not last.any()
+    trainer.train()
+    # The first step of Adam moves every parameter by its learning rate.
+    assert last.detach().abs().max() == pytest.approx(0.5, rel=0.02)
+    after = trainer.model.base.get_input_embeddings().weight.detach()
+    assert (after - before).abs().max() == pytest.approx(1e-2, rel=0.02)
+    trained = [id(weight) for group in trainer.optimizer.param_groups for weight in group["params"]]
+    assert sorted(trained) == sorted(id(weight) for weight in trainer.model.parameters())
+
+
 LORA = LoraConfig(target_modules=["q_proj"], task_type="CAUSAL_LM")
 
 
-@pytest.mark.parametrize("settings", [{}, {"peft_config": LORA}, {"tied": True}], ids=["all weights", "LoRA", "tied"])
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"peft_config": LORA}, {"tied": True}, {"peft_config": LORA, "mixing_learning_rate": 0.1}],
+    ids=["all weights", "LoRA", "tied", "a rate for the head"],
+)
 def test_a_resumed_run_is_the_uninterrupted_one(make_trainer, tmp_path, settings):
     def weights(trainer):
         return {name: value.clone() for name, value in trainer.model.state_dict().items()}
@@ -226,6 +244,7 @@ def test_the_best_model_is_loaded_with_its_head(make_trainer, tmp_path):
         ({"num_thoughts": 0}, "`num_thoughts` is 0. It must be at least 1"),
         ({"thought_temperature": 0.0}, "must be more than 0"),
         ({"policy_weight": -1.0}, "must not be negative"),
+        ({"mixing_learning_rate": 0.0}, "`mixing_learning_rate` is 0.0. It must be more than 0"),
     ],
 )
 def test_settings_that_cannot_be_used(make_trainer, changes, message):
@@ -253,6 +272,14 @@ def test_an_optimizer_without_the_head_is_refused(make_trainer):
     model = build_model(build_tokenizer())
     with pytest.raises(ValueError, match="does not have the weights of the head"):
         make_trainer(model=model, optimizers=(torch.optim.SGD(model.parameters(), lr=0.1), None))
+
+
+def test_a_rate_for_the_head_does_not_change_a_given_optimizer(make_trainer):
+    quiet = make_trainer().model
+    with pytest.raises(ValueError, match="`mixing_learning_rate` has no effect on the optimizer"):
+        make_trainer(
+            model=quiet, optimizers=(torch.optim.SGD(quiet.parameters(), lr=0.1), None), mixing_learning_rate=0.5
+        )
 
 
 def test_there_are_no_predictions(make_trainer):

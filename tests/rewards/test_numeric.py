@@ -284,8 +284,8 @@ def test_the_strict_variant_decides_and_the_flexible_one_is_reported(make_traine
         eval_dataset=problems,
     )
     metrics = trainer.evaluate()
-    assert metrics["eval_accuracy"] == metrics["eval_rewards/strict_numeric_reward"] == 0.25
-    assert metrics["eval_rewards/numeric_reward"] == 0.5
+    assert metrics["eval_accuracy"] == metrics["eval_rewards/strict_numeric_reward/mean"] == 0.25
+    assert metrics["eval_rewards/numeric_reward/mean"] == 0.5
 
 
 @pytest.mark.parametrize("split", ["train", "test"])

@@ -41,6 +41,10 @@ class QuietSTaRConfig(SFTConfig):
             The same for the end token.
         embedding_scale (`float`, *optional*, defaults to `100.0`):
             How many times as fast as the rest the embeddings of the start and end tokens learn.
+        mixing_learning_rate (`float`, *optional*):
+            Initial learning rate of the mixing head. Defaults to `learning_rate`, as in the code of the paper. The
+            last layer of the head begins at zero. The narrower the model, the more steps pass until thoughts count,
+            and a model may forget useful thoughts meanwhile. A higher learning rate shortens this.
         base_weight (`float`, *optional*, defaults to `1.0`):
             Weight of the negative log-likelihood without thoughts.
         policy_weight (`float`, *optional*, defaults to `1.0`):
@@ -72,6 +76,9 @@ class QuietSTaRConfig(SFTConfig):
         default=100.0,
         metadata={"help": "How many times as fast as the rest the start and end embeddings learn."},
     )
+    mixing_learning_rate: float | None = field(
+        default=None, metadata={"help": "The initial learning rate of the mixing head. Defaults to `learning_rate`."}
+    )
     base_weight: float = field(
         default=1.0, metadata={"help": "Weight of the negative log-likelihood without thoughts."}
     )
@@ -88,6 +95,8 @@ class QuietSTaRConfig(SFTConfig):
         for name in ("thought_temperature", "embedding_scale"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"`{name}` is {getattr(self, name)}. It must be more than 0.")
+        if self.mixing_learning_rate is not None and not self.mixing_learning_rate > 0:
+            raise ValueError(f"`mixing_learning_rate` is {self.mixing_learning_rate}. It must be more than 0.")
         for name in ("base_weight", "policy_weight"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"`{name}` is {getattr(self, name)}. It must not be negative.")

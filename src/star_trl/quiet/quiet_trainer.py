@@ -147,8 +147,25 @@ class QuietSTaRTrainer(SFTTrainer):
                     "The optimizer in `optimizers` does not have the weights of the head. Make the model with "
                     "`QuietSTaRModel.make` and the optimizer from it, or give `optimizer_cls_and_kwargs`."
                 )
+            if args.mixing_learning_rate is not None:
+                raise ValueError(
+                    "`mixing_learning_rate` has no effect on the optimizer in `optimizers`. Give the weights of the "
+                    "mixing head a parameter group of their own there, and leave `mixing_learning_rate` out."
+                )
         # After `SFTTrainer` has loaded the model and added the adapter
         self.model = self.model_wrapped = quiet
+
+    def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
+        given = self.optimizer is not None
+        optimizer = super().create_optimizer(model)
+        if self.args.mixing_learning_rate is not None and not given:
+            mixing = {id(weight) for weight in self.model.head.mixing.parameters()}
+            for group in list(optimizer.param_groups):
+                own = [weight for weight in group["params"] if id(weight) in mixing]
+                group["params"] = [weight for weight in group["params"] if id(weight) not in mixing]
+                if own:
+                    optimizer.add_param_group({**group, "params": own, "lr": self.args.mixing_learning_rate})
+        return optimizer
 
     def compute_loss(
         self,
