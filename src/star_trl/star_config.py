@@ -229,10 +229,9 @@ class STaRConfig(SFTConfig):
         use_transformers_continuous_batching (`bool`, *optional*, defaults to `False`):
             Whether to generate with transformers' continuous batching instead of the prefix-sharing engine.
         use_vllm (`bool`, *optional*, defaults to `False`):
-            Whether to generate with vLLM, through TRL. Requires `vllm`. It draws from its own random streams, so with
-            a temperature the samples depend on the batch.
+            Whether to generate with vLLM. Requires `vllm`. The last bits of its probabilities depend on the batch.
         vllm_mode (`str`, *optional*, defaults to `"colocate"`):
-            `"colocate"` (vLLM shares the training GPUs) or `"server"` (a server started with `trl vllm-serve`).
+            `"colocate"` (vLLM shares the training GPUs) or `"server"` (a server started with `vllm serve`).
         vllm_model_impl (`str`, *optional*, defaults to `"vllm"`):
             Model implementation of vLLM: `"vllm"` or `"transformers"`.
         vllm_enable_sleep_mode (`bool`, *optional*, defaults to `False`):
@@ -509,7 +508,7 @@ class STaRConfig(SFTConfig):
     )
     use_vllm: bool = field(
         default=False,
-        metadata={"help": "Whether to generate with vLLM, through TRL. Requires `vllm`."},
+        metadata={"help": "Whether to generate with vLLM. Requires `vllm`."},
     )
     vllm_mode: str = field(
         default="colocate",

@@ -7,6 +7,7 @@ from .generate_engine import GenerateEngine
 from .prefix_sharing.engine import PrefixSharingEngine
 from .stopping import StopStrings
 from .vllm_engine import VLLMEngine
+from .vllm_server_engine import VLLMServerEngine
 
 
 __all__ = [
@@ -20,4 +21,5 @@ __all__ = [
     "SamplingParams",
     "StopStrings",
     "VLLMEngine",
+    "VLLMServerEngine",
 ]

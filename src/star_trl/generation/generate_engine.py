@@ -216,11 +216,16 @@ class CompletionEnds(StoppingCriteria):
         return torch.tensor(self._done, device=input_ids.device)
 
 
-def check_arguments(requests: Sequence[GenerationRequest], params: SamplingParams) -> None:
-    """Raises `ValueError` for empty prompts, and for `generation_kwargs` that the engines would ignore."""
+def check_prompts(requests: Sequence[GenerationRequest]) -> None:
+    """Raises `ValueError` for empty prompts."""
     empty = [index for index, request in enumerate(requests) if not request.prompt_ids]
     if empty:
         raise ValueError(f"Requests {empty} have no prompt tokens. Begin them with a BOS token.")
+
+
+def check_arguments(requests: Sequence[GenerationRequest], params: SamplingParams) -> None:
+    """Raises `ValueError` for empty prompts, and for `generation_kwargs` that the engines would ignore."""
+    check_prompts(requests)
     reserved = sorted(RESERVED_FIELDS & params.generation_kwargs.keys())
     if reserved:
         raise ValueError(
