@@ -111,7 +111,7 @@ ALWAYS_IN_GENERATION = {
 
 def has_bf16_products() -> bool:
     """Returns whether the processor multiplies matrices in bf16 by itself (AMX), which is faster than in fp32."""
-    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
     return bool(capabilities.get("amx_bf16", False))
 
 
