@@ -55,8 +55,8 @@ class Sample:
             accept it. Duplicates and the cap per problem are applied later, when the training set is built.
         drop_reason (`str`, *optional*):
             Why it was not kept: `"truncated"` (cut by `max_completion_length`, or not continued after a pause),
-            `"unverified"` (no deciding reward function applies), `"error"` (a reward function or an environment failed)
-            or `"wrong"`.
+            `"unverified"` (no deciding reward function applies), `"error"` (a reward function or an environment
+            failed) or `"wrong"`.
         logprob (`float`, *optional*):
             Log-probability in nats of the completion given the prompt that it was drawn with, under the model at
             temperature 1. Recorded only where the configuration needs it. Tokens that a tool inserted, and an EOS that
