@@ -4,6 +4,7 @@
 import asyncio
 import json
 import threading
+from pathlib import Path
 
 import pytest
 from datasets import Dataset
@@ -143,6 +144,7 @@ def test_a_tool_is_called_and_its_result_carries_no_loss(make_agent):
     assert "<tool_response>\n6\n</tool_response>" in whole
     assert trained == f"{call('multiply', a=2, b=3)}<|im_end|>6<|im_end|>"
     assert trainer.outer_run.history[-1]["eval_accuracy"] == 1.0
+    assert "called a tool while it generated" in (Path(trainer.args.output_dir) / "README.md").read_text()
 
 
 def test_the_sequence_is_that_of_the_chat_template(make_agent):

@@ -34,7 +34,8 @@ class Sample:
         sample_index (`int`):
             Index among the sampler's completions of the problem.
         prompt (`str`):
-            The problem's prompt without the hint and without few-shot examples; messages as JSON.
+            The problem's prompt without the hint and without few-shot examples; messages as JSON. It ends with what an
+            environment showed first.
         hint_shown (`bool`):
             Whether the hint stays in the training prompt, by the sampler's choice.
         completion (`str`):
@@ -54,14 +55,15 @@ class Sample:
             accept it. Duplicates and the cap per problem are applied later, when the training set is built.
         drop_reason (`str`, *optional*):
             Why it was not kept: `"truncated"` (cut by `max_completion_length`, or not continued after a pause),
-            `"unverified"` (no deciding reward function applies), `"error"` (a reward function failed) or `"wrong"`.
+            `"unverified"` (no deciding reward function applies), `"error"` (a reward function or an environment
+            failed) or `"wrong"`.
         logprob (`float`, *optional*):
             Log-probability in nats of the completion given the prompt that it was drawn with, under the model at
             temperature 1. Recorded only where the configuration needs it. Tokens that a tool inserted, and an EOS that
             replaces a stop string, do not count.
         extra (`dict[str, Any]`):
             What the sampler recorded about it, and reward functions with `log_extra`. `"error"` holds the error of a
-            reward function that failed.
+            reward function or an environment that failed, and `"messages"` the turns of a conversation with tools.
     """
 
     iteration: int

@@ -152,7 +152,7 @@ def _code(run: OuterRun, model_id: str) -> dict[str, Any]:
         )
     if parts and not args.few_shot_train:
         notes.append("The few-shot examples preceded the problem while the model sampled, but not in the training.")
-    if isinstance(task.samplers[0], ToolSampler):
+    if isinstance(task.samplers[0], ToolSampler) or task.samplers[0].converses:
         notes.append(f"The sampler `{task.samplers[0].name}` called a tool while it generated. This code does not.")
     return {
         "model_id": json.dumps(model_id, ensure_ascii=False),
