@@ -3,7 +3,7 @@
 
 import pytest
 import torch
-from peft import IA3Config, LoraConfig, PeftModel, get_peft_model
+from peft import IA3Config, LoraConfig, PeftModel, PromptTuningConfig, get_peft_model
 from safetensors.torch import load_file
 from transformers import LlamaConfig, MixtralConfig
 
@@ -91,3 +91,9 @@ def test_other_models_have_no_adapter_that_vllm_can_load():
     assert rank_of_adapter(make_model()) is None
     ia3 = IA3Config(target_modules=["q_proj", "down_proj"], feedforward_modules=["down_proj"])
     assert rank_of_adapter(get_peft_model(make_model(), ia3)) is None
+
+
+def test_learned_vectors_before_the_prompt_are_refused():
+    model = get_peft_model(make_model(), PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=2))
+    with pytest.raises(ValueError, match="learned vectors before the prompt"):
+        rank_of_adapter(model)

@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 from transformers.core_model_loading import revert_weight_conversion
 from transformers.utils import is_peft_available
 
-from .model_state import base_model
+from .model_state import base_model, has_prompt_learning
 
 
 if is_peft_available():
@@ -32,7 +32,15 @@ def rank_of_adapter(model: nn.Module) -> int | None:
     """
     Returns the rank to reserve in vLLM for the adapter of a model, or None where vLLM cannot load it: the model has no
     adapter, or it is more than low-rank matrices beside linear layers.
+
+    Raises:
+        `ValueError`: The adapter puts learned vectors before the prompt.
     """
+    if has_prompt_learning(model):
+        raise ValueError(
+            "The adapter puts learned vectors before the prompt, which vLLM cannot do. Train a LoRA adapter, or leave "
+            "out `use_vllm`."
+        )
     if not is_peft_available() or not isinstance(model, PeftModel):
         return None
     config = model.active_peft_config
