@@ -14,7 +14,7 @@ from datasets import Dataset
 from peft import LoraConfig
 from trl.experimental.gkd import GKDTrainer
 
-from star_trl import HintInferSampler, RationaleSampler, RationalizationSampler
+from star_trl import HintInferSampler, RationaleSampler, RationalizationSampler, RolloutSampler
 from star_trl.fine_tuning.token_references import token_references
 from star_trl.fine_tuning.token_terms import clipped_ratio, divergence, shaped_policy
 
@@ -284,6 +284,11 @@ def test_the_teacher_is_the_model_that_is_asked_for(make_trainer, model, tokeniz
             r"\['hint_infer'\] add a hint after it",
         ),
         ({"sample_weighting": "policy_shaping", "samplers": [RationaleSampler()]}, r"\['rationale'\] use none"),
+        (
+            {"sample_weighting": "clipped_ratio", "samplers": [RolloutSampler(print)]},
+            "`sample_weighting='clipped_ratio'` computes .* make prompts of their own",
+        ),
+        ({"distillation": "reverse_kl", "samplers": [RolloutSampler(print)]}, "`distillation='reverse_kl'` computes"),
     ],
 )
 def test_what_does_not_fit_together(make_trainer, changes, message):

@@ -11,7 +11,7 @@ from peft import LoraConfig, PeftModel
 from torch.nn import functional as F
 from transformers import TrainerCallback
 
-from star_trl import RationalizationSampler, STaRConfig, load_history, load_ledger
+from star_trl import RationalizationSampler, RolloutSampler, STaRConfig, load_history, load_ledger
 from star_trl.preference import IterativeRPOConfig, IterativeRPOTrainer, SPINConfig, SPINTrainer
 from star_trl.rewards import exact_match_reward
 from support.sums import EXAMPLES, PROBLEMS, SETTINGS
@@ -264,6 +264,8 @@ def test_a_run_in_which_no_problem_has_a_pair_says_why(make):
         ({"rpo_alpha": -1.0}, "`rpo_alpha` must be 0 or more"),
         ({"max_pairs_per_problem": 0}, "`max_pairs_per_problem` must be at least 1 or None"),
         ({"num_generations": 1}, "A pair needs a right and a wrong completion"),
+        ({"samplers": [RolloutSampler(print)]}, "make a prompt for every completion"),
+        ({"distillation": "forward_kl"}, "distillation='forward_kl'` cannot be used with pairs"),
         ({"solution_column": "answr"}, r"no column `answr`.*Did you mean `answer`\?"),
     ],
 )

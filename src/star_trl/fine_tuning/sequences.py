@@ -124,14 +124,15 @@ def _prompts(samples: Sequence[Sample], columns: Sequence[str], task: Task, few_
     """Returns the token ids of the prompts of samples, each from its own column of the problems."""
     rows = task.problems.select([sample.problem_id for sample in samples]).to_list()
     by_name = {sampler.name: sampler for sampler in task.samplers}
-    samplers, columns = [by_name[sample.sampler] for sample in samples], list(columns)
+    # The solutions of a dataset are samples without a sampler.
+    samplers, columns = [by_name.get(sample.sampler) for sample in samples], list(columns)
     for index, (sample, sampler) in enumerate(zip(samples, samplers, strict=True)):
-        if sampler.makes_prompts:
+        if sampler is not None and sampler.makes_prompts:
             columns[index] = "prompt"
             hinted = sample.extra.get(HINTED_PROMPT)
             prompt = hinted if sample.hint_shown and hinted is not None else sample.prompt
             rows[index] = {**rows[index], "prompt": as_given(prompt)}
-    tools = [sampler.tools_of(row) for sampler, row in zip(samplers, rows, strict=True)]
+    tools = [sampler and sampler.tools_of(row) for sampler, row in zip(samplers, rows, strict=True)]
     prompts: list[list[int]] = [[] for _ in samples]
     for column in set(columns):
         indices = [index for index, own in enumerate(columns) if own == column]
@@ -139,6 +140,7 @@ def _prompts(samples: Sequence[Sample], columns: Sequence[str], task: Task, few_
             [rows[index] for index in indices], column, few_shot, [tools[index] for index in indices]
         )
         for index, prompt in zip(indices, encoded, strict=True):
-            own = samples[index].extra.get(PROMPT_IDS) if samplers[index].makes_prompts else None
+            sampler = samplers[index]
+            own = samples[index].extra.get(PROMPT_IDS) if sampler is not None and sampler.makes_prompts else None
             prompts[index] = prompt if own is None else own
     return prompts

@@ -115,6 +115,13 @@ class IterativeRPOTrainer(STaRTrainer):
                 f"Import it from `star_trl.preference`."
             )
         samplers = [RationaleSampler()] if samplers is None else samplers
+        given = kwargs.get("environment_factory") or kwargs.get("rollout_func")
+        if given or any(sampler.makes_prompts for sampler in samplers):
+            raise ValueError(
+                "The completions of a pair have to follow the same prompt, but environments and rollout functions "
+                "make a prompt for every completion. Leave `environment_factory` and `rollout_func` out, or use "
+                "`STaRTrainer`."
+            )
         draws = sum(sampler.num_generations or args.num_generations for sampler in samplers)
         if draws < 2 and args.solution_column is None:
             raise ValueError(

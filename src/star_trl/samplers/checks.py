@@ -91,6 +91,14 @@ def _check_token_weighting(samplers: list[Sampler], args: STaRConfig) -> None:
             f"`{setting}` lets the model with the hint teach on samples that the model drew without it, but the "
             f"samplers {others} draw with a hint. Give `samplers=[RationaleSampler()]`."
         )
+    own_prompts = [sampler.name for sampler in samplers if sampler.makes_prompts]
+    if own_prompts and (args.has_teacher or args.sample_weighting == "clipped_ratio"):
+        setting = "distillation" if args.distillation else "sample_weighting"
+        raise ValueError(
+            f"`{setting}={getattr(args, setting)!r}` computes log-probabilities behind the prompts of the problems, "
+            f"but the environments or rollout functions of the samplers {own_prompts} make prompts of their own. "
+            f"Leave `{setting}` out."
+        )
     if args.sample_weighting == "policy_shaping" and not others:
         raise ValueError(
             "`sample_weighting='policy_shaping'` weighs the tokens of samplers that use a hint, but "
