@@ -33,6 +33,7 @@ PAGE = ROOT / "docs" / "quiet_star.md"
 
 NOISE = 0.6
 NOISY = {"noise": NOISE, "max_steps": 120}
+SLOW = {"learning_rate": 1e-4, "num_thoughts": 4, "eval_every": 40}
 # Name: title, and what differs from the settings of `quiet_sums.py`
 SETTINGS: dict[str, tuple[str, dict[str, Any]]] = {
     "quiet": ("Quiet-STaR", {}),
@@ -50,6 +51,14 @@ SETTINGS: dict[str, tuple[str, dict[str, Any]]] = {
         {**NOISY, "policy_weight": 30.0, "clamp_reward": False},
     ),
     "noise_weight_1": ("Noise, policy weight 1", {**NOISY, "policy_weight": 1.0}),
+    "noise_slow": (
+        "Noise, policy weight 3, 4 thoughts, learning rate 1e-4",
+        {**NOISY, **SLOW, "policy_weight": 3.0},
+    ),
+    "noise_slow_no_policy": (
+        "Noise, no policy loss, 4 thoughts, learning rate 1e-4",
+        {**NOISY, **SLOW, "policy_weight": 0.0},
+    ),
     "noise_no_policy": ("Noise, no policy loss", {**NOISY, "policy_weight": 0.0}),
 }
 OF_THE_EXAMPLE = ("noise", "eval_every", "plain")
