@@ -356,7 +356,9 @@ class STaRTrainer(WeightedSFTTrainer):
             samplers=[sampler.name for sampler in samplers],
             num_problems=len(train_dataset),
         )
-        self.curriculum = Curriculum(args, self.task.candidates, self.ledger)
+        self.curriculum = Curriculum(
+            args, self.task.candidates, self.ledger, samplers[0].num_generations or args.num_generations
+        )
         self._hints_are_forgotten = without_hints and hints_are_forgotten(train_dataset, few_shot_examples)
         self._original_weights: OriginalWeights | None = None
         self.model_cards = ModelCards()

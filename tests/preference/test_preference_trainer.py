@@ -212,7 +212,7 @@ def test_samples_of_a_sampler_with_hints_are_paired_under_the_prompt_without_the
     assert {tokenizer.decode(ids) for ids in rows["prompt_ids"]} <= {row["prompt"] for row in PROBLEMS}
 
 
-def test_spin_prefers_the_solutions_without_a_reward(make, model, tokenizer, tmp_path):
+def test_spin_prefers_the_solutions_without_a_reward(make, model, tokenizer, tmp_path, caplog):
     rows = Dataset.from_list([{**row, "solution": f" It is {row['answer']}"} for row in PROBLEMS])
     prompt, solution = tokenizer(PROBLEMS[0]["prompt"])["input_ids"], tokenizer(" It is 3<eos>")["input_ids"]
     with torch.no_grad():
@@ -225,6 +225,8 @@ def test_spin_prefers_the_solutions_without_a_reward(make, model, tokenizer, tmp
     with torch.no_grad():
         after = logprobs(model, prompt, solution, [True] * len(solution)).sum()
     assert after > before
+    assert "All reward functions returned None" not in caplog.text
+    assert trainer.callback_handler.optimizer is None  # of the inner trainer, which sampling has no room for
     history = load_history(tmp_path / "out")
     assert [row.get("problems_with_pairs") for row in history] == [None, 4, 4]
     card = (tmp_path / "out" / "README.md").read_text()
@@ -281,6 +283,8 @@ def test_wrong_arguments_of_the_trainers_are_refused(make, model, tmp_path, prob
         make("spin", solution_column=None)
     with pytest.raises(ValueError, match="evaluated with `reward_funcs`, which are None"):
         make("spin", solution_column="answer", eval_dataset=problems)
+    with pytest.raises(ValueError, match="without `reward_funcs` none is judged"):
+        make("spin", solution_column="answer", num_kept_per_iteration=3)
     with pytest.raises(ValueError, match=r"row 0 \(`solution`\) is 3, expected text"):
         make("spin", train_dataset=Dataset.from_list([{**PROBLEMS[0], "solution": 3}]))
     with pytest.raises(ValueError, match="A training sequence has 65 tokens, more than `max_length=64`"):

@@ -157,3 +157,14 @@ def test_the_adaptive_order_needs_a_limit(make_args):
         make_args(problem_order="heap")
     with pytest.raises(ValueError, match="`num_kept_per_iteration` must be at least 1 or None, got 0"):
         make_args(num_kept_per_iteration=0)
+
+
+def test_the_first_round_counts_the_draws_of_a_problem(make_trainer):
+    trainer = make_trainer(
+        lambda prompt: solve_all_but_sixes(prompt + "("),
+        train_dataset=sums(40),
+        samplers=[RationaleSampler(num_generations=4, temperature=1.0)],
+        num_kept_per_iteration=10,
+        num_iterations=1,
+    )
+    assert len({sample.problem_id for sample in trainer.sample(1)}) == 3

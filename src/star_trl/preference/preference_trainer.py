@@ -115,12 +115,12 @@ class IterativeRPOTrainer(STaRTrainer):
                 f"Import it from `star_trl.preference`."
             )
         samplers = [RationaleSampler()] if samplers is None else samplers
-        given = kwargs.get("environment_factory") or kwargs.get("rollout_func")
+        given = any(kwargs.get(name) for name in ("tools", "environment_factory", "rollout_func"))
         if given or any(sampler.makes_prompts for sampler in samplers):
             raise ValueError(
-                "The completions of a pair have to follow the same prompt, but environments and rollout functions "
-                "make a prompt for every completion. Leave `environment_factory` and `rollout_func` out, or use "
-                "`STaRTrainer`."
+                "The completions of a pair have to follow the same prompt, but tools, environments and rollout "
+                "functions make a prompt for every completion. Leave `tools`, `environment_factory` and "
+                "`rollout_func` out, or use `STaRTrainer`."
             )
         draws = sum(sampler.num_generations or args.num_generations for sampler in samplers)
         if draws < 2 and args.solution_column is None:
@@ -279,7 +279,17 @@ class SPINTrainer(IterativeRPOTrainer):
                 "An `eval_dataset` is evaluated with `reward_funcs`, which are None. Give them, or leave the "
                 "`eval_dataset` out."
             )
+        if (
+            reward_funcs is None
+            and args is not None
+            and (args.num_kept_per_iteration or args.problem_order != "random")
+        ):
+            raise ValueError(
+                "`num_kept_per_iteration` and `problem_order='adaptive'` count right completions, but without "
+                "`reward_funcs` none is judged. Give `reward_funcs`, or leave the settings out."
+            )
         super().__init__(model, args, not_judged if reward_funcs is None else reward_funcs, samplers, **kwargs)
+        self.task.scorer.warns_of_none = reward_funcs is not None
 
 
 def not_judged(prompts: list, completions: list, **kwargs: Any) -> list[None]:

@@ -141,7 +141,7 @@ class Scorer:
         self.thresholds = self._check_thresholds(thresholds)
         # Of the weighted sum, where no function decides by itself
         self.sum_threshold = thresholds if isinstance(thresholds, (int, float)) and len(given) > 1 else None
-        self._has_warned = False
+        self.warns_of_none = True  # once
         self.with_environments = with_environments
         if len(self.weights) != len(self.reward_funcs):
             raise ValueError(
@@ -265,8 +265,8 @@ class Scorer:
         rewards_by_func = self._call(self.reward_funcs, self.names, arguments)
         outcomes = list(zip(*rewards_by_func, strict=True))
         unscored = next((row for row, rewards in enumerate(outcomes) if not _any_is_given(rewards)), None)
-        if unscored is not None and not self._has_warned:
-            self._has_warned = True
+        if unscored is not None and self.warns_of_none:
+            self.warns_of_none = False
             shown = {name: values[unscored] for name, values in arguments.items() if name not in SHARED}
             logger.warning(
                 f"All reward functions returned None for the following kwargs: {shown!r:.2000}. Such a completion is "

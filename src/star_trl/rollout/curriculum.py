@@ -26,12 +26,15 @@ class Curriculum:
             Indices of all problems that can be sampled.
         ledger ([`~star_trl.ledger.Ledger`]):
             All samples so far.
+        draws (`int`, *optional*, defaults to `1`):
+            Number of completions that the first sampler draws for a problem.
     """
 
-    def __init__(self, args: STaRConfig, problems: Sequence[int], ledger: Ledger):
+    def __init__(self, args: STaRConfig, problems: Sequence[int], ledger: Ledger, draws: int = 1):
         self.args = args
         self.problems = problems
         self.ledger = ledger
+        self.draws = draws
         self._forget()
 
     def _forget(self) -> None:
@@ -68,7 +71,7 @@ class Curriculum:
             yield waiting
             return
         sampled: set[int] = set()
-        size = wanted
+        size = math.ceil(wanted / self.draws)
         while waiting and size > 0:
             problems, waiting = waiting[:size], waiting[size:]
             yield sorted(problems)

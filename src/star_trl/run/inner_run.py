@@ -233,3 +233,5 @@ def inner_run(
     finally:
         for name, value in outer.items():
             setattr(inner, name, value)
+        # The callbacks of the outer run would keep the optimizer of another inner trainer in memory.
+        forwarder.handler.optimizer = forwarder.handler.lr_scheduler = None
