@@ -1,7 +1,6 @@
 # Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
 """The engine over vLLM against `generate`, with models whose weights are all replaced between two calls."""
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 
@@ -11,8 +10,17 @@ from accelerate import Accelerator
 from peft import LoraConfig, get_peft_model
 from transformers import LlamaConfig
 
-from star_trl.generation import GenerateEngine, GenerationRequest, VLLMEngine
-from support.generation_models import STOPS, TINY, make_model, make_requests, params, run, word_level_tokenizer
+from star_trl.generation import GenerateEngine, VLLMEngine
+from support.generation_models import (
+    STOPS,
+    TINY,
+    conversations,
+    make_model,
+    make_requests,
+    params,
+    run,
+    word_level_tokenizer,
+)
 
 
 pytest.importorskip("vllm", reason="vLLM is not installed. `make test-vllm` installs it and runs these tests.")
@@ -115,40 +123,14 @@ def test_completions_come_as_they_finish(engine, model):
     assert [output.index for output in engine.generate(model, requests, parameters)] == [1, 2, 0]
 
 
-class Tool:
-    """Answers the first two pauses of every completion in a thread, with three tokens."""
-
-    def __init__(self, requests, pool):
-        self.requests = list(requests)
-        self.pool = pool
-        self.calls = [0] * len(requests)
-
-    def begin(self, output):
-        self.calls[output.index] += 1
-        return self.pool.submit(lambda: [7, 8, 9]) if self.calls[output.index] < 3 else None
-
-    def request(self, output, result):
-        old = self.requests[output.index]
-        prompt_ids = old.prompt_ids + output.token_ids + result
-        left = old.max_new_tokens - len(output.token_ids) - len(result)
-        if left < 1:
-            return None
-        new = GenerationRequest(prompt_ids=prompt_ids, seed=old.seed + 1, max_new_tokens=left)
-        self.requests[output.index] = new
-        return new
-
-
-def test_completions_go_on_after_a_tool_as_those_of_generate_do(engine, model, tokenizer):
-    parameters = params(max_new_tokens=60, pause_between=("w", "3"), eos_token_ids=frozenset(), logprobs=True)
+@pytest.mark.parametrize(
+    "kwargs", [{"pause_between": ("w", "3"), "eos_token_ids": frozenset()}, {"pause_at_eos": True, "eos_token_ids": EOS}]
+)
+def test_completions_go_on_after_a_pause_as_those_of_generate_do(engine, model, tokenizer, kwargs):
+    parameters = params(max_new_tokens=60, logprobs=True, **kwargs)
     requests = [replace(request, max_new_tokens=60) for request in make_requests(LENGTHS)]
-    texts = []
-    for one in (GenerateEngine(tokenizer), engine):
-        with ThreadPoolExecutor(2) as pool:
-            tool = Tool(requests, pool)
-            outputs = {output.index: output for output in one.generate_and_resume(model, requests, parameters, tool)}
-        texts.append([tool.requests[index].prompt_ids + outputs[index].token_ids for index in range(len(requests))])
-        assert max(tool.calls) == 3
-    assert texts[0] == texts[1]
+    expected = conversations(GenerateEngine(tokenizer), model, requests, parameters)
+    assert conversations(engine, model, requests, parameters) == expected
 
 
 def test_completions_match_a_regular_expression(model, tokenizer):

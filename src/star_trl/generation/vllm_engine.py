@@ -165,7 +165,7 @@ class VLLMEngine(Engine):
                 batch.add(index, request)
             while batch.running or waiting:
                 for output in batch.step() if batch.running else ():
-                    future = resume.begin(output) if resume and output.finish_reason == "pause" else None
+                    future = resume.begin(output) if resume and output.finish_reason in params.resumable else None
                     if future is not None:
                         waiting[future] = output
                     elif output.index in own:

@@ -143,7 +143,7 @@ class VLLMServerEngine(Engine):
                         continue
                     running.remove(future)
                     output = future.result()
-                    tool = resume.begin(output) if resume and output.finish_reason == "pause" else None
+                    tool = resume.begin(output) if resume and output.finish_reason in params.resumable else None
                     if tool is None:
                         yield output
                     else:
