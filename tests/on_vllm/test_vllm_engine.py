@@ -124,7 +124,8 @@ def test_completions_come_as_they_finish(engine, model):
 
 
 @pytest.mark.parametrize(
-    "kwargs", [{"pause_between": ("w", "3"), "eos_token_ids": frozenset()}, {"pause_at_eos": True, "eos_token_ids": EOS}]
+    "kwargs",
+    [{"pause_between": ("w", "3"), "eos_token_ids": frozenset()}, {"pause_at_eos": True, "eos_token_ids": EOS}],
 )
 def test_completions_go_on_after_a_pause_as_those_of_generate_do(engine, model, tokenizer, kwargs):
     parameters = params(max_new_tokens=60, logprobs=True, **kwargs)
