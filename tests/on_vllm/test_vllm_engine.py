@@ -8,9 +8,10 @@ import pytest
 import torch
 from accelerate import Accelerator
 from peft import LoraConfig, get_peft_model
-from transformers import LlamaConfig
+from transformers import Gemma4TextConfig, LlamaConfig
 
-from star_trl.generation import GenerateEngine, VLLMEngine
+from star_trl.generation import GenerateEngine, VLLMEngine, vllm_engine
+from star_trl.generation.vllm_weights import checkpoint_weights
 from support.generation_models import (
     STOPS,
     TINY,
@@ -172,6 +173,25 @@ def test_an_adapter_that_vllm_cannot_load_is_merged_into_a_copy(engine, make_tie
     expected = run(GenerateEngine(tokenizer), model, requests, params(logprobs=True))
     compare(run(engine, model, requests, params(logprobs=True)), expected)
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+
+
+def test_buffers_of_a_checkpoint_reach_vllm(tokenizer, monkeypatch):
+    shape = {**HEADS_OF_32, "head_dim": 32, "global_head_dim": 32, "hidden_size_per_layer_input": 0}
+    model = make_model(Gemma4TextConfig(**shape))
+    for name, buffer in model.named_buffers():
+        if name.endswith("layer_scalar"):
+            buffer.fill_(0.5)
+    engine, requests = VLLMEngine(tokenizer, Accelerator(cpu=True), batch_size=16), make_requests(LENGTHS)
+
+    def without_buffers(*args, **kwargs):
+        return ((name, weight) for name, weight in checkpoint_weights(*args, **kwargs) if "scalar" not in name)
+
+    with monkeypatch.context() as context:
+        context.setattr(vllm_engine, "checkpoint_weights", without_buffers)
+        with pytest.raises(RuntimeError, match="loaded into.*model.layers.0.layer_scalar"):
+            run(engine, model, requests, params())
+    expected = run(GenerateEngine(tokenizer), model, requests, params(logprobs=True))
+    compare(run(engine, model, requests, params(logprobs=True)), expected)
 
 
 def test_what_vllm_cannot_do_is_refused(engine, model, make_tied_model, tokenizer):

@@ -24,7 +24,7 @@ from .engine import Engine, GenerationOutput, GenerationRequest, Resume, Samplin
 from .generate_engine import check_prompts
 from .model_state import base_model
 from .stopping import StopStrings
-from .vllm_weights import RANKS, checkpoint_weights, dtype_of, rank_of_adapter, save_adapter
+from .vllm_weights import RANKS, checkpoint_weights, dtype_of, named_weights, rank_of_adapter, save_adapter
 
 
 if TYPE_CHECKING:
@@ -438,24 +438,23 @@ def check_generation_kwargs(params: SamplingParams) -> None:
 
 def _fill_with_nan(model: nn.Module) -> None:
     """Makes weights recognizable that no sync reaches. vLLM only logs them."""
-    for parameter in model.parameters():
-        if _is_plain(parameter):
-            parameter.data.fill_(torch.nan)
-
-
-def _is_plain(parameter: torch.Tensor) -> bool:
-    return parameter.dtype in (torch.float16, torch.bfloat16, torch.float32)
+    for _, weight in _plain_weights(model):
+        weight.fill_(torch.nan)
 
 
 def _check_all_loaded(model: nn.Module) -> None:
-    missing = [
-        name for name, parameter in model.named_parameters() if _is_plain(parameter) and parameter.isnan().any()
-    ]
+    missing = [name for name, weight in _plain_weights(model) if weight.isnan().any()]
     if missing:
         raise RuntimeError(
-            f"vLLM has parameters that no weight of the model was loaded into, or that are not numbers: {missing}. "
-            "Its names for this model differ from those of transformers. Use the default engine."
+            f"vLLM has parameters or buffers that no weight of the model was loaded into, or that are not numbers: "
+            f"{missing}. Its names for this model differ from those of transformers. Use the default engine."
         )
+
+
+def _plain_weights(model: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
+    for name, weight in named_weights(model):
+        if weight.dtype in (torch.float16, torch.bfloat16, torch.float32):
+            yield name, weight
 
 
 def _renew_heads(model: nn.Module) -> None:
