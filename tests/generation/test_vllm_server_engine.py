@@ -65,3 +65,16 @@ def test_completions_go_on_after_eos_as_those_of_generate_do(make_engine, tokeni
     parameters = params(pause_at_eos=True)
     expected = conversations(GenerateEngine(tokenizer), model, requests, parameters)
     assert conversations(make_engine(model), model, requests, parameters) == expected
+
+
+def test_an_adapter_that_changes_the_base_weights_is_refused(make_engine):
+    model = adapted(init_lora_weights="pissa")
+    with pytest.raises(ValueError, match="init_lora_weights='pissa'.*the vLLM server at http://0.0.0.0:8000 has the"):
+        run(make_engine(model), model, make_requests([3]), params())
+
+
+def test_structured_outputs_are_refused_among_the_generation_kwargs(make_engine):
+    model = adapted()
+    parameters = params(generation_kwargs={"structured_outputs": {"regex": "a"}})
+    with pytest.raises(ValueError, match="contains \\['structured_outputs'\\].*`vllm_structured_outputs_regex`"):
+        run(make_engine(model, structured_outputs_regex="b"), model, make_requests([3]), parameters)

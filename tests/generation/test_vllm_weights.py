@@ -7,7 +7,7 @@ from peft import IA3Config, LoraConfig, PeftModel, PromptTuningConfig, VeraConfi
 from safetensors.torch import load_file
 from transformers import Gemma4TextConfig, LlamaConfig, MixtralConfig
 
-from star_trl.generation.vllm_weights import checkpoint_weights, rank_of_adapter, save_adapter
+from star_trl.generation.vllm_weights import check_original_weights, checkpoint_weights, rank_of_adapter, save_adapter
 from support.generation_models import TINY, make_model
 
 
@@ -114,3 +114,15 @@ def test_learned_vectors_before_the_prompt_are_refused():
     model = get_peft_model(make_model(), PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=2))
     with pytest.raises(ValueError, match="learned vectors before the prompt"):
         rank_of_adapter(model)
+
+
+@pytest.mark.parametrize("method", ["pissa_niter_2", "olora", "gaussian", "orthogonal", True])
+def test_adapters_beside_which_the_weights_have_changed_are_refused(method):
+    model = adapted(init_lora_weights=method)
+    original = dict(make_model().named_parameters())
+    weights = dict(checkpoint_weights(model, merge=False))
+    if all(torch.equal(weights[name], original[name]) for name in original):
+        check_original_weights(model, "The server has")
+    else:
+        with pytest.raises(ValueError, match=f"init_lora_weights='{method}'.*The server has the original"):
+            check_original_weights(model, "The server has")

@@ -203,5 +203,12 @@ def test_what_vllm_cannot_do_is_refused(engine, model, make_tied_model, tokenize
     with pytest.raises(ValueError, match="contains \\['max_tokens', 'suppress_tokens'\\]"):
         run(engine, model, make_requests([3]), params(generation_kwargs={"max_tokens": 3, "suppress_tokens": [4]}))
     run(engine, model, make_requests([3]), params(generation_kwargs={"repetition_penalty": 1.1}))
+    with pytest.raises(ValueError, match="contains \\['structured_outputs'\\]"):
+        run(engine, model, make_requests([3]), params(generation_kwargs={"structured_outputs": {"regex": "a"}}))
     with pytest.raises(ValueError, match="the model now has \\(torch.bfloat16, None\\)"):
         run(engine, make_tied_model(0).bfloat16(), make_requests([3]), params())
+    # Refused before vLLM starts, so that nothing has to be quantized here
+    quantized = adapted(make_tied_model(0), 0, init_lora_weights="pissa")
+    quantized.get_base_model().config.quantization_config = {}
+    with pytest.raises(ValueError, match="init_lora_weights='pissa'.*checkpoint of a quantized model the original"):
+        run(VLLMEngine(tokenizer, accelerator), quantized, make_requests([3]), params())

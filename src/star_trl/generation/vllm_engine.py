@@ -24,7 +24,15 @@ from .engine import Engine, GenerationOutput, GenerationRequest, Resume, Samplin
 from .generate_engine import check_prompts
 from .model_state import base_model
 from .stopping import StopStrings
-from .vllm_weights import RANKS, checkpoint_weights, dtype_of, named_weights, rank_of_adapter, save_adapter
+from .vllm_weights import (
+    RANKS,
+    check_original_weights,
+    checkpoint_weights,
+    dtype_of,
+    named_weights,
+    rank_of_adapter,
+    save_adapter,
+)
 
 
 if TYPE_CHECKING:
@@ -37,6 +45,7 @@ RESERVED_FIELDS = frozenset(
     {
         *("n", "seed", "temperature", "top_p", "top_k", "min_p", "max_tokens", "stop", "stop_token_ids", "ignore_eos"),
         *("logprobs", "prompt_logprobs", "detokenize", "include_stop_str_in_output", "output_kind"),
+        "structured_outputs",
     }
 )
 
@@ -242,7 +251,9 @@ class VLLMEngine(Engine):
                 "LoRA adapter, without DoRA, biases or further modules. Train such an adapter, load the model "
                 "without quantization, or leave out `use_vllm`."
             )
-        if not self._quantized:
+        if self._quantized:
+            check_original_weights(cast("PeftModel", model), "vLLM reads from the checkpoint of a quantized model")
+        else:
             config = copy.deepcopy(base.config)
             config.architectures = [type(base).__name__]
             config.save_pretrained(folder)
@@ -432,7 +443,8 @@ def check_generation_kwargs(params: SamplingParams) -> None:
     if wrong:
         raise ValueError(
             f"`generation_kwargs` contains {wrong}. With vLLM they are fields of `vllm.SamplingParams`, without those "
-            f"that the sampling parameters set. Leave them out, or use some of {sorted(known)}."
+            f"that other settings set (a regular expression: `vllm_structured_outputs_regex`). Leave them out, or use "
+            f"some of {sorted(known)}."
         )
 
 

@@ -57,6 +57,26 @@ def rank_of_adapter(model: nn.Module) -> int | None:
     return min(rank for rank in RANKS if rank >= config.r)
 
 
+def check_original_weights(model: "PeftModel", where: str) -> None:
+    """
+    Raises `ValueError` if the adapter of a model was initialized by a method that changes the weights beside it
+    (PiSSA, OLoRA, CorDA, LoftQ, LoRA-GA), so that it fits no copy of the original weights.
+
+    Args:
+        model ([`~peft.PeftModel`]):
+            Model with a LoRA adapter.
+        where (`str`):
+            What holds the original weights, for the message.
+    """
+    method = model.active_peft_config.init_lora_weights
+    if str(method).lower().startswith(("pissa", "olora", "corda", "loftq", "lora_ga")):
+        raise ValueError(
+            f"The adapter has `init_lora_weights={method!r}`, which changes the weights of the model as well, but "
+            f"{where} the original ones. Together they are another policy. Set `init_lora_weights` to True or "
+            "'gaussian', or leave out `use_vllm`."
+        )
+
+
 def save_adapter(model: "PeftModel", folder: Path) -> None:
     """
     Saves the active adapter of a model. Its parameters are read one by one, since under FSDP 2 `state_dict` would
