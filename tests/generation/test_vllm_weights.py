@@ -3,11 +3,11 @@
 
 import pytest
 import torch
-from peft import IA3Config, LoraConfig, PeftModel, PromptTuningConfig, get_peft_model
+from peft import IA3Config, LoraConfig, PeftModel, PromptTuningConfig, VeraConfig, get_peft_model
 from safetensors.torch import load_file
-from transformers import LlamaConfig, MixtralConfig
+from transformers import Gemma4TextConfig, LlamaConfig, MixtralConfig
 
-from star_trl.generation.vllm_weights import checkpoint_weights, rank_of_adapter, save_adapter
+from star_trl.generation.vllm_weights import check_original_weights, checkpoint_weights, rank_of_adapter, save_adapter
 from support.generation_models import TINY, make_model
 
 
@@ -32,6 +32,8 @@ MODELS = {
     "tied": LlamaConfig(**TINY, tie_word_embeddings=True),
     # transformers holds the experts of a layer in one tensor, and checkpoints do not.
     "experts": MixtralConfig(**TINY, num_local_experts=2),
+    # Its `layer_scalar` is a persistent buffer.
+    "buffers": Gemma4TextConfig(**TINY, hidden_size_per_layer_input=0),
 }
 
 
@@ -53,6 +55,21 @@ def test_adapters_are_merged_into_copies(tmp_path, kwargs):
     expected = checkpoint(model.merge_and_unload(), tmp_path)
     assert weights.keys() == expected.keys()
     assert all(torch.allclose(weights[name], expected[name], atol=1e-6) for name in expected)
+
+
+def test_buffers_of_a_model_with_an_adapter_are_those_of_a_checkpoint(tmp_path):
+    model = make_model(MODELS["buffers"])
+    expected = checkpoint(model, tmp_path)
+    weights = dict(checkpoint_weights(get_peft_model(model, LoraConfig(target_modules=["q_proj"])), merge=False))
+    assert weights.keys() == expected.keys()
+    assert all(torch.equal(weights[name], expected[name]) for name in expected)
+
+
+def test_buffers_of_an_adapter_are_left_out(tmp_path):
+    # VeRA's projections are persistent buffers.
+    model = get_peft_model(make_model(), VeraConfig(r=4, target_modules=["q_proj"]))
+    assert any("vera_A" in name for name in model.state_dict())
+    assert dict(checkpoint_weights(model)).keys() == checkpoint(make_model(), tmp_path).keys()
 
 
 def test_adapters_are_left_out(tmp_path):
@@ -97,3 +114,15 @@ def test_learned_vectors_before_the_prompt_are_refused():
     model = get_peft_model(make_model(), PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=2))
     with pytest.raises(ValueError, match="learned vectors before the prompt"):
         rank_of_adapter(model)
+
+
+@pytest.mark.parametrize("method", ["pissa_niter_2", "olora", "gaussian", "orthogonal", True])
+def test_adapters_beside_which_the_weights_have_changed_are_refused(method):
+    model = adapted(init_lora_weights=method)
+    original = dict(make_model().named_parameters())
+    weights = dict(checkpoint_weights(model, merge=False))
+    if all(torch.equal(weights[name], original[name]) for name in original):
+        check_original_weights(model, "The server has")
+    else:
+        with pytest.raises(ValueError, match=f"init_lora_weights='{method}'.*The server has the original"):
+            check_original_weights(model, "The server has")

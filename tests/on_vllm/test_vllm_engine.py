@@ -1,7 +1,6 @@
 # Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
 """The engine over vLLM against `generate`, with models whose weights are all replaced between two calls."""
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 
@@ -9,10 +8,20 @@ import pytest
 import torch
 from accelerate import Accelerator
 from peft import LoraConfig, get_peft_model
-from transformers import LlamaConfig
+from transformers import Gemma4TextConfig, LlamaConfig
 
-from star_trl.generation import GenerateEngine, GenerationRequest, VLLMEngine
-from support.generation_models import STOPS, TINY, make_model, make_requests, params, run, word_level_tokenizer
+from star_trl.generation import GenerateEngine, VLLMEngine, vllm_engine
+from star_trl.generation.vllm_weights import checkpoint_weights
+from support.generation_models import (
+    STOPS,
+    TINY,
+    conversations,
+    make_model,
+    make_requests,
+    params,
+    run,
+    word_level_tokenizer,
+)
 
 
 pytest.importorskip("vllm", reason="vLLM is not installed. `make test-vllm` installs it and runs these tests.")
@@ -115,40 +124,15 @@ def test_completions_come_as_they_finish(engine, model):
     assert [output.index for output in engine.generate(model, requests, parameters)] == [1, 2, 0]
 
 
-class Tool:
-    """Answers the first two pauses of every completion in a thread, with three tokens."""
-
-    def __init__(self, requests, pool):
-        self.requests = list(requests)
-        self.pool = pool
-        self.calls = [0] * len(requests)
-
-    def begin(self, output):
-        self.calls[output.index] += 1
-        return self.pool.submit(lambda: [7, 8, 9]) if self.calls[output.index] < 3 else None
-
-    def request(self, output, result):
-        old = self.requests[output.index]
-        prompt_ids = old.prompt_ids + output.token_ids + result
-        left = old.max_new_tokens - len(output.token_ids) - len(result)
-        if left < 1:
-            return None
-        new = GenerationRequest(prompt_ids=prompt_ids, seed=old.seed + 1, max_new_tokens=left)
-        self.requests[output.index] = new
-        return new
-
-
-def test_completions_go_on_after_a_tool_as_those_of_generate_do(engine, model, tokenizer):
-    parameters = params(max_new_tokens=60, pause_between=("w", "3"), eos_token_ids=frozenset(), logprobs=True)
+@pytest.mark.parametrize(
+    "kwargs",
+    [{"pause_between": ("w", "3"), "eos_token_ids": frozenset()}, {"pause_at_eos": True, "eos_token_ids": EOS}],
+)
+def test_completions_go_on_after_a_pause_as_those_of_generate_do(engine, model, tokenizer, kwargs):
+    parameters = params(max_new_tokens=60, logprobs=True, **kwargs)
     requests = [replace(request, max_new_tokens=60) for request in make_requests(LENGTHS)]
-    texts = []
-    for one in (GenerateEngine(tokenizer), engine):
-        with ThreadPoolExecutor(2) as pool:
-            tool = Tool(requests, pool)
-            outputs = {output.index: output for output in one.generate_and_resume(model, requests, parameters, tool)}
-        texts.append([tool.requests[index].prompt_ids + outputs[index].token_ids for index in range(len(requests))])
-        assert max(tool.calls) == 3
-    assert texts[0] == texts[1]
+    expected = conversations(GenerateEngine(tokenizer), model, requests, parameters)
+    assert conversations(engine, model, requests, parameters) == expected
 
 
 def test_completions_match_a_regular_expression(model, tokenizer):
@@ -191,6 +175,25 @@ def test_an_adapter_that_vllm_cannot_load_is_merged_into_a_copy(engine, make_tie
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
 
 
+def test_buffers_of_a_checkpoint_reach_vllm(tokenizer, monkeypatch):
+    shape = {**HEADS_OF_32, "head_dim": 32, "global_head_dim": 32, "hidden_size_per_layer_input": 0}
+    model = make_model(Gemma4TextConfig(**shape))
+    for name, buffer in model.named_buffers():
+        if name.endswith("layer_scalar"):
+            buffer.fill_(0.5)
+    engine, requests = VLLMEngine(tokenizer, Accelerator(cpu=True), batch_size=16), make_requests(LENGTHS)
+
+    def without_buffers(*args, **kwargs):
+        return ((name, weight) for name, weight in checkpoint_weights(*args, **kwargs) if "scalar" not in name)
+
+    with monkeypatch.context() as context:
+        context.setattr(vllm_engine, "checkpoint_weights", without_buffers)
+        with pytest.raises(RuntimeError, match="loaded into.*model.layers.0.layer_scalar"):
+            run(engine, model, requests, params())
+    expected = run(GenerateEngine(tokenizer), model, requests, params(logprobs=True))
+    compare(run(engine, model, requests, params(logprobs=True)), expected)
+
+
 def test_what_vllm_cannot_do_is_refused(engine, model, make_tied_model, tokenizer):
     accelerator = Accelerator(cpu=True)
     with pytest.raises(ValueError, match="no sleep mode on cpu"):
@@ -200,5 +203,12 @@ def test_what_vllm_cannot_do_is_refused(engine, model, make_tied_model, tokenize
     with pytest.raises(ValueError, match="contains \\['max_tokens', 'suppress_tokens'\\]"):
         run(engine, model, make_requests([3]), params(generation_kwargs={"max_tokens": 3, "suppress_tokens": [4]}))
     run(engine, model, make_requests([3]), params(generation_kwargs={"repetition_penalty": 1.1}))
+    with pytest.raises(ValueError, match="contains \\['structured_outputs'\\]"):
+        run(engine, model, make_requests([3]), params(generation_kwargs={"structured_outputs": {"regex": "a"}}))
     with pytest.raises(ValueError, match="the model now has \\(torch.bfloat16, None\\)"):
         run(engine, make_tied_model(0).bfloat16(), make_requests([3]), params())
+    # Refused before vLLM starts, so that nothing has to be quantized here
+    quantized = adapted(make_tied_model(0), 0, init_lora_weights="pissa")
+    quantized.get_base_model().config.quantization_config = {}
+    with pytest.raises(ValueError, match="init_lora_weights='pissa'.*checkpoint of a quantized model the original"):
+        run(VLLMEngine(tokenizer, accelerator), quantized, make_requests([3]), params())

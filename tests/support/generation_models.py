@@ -1,6 +1,8 @@
 # Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
 """Random models of a few thousand parameters and tokenizers made in memory, for the tests of the engines."""
 
+from concurrent.futures import Future, ThreadPoolExecutor
+
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedModel, PreTrainedTokenizerFast
@@ -109,3 +111,35 @@ def params(**kwargs) -> SamplingParams:
 def run(engine, model, requests, parameters) -> list[GenerationOutput]:
     """The completions in the order of the requests."""
     return sorted(engine.generate(model, requests, parameters), key=lambda output: output.index)
+
+
+class Tool:
+    """Answers the first two pauses of every completion in a thread, with three tokens."""
+
+    def __init__(self, requests, pool: ThreadPoolExecutor):
+        self.requests = list(requests)
+        self.pool = pool
+        self.calls = [0] * len(requests)
+
+    def begin(self, output) -> Future[list[int]] | None:
+        self.calls[output.index] += 1
+        return self.pool.submit(lambda: [7, 8, 9]) if self.calls[output.index] < 3 else None
+
+    def request(self, output, result) -> GenerationRequest | None:
+        old = self.requests[output.index]
+        prompt_ids = old.prompt_ids + output.token_ids + result
+        left = old.max_new_tokens - len(output.token_ids) - len(result)
+        if left < 1:
+            return None
+        new = GenerationRequest(prompt_ids=prompt_ids, seed=old.seed + 1, max_new_tokens=left)
+        self.requests[output.index] = new
+        return new
+
+
+def conversations(engine, model, requests, parameters) -> list[list[int]]:
+    """The token ids of the prompts, the completions and the answers of a [`Tool`], which at least one uses twice."""
+    with ThreadPoolExecutor(2) as pool:
+        tool = Tool(requests, pool)
+        outputs = {output.index: output for output in engine.generate_and_resume(model, requests, parameters, tool)}
+    assert max(tool.calls) == 3
+    return [tool.requests[index].prompt_ids + outputs[index].token_ids for index in range(len(requests))]

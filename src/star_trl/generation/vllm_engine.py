@@ -24,7 +24,15 @@ from .engine import Engine, GenerationOutput, GenerationRequest, Resume, Samplin
 from .generate_engine import check_prompts
 from .model_state import base_model
 from .stopping import StopStrings
-from .vllm_weights import RANKS, checkpoint_weights, dtype_of, rank_of_adapter, save_adapter
+from .vllm_weights import (
+    RANKS,
+    check_original_weights,
+    checkpoint_weights,
+    dtype_of,
+    named_weights,
+    rank_of_adapter,
+    save_adapter,
+)
 
 
 if TYPE_CHECKING:
@@ -37,6 +45,7 @@ RESERVED_FIELDS = frozenset(
     {
         *("n", "seed", "temperature", "top_p", "top_k", "min_p", "max_tokens", "stop", "stop_token_ids", "ignore_eos"),
         *("logprobs", "prompt_logprobs", "detokenize", "include_stop_str_in_output", "output_kind"),
+        "structured_outputs",
     }
 )
 
@@ -165,7 +174,7 @@ class VLLMEngine(Engine):
                 batch.add(index, request)
             while batch.running or waiting:
                 for output in batch.step() if batch.running else ():
-                    future = resume.begin(output) if resume and output.finish_reason == "pause" else None
+                    future = resume.begin(output) if resume and output.finish_reason in params.resumable else None
                     if future is not None:
                         waiting[future] = output
                     elif output.index in own:
@@ -242,7 +251,9 @@ class VLLMEngine(Engine):
                 "LoRA adapter, without DoRA, biases or further modules. Train such an adapter, load the model "
                 "without quantization, or leave out `use_vllm`."
             )
-        if not self._quantized:
+        if self._quantized:
+            check_original_weights(cast("PeftModel", model), "vLLM reads from the checkpoint of a quantized model")
+        else:
             config = copy.deepcopy(base.config)
             config.architectures = [type(base).__name__]
             config.save_pretrained(folder)
@@ -432,30 +443,30 @@ def check_generation_kwargs(params: SamplingParams) -> None:
     if wrong:
         raise ValueError(
             f"`generation_kwargs` contains {wrong}. With vLLM they are fields of `vllm.SamplingParams`, without those "
-            f"that the sampling parameters set. Leave them out, or use some of {sorted(known)}."
+            f"that other settings set (a regular expression: `vllm_structured_outputs_regex`). Leave them out, or use "
+            f"some of {sorted(known)}."
         )
 
 
 def _fill_with_nan(model: nn.Module) -> None:
     """Makes weights recognizable that no sync reaches. vLLM only logs them."""
-    for parameter in model.parameters():
-        if _is_plain(parameter):
-            parameter.data.fill_(torch.nan)
-
-
-def _is_plain(parameter: torch.Tensor) -> bool:
-    return parameter.dtype in (torch.float16, torch.bfloat16, torch.float32)
+    for _, weight in _plain_weights(model):
+        weight.fill_(torch.nan)
 
 
 def _check_all_loaded(model: nn.Module) -> None:
-    missing = [
-        name for name, parameter in model.named_parameters() if _is_plain(parameter) and parameter.isnan().any()
-    ]
+    missing = [name for name, weight in _plain_weights(model) if weight.isnan().any()]
     if missing:
         raise RuntimeError(
-            f"vLLM has parameters that no weight of the model was loaded into, or that are not numbers: {missing}. "
-            "Its names for this model differ from those of transformers. Use the default engine."
+            f"vLLM has parameters or buffers that no weight of the model was loaded into, or that are not numbers: "
+            f"{missing}. Its names for this model differ from those of transformers. Use the default engine."
         )
+
+
+def _plain_weights(model: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
+    for name, weight in named_weights(model):
+        if weight.dtype in (torch.float16, torch.bfloat16, torch.float32):
+            yield name, weight
 
 
 def _renew_heads(model: nn.Module) -> None:

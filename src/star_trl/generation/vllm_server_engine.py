@@ -18,7 +18,7 @@ from .generate_engine import check_prompts
 from .stopping import StopStrings
 from .token_sampler import check_logprobs_are_raw
 from .vllm_engine import check_generation_kwargs
-from .vllm_weights import checkpoint_weights, rank_of_adapter, save_adapter
+from .vllm_weights import check_original_weights, checkpoint_weights, rank_of_adapter, save_adapter
 
 
 if TYPE_CHECKING:
@@ -36,12 +36,13 @@ HOW_TO_START = (
 
 class VLLMServerEngine(Engine):
     """
-    Generates with a server that `vllm serve` started. Each completion is a request of its own, so the server may be
-    several replicas behind one address.
+    Generates with a server that `vllm serve` started. Each completion is a request of its own. Several servers behind
+    one address are not supported, since only one of them would load an adapter.
 
     The weights are sent at the beginning of every call. A LoRA adapter is saved to a temporary folder, which the
-    server has to see under the same path, and loaded by `/v1/load_lora_adapter`. The server has to serve the model
-    that the adapter belongs to. Other weights go over NCCL, which needs GPUs on both sides.
+    server has to see under the same path, and loaded by `/v1/load_lora_adapter`. The server has to serve the base
+    model of the adapter with the same weights, which nothing checks. Other weights go over NCCL, which needs GPUs on
+    both sides.
 
     Every request has its own random stream. Completions that pause are written to their end and cut at the pause.
     All processes have to call the engine together, with any number of requests each.
@@ -143,7 +144,7 @@ class VLLMServerEngine(Engine):
                         continue
                     running.remove(future)
                     output = future.result()
-                    tool = resume.begin(output) if resume and output.finish_reason == "pause" else None
+                    tool = resume.begin(output) if resume and output.finish_reason in params.resumable else None
                     if tool is None:
                         yield output
                     else:
@@ -226,6 +227,7 @@ class VLLMServerEngine(Engine):
         response = self._post(client, "load", lora_name=folder.name, lora_path=str(folder))
         if response.status_code == 404 and "detail" in response.json():
             return False
+        check_original_weights(model, f"the vLLM server at {self.base_url} has")
         if response.status_code != 200:
             raise RuntimeError(
                 f"The vLLM server at {self.base_url} did not load the adapter in {folder}, which has to be a folder "

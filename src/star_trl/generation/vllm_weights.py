@@ -57,6 +57,26 @@ def rank_of_adapter(model: nn.Module) -> int | None:
     return min(rank for rank in RANKS if rank >= config.r)
 
 
+def check_original_weights(model: "PeftModel", where: str) -> None:
+    """
+    Raises `ValueError` if the adapter of a model was initialized by a method that changes the weights beside it
+    (PiSSA, OLoRA, CorDA, LoftQ, LoRA-GA), so that it fits no copy of the original weights.
+
+    Args:
+        model ([`~peft.PeftModel`]):
+            Model with a LoRA adapter.
+        where (`str`):
+            What holds the original weights, for the message.
+    """
+    method = model.active_peft_config.init_lora_weights
+    if str(method).lower().startswith(("pissa", "olora", "corda", "loftq", "lora_ga")):
+        raise ValueError(
+            f"The adapter has `init_lora_weights={method!r}`, which changes the weights of the model as well, but "
+            f"{where} the original ones. Together they are another policy. Set `init_lora_weights` to True or "
+            "'gaussian', or leave out `use_vllm`."
+        )
+
+
 def save_adapter(model: "PeftModel", folder: Path) -> None:
     """
     Saves the active adapter of a model. Its parameters are read one by one, since under FSDP 2 `state_dict` would
@@ -79,7 +99,8 @@ def save_adapter(model: "PeftModel", folder: Path) -> None:
 
 def checkpoint_weights(model: PreTrainedModel, merge: bool = True) -> Iterator[tuple[str, torch.Tensor]]:
     """
-    Yields the weights of a model with their names in a checkpoint. Tied weights are yielded once.
+    Yields the weights of a model with their names in a checkpoint: its parameters and its persistent buffers. Tied
+    weights are yielded once.
 
     Args:
         model ([`~transformers.PreTrainedModel`] or [`~peft.PeftModel`]):
@@ -93,9 +114,27 @@ def checkpoint_weights(model: PreTrainedModel, merge: bool = True) -> Iterator[t
     if is_peft_available() and isinstance(model, PeftModel):
         named = dict(_without_adapter_parameters(model, _merged_weights(model) if merge else {}))
     else:
-        named = {name: parameter.data for name, parameter in model.named_parameters()}
+        named = dict(named_weights(model))
     # transformers fuses the experts of some models and renames some modules when it loads them.
     yield from revert_weight_conversion(base_model(model), named).items()
+
+
+def named_weights(model: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
+    """
+    Yields what `state_dict` contains, with its names: parameters and persistent buffers. Each is yielded once. Under
+    FSDP 2 `state_dict` would shard them again.
+    """
+    for name, parameter in model.named_parameters():
+        yield name, parameter.data
+    # torch says in no public way which buffers are persistent.
+    persistent = {
+        f"{prefix}.{name}" if prefix else name
+        for prefix, module in model.named_modules()
+        for name in module._buffers.keys() - module._non_persistent_buffers_set
+    }
+    for name, buffer in model.named_buffers():
+        if name in persistent:
+            yield name, buffer
 
 
 def _merged_weights(model: "PeftModel") -> dict[str, torch.Tensor]:
@@ -119,11 +158,16 @@ def _without_adapter_parameters(
     model: "PeftModel", merged: dict[str, torch.Tensor]
 ) -> Iterator[tuple[str, torch.Tensor]]:
     layers = [(name, layer) for name, layer in model.named_modules() if isinstance(layer, BaseTunerLayer)]
-    of_adapters = tuple(f"{name}.{attribute}." for name, layer in layers for attribute in layer.adapter_layer_names)
+    # Buffers of adapters are under the second names, such as VeRA's projections.
+    of_adapters = tuple(
+        f"{name}.{attribute}."
+        for name, layer in layers
+        for attribute in (*layer.adapter_layer_names, *layer.other_param_names)
+    )
     trained_whole = f".modules_to_save.{model.active_adapter}."
-    for name, parameter in model.named_parameters():
+    for name, weight in named_weights(model):
         of_other_adapter = ".modules_to_save." in name and trained_whole not in name
         if name.startswith(of_adapters) or ".original_module." in name or of_other_adapter:
             continue
         plain = name.removeprefix("base_model.model.").replace(".base_layer.", ".").replace(trained_whole, ".")
-        yield plain, merged.get(name, parameter.data)
+        yield plain, merged.get(name, weight)
