@@ -173,6 +173,21 @@ def test_the_page_ranks_by_keys_and_by_taps_and_keeps_the_progress(browser, tmp_
     assert not [event for event in browser.events if event["method"] == "Runtime.exceptionThrown"]
 
 
+@pytest.mark.parametrize(
+    "names, keys, ranks", [(2, "baab", [1, 2]), (3, "bacabc", [1, 2, 3]), (3, "bac=a", [3, 1, 3])]
+)
+def test_a_letter_after_the_last_rank_starts_over(browser, tmp_path, names, keys, ranks):
+    question = Question(prompt="Q", rationales=SOURCES[:names], order=list(range(names)))
+    comparison = Comparison(sources=SOURCES[:names], questions=[question], num_common=1, num_alike=0)
+    path = write_comparison(comparison, tmp_path / "page.html")
+    browser.open(path)
+    browser.run("localStorage.clear()")
+    browser.open(path)
+    for key in keys:
+        browser.press(key)
+    assert chosen(browser) == ranks
+
+
 def test_what_the_page_saves_is_what_the_statistics_read(browser, tmp_path):
     pytest.importorskip("scipy")
     comparison = make_comparison()
