@@ -4,6 +4,7 @@
 import json
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from itertools import permutations
 
 import pytest
 
@@ -387,8 +388,22 @@ def test_three_sources_are_ranked_by_their_mean_rank(tmp_path):
     # Ranks of few-shot: 2, 2 and 3, 2.5 (a tie for the ranks 2 and 3); of the human: 3, 3 and 2, 2.5
     assert ranking == pytest.approx({"STaR": 1.0, "few-shot": 2.375, "human": 2.625})
     assert list(ranking)[0] == "STaR"
-    # By hand: of the 12 values, 6 are "the first", 5 "the second" and 1 a tie. In one pair of six, the two disagree.
-    assert report["agreement"] == pytest.approx(1 - 11 * 2 / (12**2 - 6**2 - 5**2 - 1))
+    # By hand: of the 12 values, 6 are "the first", 5 "the second" and 1 a tie. From both sides, these are 11, 11 and 2
+    # of 24. In one unit of six, the two disagree, so 4 of the 24 values have another one beside them.
+    assert report["agreement"] == pytest.approx(1 - 23 * 4 / (24**2 - 11**2 - 11**2 - 2**2))
+
+
+def test_the_order_of_the_sources_does_not_change_the_agreement(tmp_path):
+    pytest.importorskip("scipy")
+    ranks = {"Ann": [[1, 2, 3], [1, 2, 3], [2, 1, 3]], "Bob": [[1, 2, 3], [1, 3, 2], [1, 1, 2]]}
+    found = []
+    for order in permutations(range(3)):
+        for rater, rows in ranks.items():
+            questions = [{"question": f"q{n}", "ranks": [row[at] for at in order]} for n, row in enumerate(rows)]
+            content = {"rater": rater, "sources": [SOURCES[at] for at in order], "questions": questions}
+            (tmp_path / f"{rater}.json").write_text(json.dumps(content))
+        found.append(compare_results([read_results(tmp_path / f"{rater}.json") for rater in ranks])["agreement"])
+    assert len(found) == 6 and found == pytest.approx([found[0]] * 6)
 
 
 def test_krippendorffs_example():
