@@ -4,6 +4,7 @@
 import json
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from itertools import permutations
 
 import pytest
 
@@ -64,6 +65,12 @@ def test_questions_that_all_answer_rightly_are_picked(run_dir, tmp_path):
     assert texts(pick_questions([f"{run_dir}@0", run_dir, human])) == {"Q3": ["few 3", "star 3", "by hand"]}
 
 
+def test_results_name_the_iteration_of_a_run(run_dir):
+    assert pick_questions([f"{run_dir}@0", run_dir]).sources == [f"{run_dir}@0", f"{run_dir}@2"]
+    with pytest.raises(ValueError, match="two or more different sources"):
+        pick_questions([f"{run_dir}@2", f"{run_dir}/"])
+
+
 def test_training_samples_that_saw_a_hint_are_not_compared(tmp_path):
     for name in ("a", "b"):
         add(tmp_path / name, 1, [f"{name} 0", None], name="samples")
@@ -94,12 +101,13 @@ def test_the_draw_and_the_orders_depend_on_the_seed(tmp_path):
 @pytest.mark.parametrize(
     "sources, message",
     [
+        ([], "two or more different sources"),
         (["run"], "two or more different sources"),
         (["run", "run"], "two or more different sources"),
         (["run@1", "run"], r"has samples 'eval' of iterations \[0, 2\], but not of 1"),
         (["nowhere", "run"], "It has no run"),
         (["run", "bad.jsonl"], "Line 2 of .*bad.jsonl is not an object"),
-        (["run", "other.jsonl"], "Right answers: 3 of run, 1 of other.jsonl"),
+        (["run", "other.jsonl"], "Right answers: 3 of run@2, 1 of other.jsonl"),
     ],
 )
 def test_mistakes_are_named(run_dir, monkeypatch, sources, message):
@@ -171,6 +179,21 @@ def test_the_page_ranks_by_keys_and_by_taps_and_keeps_the_progress(browser, tmp_
     assert browser.run("document.documentElement.scrollWidth") <= width
     assert browser.run("window.pwned") is None and browser.run("document.images.length") == 0
     assert not [event for event in browser.events if event["method"] == "Runtime.exceptionThrown"]
+
+
+@pytest.mark.parametrize(
+    "names, keys, ranks", [(2, "baab", [1, 2]), (3, "bacabc", [1, 2, 3]), (3, "bac=a", [3, 1, 3])]
+)
+def test_a_letter_after_the_last_rank_starts_over(browser, tmp_path, names, keys, ranks):
+    question = Question(prompt="Q", rationales=SOURCES[:names], order=list(range(names)))
+    comparison = Comparison(sources=SOURCES[:names], questions=[question], num_common=1, num_alike=0)
+    path = write_comparison(comparison, tmp_path / "page.html")
+    browser.open(path)
+    browser.run("localStorage.clear()")
+    browser.open(path)
+    for key in keys:
+        browser.press(key)
+    assert chosen(browser) == ranks
 
 
 def test_what_the_page_saves_is_what_the_statistics_read(browser, tmp_path):
@@ -287,13 +310,59 @@ def test_an_endpoint_judges_a_comparison_from_the_command_line(endpoint, run_dir
     assert [request[:2] for request in endpoint.requests] == [("/v1/chat/completions", "Bearer a-key")] * 4
     assert {request[2]["model"] for request in endpoint.requests} == {"tiny"}
     assert list(read_results(output).preferences.values()) == [{(0, 1): 0.0}] * 2
-    assert "the order decided 0 pairs" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "the order decided 0 pairs" in out and "0 answers had no verdict" in out
 
 
-@pytest.mark.parametrize("text, verdict", [("verdict: tie", -1), ("I cannot say.", -1), ("Verdict: b", 1), (None, -1)])
+@pytest.mark.parametrize(
+    "text, verdict",
+    [
+        ("verdict: tie", -1),
+        ("Verdict: a tie", -1),
+        ("Verdict: Neither is better.", -1),
+        ("Verdict: b", 1),
+        ("So the verdict is **B**.", 1),
+        ("**Verdict:** Solution B", 1),
+        ("Verdict: A", 0),
+        ("I cannot say.", None),
+        (None, None),
+    ],
+)
 def test_verdicts_of_an_endpoint(endpoint, text, verdict):
     endpoint.answers = [says(text)]
     assert EndpointJudge(endpoint.url, "tiny").judge(["Q"], [["one", "other"]]) == [verdict]
+
+
+def test_pairs_without_a_verdict_are_left_out_and_counted():
+    comparison = make_comparison(2)
+    # In the first question only, the two orders of the first pair, and one order of the last pair
+    verdicts = iter([None, None, 0, 1, -1, None, *[0, 1] * 3])
+    found = judge_comparison(comparison, ScriptedJudge(lambda first, second: next(verdicts)), "model")
+    assert [row["pairs"] for row in found["questions"]] == [[(0, 2, 0)], [(0, 1, 0), (0, 2, 0), (1, 2, 1)]]
+    assert (found["without_verdict"], found["order_decided"]) == (3, 0)
+    with pytest.raises(ValueError, match="No pair has a verdict of model in both orders: 12 of its 12 answers"):
+        judge_comparison(comparison, ScriptedJudge(lambda first, second: None), "model")
+
+
+def test_the_verdicts_before_an_error_are_kept(endpoint, run_dir, tmp_path, capsys):
+    endpoint.answers = [says("Verdict: A"), says("Verdict: B"), (404, "gone")]
+    output = tmp_path / "judge.json"
+    command = f"compare {run_dir}@0 {run_dir} --judge {endpoint.url} --judge_model tiny --output_file {output}"
+    with pytest.raises(SystemExit, match="2"):
+        main(command.split())
+    assert "holds the verdicts on 1 of 2 questions" in " ".join(capsys.readouterr().err.split())
+    assert list(read_results(output).preferences.values()) == [{(0, 1): 1.0}]
+
+
+@pytest.mark.parametrize("output", ["folder", "file/judge.json"])
+def test_a_file_that_cannot_be_written_is_refused_before_a_request(endpoint, run_dir, tmp_path, capsys, output):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").touch()
+    command = f"compare {run_dir}@0 {run_dir} --judge {endpoint.url} --judge_model tiny --output_file"
+    with pytest.raises(SystemExit, match="2"):
+        main([*command.split(), str(tmp_path / output)])
+    assert "The verdicts cannot be written to" in capsys.readouterr().err
+    assert endpoint.requests == []
 
 
 def test_an_endpoint_that_is_busy_is_asked_again_and_one_that_refuses_is_not(endpoint, monkeypatch):
@@ -372,8 +441,22 @@ def test_three_sources_are_ranked_by_their_mean_rank(tmp_path):
     # Ranks of few-shot: 2, 2 and 3, 2.5 (a tie for the ranks 2 and 3); of the human: 3, 3 and 2, 2.5
     assert ranking == pytest.approx({"STaR": 1.0, "few-shot": 2.375, "human": 2.625})
     assert list(ranking)[0] == "STaR"
-    # By hand: of the 12 values, 6 are "the first", 5 "the second" and 1 a tie. In one pair of six, the two disagree.
-    assert report["agreement"] == pytest.approx(1 - 11 * 2 / (12**2 - 6**2 - 5**2 - 1))
+    # By hand: of the 12 values, 6 are "the first", 5 "the second" and 1 a tie. From both sides, these are 11, 11 and 2
+    # of 24. In one unit of six, the two disagree, so 4 of the 24 values have another one beside them.
+    assert report["agreement"] == pytest.approx(1 - 23 * 4 / (24**2 - 11**2 - 11**2 - 2**2))
+
+
+def test_the_order_of_the_sources_does_not_change_the_agreement(tmp_path):
+    pytest.importorskip("scipy")
+    ranks = {"Ann": [[1, 2, 3], [1, 2, 3], [2, 1, 3]], "Bob": [[1, 2, 3], [1, 3, 2], [1, 1, 2]]}
+    found = []
+    for order in permutations(range(3)):
+        for rater, rows in ranks.items():
+            questions = [{"question": f"q{n}", "ranks": [row[at] for at in order]} for n, row in enumerate(rows)]
+            content = {"rater": rater, "sources": [SOURCES[at] for at in order], "questions": questions}
+            (tmp_path / f"{rater}.json").write_text(json.dumps(content))
+        found.append(compare_results([read_results(tmp_path / f"{rater}.json") for rater in ranks])["agreement"])
+    assert len(found) == 6 and found == pytest.approx([found[0]] * 6)
 
 
 def test_krippendorffs_example():

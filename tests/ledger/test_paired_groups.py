@@ -7,7 +7,7 @@ import pytest
 from datasets import Dataset
 
 from star_trl.ledger.interval import confidence_interval, paired_difference_interval
-from star_trl.ledger.paired_groups import paired_cells, paired_groups
+from star_trl.ledger.paired_groups import chosen_answer, paired_cells, paired_groups
 from star_trl.report.read_run import RunReader
 from support.sums import last_question
 
@@ -28,6 +28,24 @@ def test_pairs_are_compared_by_hand():
     assert second.difference_interval == pytest.approx((-0.2 - 1.96 * 0.56**0.5 / 5**0.5, -0.2 + 1.96 * 0.112**0.5))
     assert second.same_answer == pytest.approx(2 / 3)
     assert second.answers == [("1", 1), ("3", 1), ("no", 1)]
+
+
+@pytest.mark.parametrize(
+    "text, answer",
+    [
+        ("There are 3 reasons for it. So the answer is pet store (b).", "b"),
+        ("There are 3 reasons:\n1. It is warm.\nThe answer is yes.", "the answer is yes."),
+        ("There are 3 reasons. The answer is yes.", "there are 3 reasons. the answer is yes."),
+        ("It costs 3 dollars.\nYes", "yes"),
+        ("2 + 1 is 3.\nSo 3 apple(s).", "3"),
+        ("#### 72\nI hope that this helps.", "72"),
+        ("The answer is 72.\nThis is all.", "72"),
+        ("<think>Perhaps (a).</think>Yes (c).\n\nQ: Is it 5?\nA: no", "c"),
+        ("", ""),
+    ],
+)
+def test_a_number_before_the_answer_is_not_the_answer(text, answer):
+    assert chosen_answer(text) == answer
 
 
 def test_without_pairs_there_is_nothing_to_compare():

@@ -95,9 +95,12 @@ function rank(place, value) {
   update();
 }
 
-// A letter gets the rank behind those that have one. Letters are pressed from the best to the worst.
+// A letter gets the rank behind those that have one. Letters are pressed from the best to the worst. When all have a rank,
+// there is no rank behind them, so that the next letter is the best of a new ranking.
 function rankNext(place) {
-  const given = ranksOf(data.questions[at]).filter((value, other) => value !== null && other !== place);
+  const question = data.questions[at];
+  if (isDone(question) && !tie) delete ranks[question.id];
+  const given = ranksOf(question).filter((value, other) => value !== null && other !== place);
   rank(place, Math.min(Math.max(0, ...given) + (tie && given.length ? 0 : 1), data.sources.length));
   tie = false;
 }

@@ -8,6 +8,7 @@ import re
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable, Sequence
 from itertools import combinations
 from typing import Any, Protocol
 
@@ -28,15 +29,17 @@ Solution B:
 {second}
 
 End with a line that says `Verdict: A`, `Verdict: B`, or `Verdict: tie` if neither is better."""
-VERDICT = re.compile(r"verdict\W+(A|B|tie)\b", re.IGNORECASE)
+VERDICT = re.compile(r"verdict\W+(?:is\W+)?(?:solution\W+|a\s+(?=tie|draw))?(A|B|tie|draw|neither)\b", re.IGNORECASE)
 RETRIED = (408, 429, 500, 502, 503, 504)
 
 
 class PairwiseJudge(Protocol):
     """What compares two completions. TRL's pairwise judges, in versions that have them, are of this form."""
 
-    def judge(self, prompts: list[str], completions: list[list[str]], shuffle_order: bool = True) -> list[int]:
-        """Returns for each prompt the index of the better completion, or -1 if neither is, or there is no verdict."""
+    def judge(
+        self, prompts: list[str], completions: list[list[str]], shuffle_order: bool = True
+    ) -> Sequence[int | None]:
+        """Returns for each prompt the index of the better completion, -1 for a tie, or `None` without a verdict."""
         ...
 
 
@@ -65,9 +68,10 @@ class EndpointJudge:
         self.timeout, self.retries = timeout, retries
         self._api_key = os.environ.get("OPENAI_API_KEY") if api_key is None else api_key
 
-    def judge(self, prompts: list[str], completions: list[list[str]], shuffle_order: bool = False) -> list[int]:
+    def judge(self, prompts: list[str], completions: list[list[str]], shuffle_order: bool = False) -> list[int | None]:
         """
-        Compares pairs of completions, in the given order only: [`judge_comparison`] swaps it.
+        Compares pairs of completions, in the given order only: [`judge_comparison`] swaps it. The result is 0 or 1 for
+        the better one, -1 for a tie, and `None` for an answer without a verdict.
 
         Raises:
             `ConnectionError`: If the endpoint cannot be reached, or refuses the request.
@@ -75,7 +79,7 @@ class EndpointJudge:
         """
         return [self._verdict(prompt, *pair) for prompt, pair in zip(prompts, completions, strict=True)]
 
-    def _verdict(self, prompt: str, first: str, second: str) -> int:
+    def _verdict(self, prompt: str, first: str, second: str) -> int | None:
         content = INSTRUCTION.format(prompt=prompt, first=first, second=second)
         answer = self._send(
             {"model": self.model, "messages": [{"role": "user", "content": content}], "temperature": 0}
@@ -88,7 +92,7 @@ class EndpointJudge:
             raise ValueError(
                 f"{self.url} answered {answer!r:.200}, expected `choices` with a `message` as in OpenAI's interface."
             ) from error
-        return {"a": 0, "b": 1}.get(verdicts[-1].lower(), -1) if verdicts else -1
+        return {"a": 0, "b": 1}.get(verdicts[-1].lower(), -1) if verdicts else None
 
     def _send(self, body: dict[str, Any]) -> bytes:
         headers = {"Content-Type": "application/json"}
@@ -113,10 +117,16 @@ class EndpointJudge:
         ) from problem
 
 
-def judge_comparison(comparison: Comparison, judge: PairwiseJudge, rater: str) -> dict[str, Any]:
+def judge_comparison(
+    comparison: Comparison,
+    judge: PairwiseJudge,
+    rater: str,
+    on_question: Callable[[dict[str, Any]], None] | None = None,
+) -> dict[str, Any]:
     """
     Lets a judge compare the rationales of every pair of sources, in both orders. If it prefers the same rationale in
-    both, that is its preference. Otherwise the pair is a tie, since the order decides.
+    both, that is its preference. Otherwise the pair is a tie, since the order decides. A pair is left out if one of
+    the two answers holds no verdict.
 
     Args:
         comparison (`Comparison`):
@@ -125,25 +135,41 @@ def judge_comparison(comparison: Comparison, judge: PairwiseJudge, rater: str) -
             The judge, such as [`EndpointJudge`].
         rater (`str`):
             Name of the judge in the results.
+        on_question (`Callable`, *optional*):
+            Called after each question with the results so far, such as to write them before the judge fails. It is not
+            called before there is a verdict.
 
     Returns:
         `dict[str, Any]`: Results in the form that [`read_results`] reads. `order_decided` is the number of pairs for
-        which the judge preferred the same place in both orders.
+        which the judge preferred the same place in both orders, and `without_verdict` the number of its answers that
+        hold no verdict.
+
+    Raises:
+        `ValueError`: If no pair has a verdict in both orders.
     """
     pairs = list(combinations(range(len(comparison.sources)), 2))
-    questions, order_decided = [], 0
+    questions: list[dict[str, Any]] = []
+    results: dict[str, Any] = {"comparison": comparison.id, "rater": rater, "sources": comparison.sources}
+    results |= {"order_decided": 0, "without_verdict": 0, "questions": questions}
     for question in comparison.questions:
         judged: list[tuple[int, int, int | None]] = []
         for first, second in pairs:
             one, other = question.rationales[first], question.rationales[second]
             there, back = judge.judge([question.prompt] * 2, [[one, other], [other, one]], shuffle_order=False)
-            order_decided += there == back != -1
+            if there is None or back is None:
+                results["without_verdict"] += (there is None) + (back is None)
+                continue
+            results["order_decided"] += there == back != -1
             judged.append((first, second, (first, second)[there] if there != -1 and there == 1 - back else None))
-        questions.append({"question": question.id, "pairs": judged})
-    return {
-        "comparison": comparison.id,
-        "rater": rater,
-        "sources": comparison.sources,
-        "order_decided": order_decided,
-        "questions": questions,
-    }
+        if judged:
+            questions.append({"question": question.id, "pairs": judged})
+        if questions and on_question is not None:
+            on_question(results)
+    if not questions:
+        raise ValueError(
+            f"No pair has a verdict of {rater} in both orders: {results['without_verdict']} of its "
+            f"{2 * len(pairs) * len(comparison.questions)} answers have none. Expected `Verdict: A`, `Verdict: B` or "
+            "`Verdict: tie` in each. Take a model that follows instructions, and an endpoint that does not cut "
+            "answers."
+        )
+    return results

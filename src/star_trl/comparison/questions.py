@@ -46,7 +46,7 @@ class Comparison:
 
     Args:
         sources (`list[str]`):
-            The sources, as they were given.
+            The sources. A run is its path with the iteration, such as `runs/gsm8k@5`, also if it was given without.
         questions (`list[Question]`):
             The questions that were drawn.
         num_common (`int`):
@@ -95,7 +95,8 @@ def pick_questions(
         `FileNotFoundError`: If there is no such run or file.
         `ValueError`: If a source has no such samples, or no question is answered rightly by all.
     """
-    names = [os.fspath(source) for source in sources]
+    found_sources = [read_source(os.fspath(source), ledger) for source in sources]
+    names, answers = [name for name, _ in found_sources], [right for _, right in found_sources]
     if len(names) < 2 or len(set(names)) < len(names):
         raise ValueError(
             f"A comparison needs two or more different sources, got {names}. A run is one of several by its "
@@ -103,7 +104,6 @@ def pick_questions(
         )
     if num_questions < 1:
         raise ValueError(f"`num_questions` must be at least 1, got {num_questions}.")
-    answers = [read_source(name, ledger) for name in names]
     common = [prompt for prompt in answers[0] if all(prompt in others for others in answers)]
     if not common:
         counts = ", ".join(f"{len(found)} of {name}" for name, found in zip(names, answers, strict=True))
@@ -129,10 +129,13 @@ def pick_questions(
     )
 
 
-def read_source(source: str, ledger: str) -> dict[str, str]:
-    """Returns the right rationales of a source by their prompts."""
+def read_source(source: str, ledger: str) -> tuple[str, dict[str, str]]:
+    """
+    Returns the name of a source, and its right rationales by their prompts. The name of a run has its iteration. The
+    last one may be another model later, whose results are not to be pooled with those of this one.
+    """
     if source.endswith(".jsonl"):
-        return _read_file(Path(source))
+        return source, _read_file(Path(source))
     path, iteration = source, None
     if (parts := re.fullmatch(r"(.+)@(\d+)", source)) and not Path(source).exists():
         path, iteration = parts[1], int(parts[2])
@@ -153,7 +156,7 @@ def read_source(source: str, ledger: str) -> dict[str, str]:
     for sample in samples:
         if sample.iteration == number and sample.kept and (ledger != "samples" or sample.sampler == "rationale"):
             right.setdefault(as_plain(sample.prompt).strip(), sample.completion.strip())
-    return right
+    return f"{Path(path)}@{number}", right
 
 
 def _read_file(path: Path) -> dict[str, str]:

@@ -95,7 +95,9 @@ def compare_results(results: Sequence[Results]) -> dict[str, Any]:
     - `p` is of a sign-flip permutation test over the questions, two-sided. With one rater and no ties it is the sign
       test. It is exact up to 13 questions, and estimated with 9,999 draws above.
     - The score of a source is its share over all others, and its mean rank follows from it.
-    - Agreement is Krippendorff's alpha, nominal, of the preferences in all pairs and questions.
+    - Agreement is Krippendorff's alpha, nominal, of the preferences in all pairs and questions. Which source of a pair
+      is the first has no meaning, so every preference counts from both sides. By chance, the first is then preferred
+      as often as the second.
 
     Args:
         results (`list[Results]`):
@@ -129,6 +131,7 @@ def compare_results(results: Sequence[Results]) -> dict[str, Any]:
                 by_pair[pair][question].append(value)
     if not by_pair:
         raise ValueError("The results have no ranked question.")
+    units = [values for questions in by_pair.values() for values in questions.values()]
     pairs = []
     for (a, b), questions in sorted(by_pair.items()):
         share, low, high = _share(questions.values())
@@ -154,8 +157,13 @@ def compare_results(results: Sequence[Results]) -> dict[str, Any]:
         "questions": len({question for each in results for question in each.preferences}),
         "sources": _ranking(sources, results),
         "pairs": pairs,
-        "agreement": agreement(values for questions in by_pair.values() for values in questions.values()),
+        "agreement": agreement(units + [_turned(values) for values in units]),
     }
+
+
+def _turned(values: Iterable[float]) -> list[float]:
+    """Returns preferences for the first of two sources as those for the second."""
+    return [1 - value for value in values]
 
 
 def _ranking(sources: list[str], results: Sequence[Results]) -> list[dict[str, Any]]:

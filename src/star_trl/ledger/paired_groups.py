@@ -128,7 +128,8 @@ def repeated_pair(pairs: Sequence[str | None], groups: Sequence[str | None]) -> 
 
 def chosen_answer(text: str) -> str:
     """
-    Returns the answer that a completion ends with: its number, its choice such as `(a)`, or else its last line.
+    Returns the answer that a completion ends with: the choice in its last line, such as `(a)`, or else the number that
+    it marks as its answer or has in its last line, or else its last line.
 
     Example:
     ```python
@@ -138,11 +139,15 @@ def chosen_answer(text: str) -> str:
     ['8', 'b', 'no']
     ```
     """
-    from ..rewards.answers.numeric import extract_number  # loads torch, which the report of most runs does without
+    # These load torch, which the report of most runs does without.
+    from ..rewards.answers.numeric import extract_number, marked_number
+    from ..rewards.text import after_thinking, answer_statements, before_next_question
 
-    number = extract_number(text)
-    if number is not None:
-        return number
-    lines = [line.strip() for line in text.splitlines() if line.strip()] or [""]
-    choices = re.findall(r"\(([a-zA-Z])\)", lines[-1])
-    return choices[-1].lower() if choices else lines[-1].lower()[:MOST_CHARACTERS]
+    answer = before_next_question(after_thinking(text)) or text
+    last = ([line.strip() for line in answer.splitlines() if line.strip()] or [""])[-1]
+    if choices := re.findall(r"(?<!\w)\(([a-zA-Z])\)", last):  # not the plural in `cat(s)`
+        return choices[-1].lower()
+    number = marked_number(text)
+    if number is None and not answer_statements(last):  # in `I see 3 reasons. The answer is yes`, 3 is not the answer
+        number = extract_number(last)
+    return last.lower()[:MOST_CHARACTERS] if number is None else number

@@ -2,12 +2,14 @@
 """`star-trl compare`."""
 
 import sys
+import tempfile
 from dataclasses import dataclass, field
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 from ...comparison import (
+    Comparison,
     EndpointJudge,
     compare_results,
     judge_comparison,
@@ -91,12 +93,44 @@ def main(argv: list[str]) -> None:
             path = write_comparison(comparison, args.output_file or "compare.html")
         else:
             path = Path(args.output_file or "judge.json")
-            found = judge_comparison(comparison, EndpointJudge(args.judge, args.judge_model), args.judge_model)
-            write_json(path, found)
-            alike += f"; the order decided {found['order_decided']} pairs, which are ties"
+            found = _judge(comparison, EndpointJudge(args.judge, args.judge_model), args.judge_model, path)
+            alike += (
+                f"; the order decided {found['order_decided']} pairs, which are ties, and {found['without_verdict']} "
+                "answers had no verdict, whose pairs are left out"
+            )
     except (OSError, ValueError, ImportError) as error:
         raise UsageError(str(error)) from error
     sys.stdout.write(f"{drawn}{alike}: {path}\n")
+
+
+def _judge(comparison: Comparison, judge: EndpointJudge, rater: str, path: Path) -> dict[str, Any]:
+    """Judges a comparison, and writes the verdicts after each question, so that a later error does not lose them."""
+    try:
+        if path.is_dir():
+            raise IsADirectoryError("it is a folder")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise UsageError(
+            f"The verdicts cannot be written to {path} ({error}). Give a file in a folder that you may write to as "
+            "`output_file`."
+        ) from error
+    written = 0
+
+    def write(found: dict[str, Any]) -> None:
+        nonlocal written
+        write_json(path, found)
+        written = len(found["questions"])
+
+    try:
+        return judge_comparison(comparison, judge, rater, write)
+    except (OSError, ValueError) as error:
+        if not written:
+            raise
+        raise UsageError(
+            f"{error} {path} holds the verdicts on {written} of {len(comparison.questions)} questions."
+        ) from error
 
 
 def _format(report: dict[str, Any]) -> str:

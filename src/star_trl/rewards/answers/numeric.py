@@ -124,6 +124,12 @@ def extract_number(text: str) -> str | None:
     return None if value is None else str(value)
 
 
+def marked_number(text: str) -> str | None:
+    """Returns the number that [`extract_number`] does, but only if it is marked or said to be the answer."""
+    values = _marked_values(before_next_question(after_thinking(text)))
+    return str(values[0]) if len(set(values)) == 1 and values[0] is not None else None
+
+
 def gold_number(answer: Any) -> Fraction:
     """Returns the value of a right answer. Raises `ValueError` if it holds no number."""
     text = str(answer)
@@ -148,14 +154,15 @@ def _strict(text: str) -> Fraction | None:
 
 def _flexible(text: str) -> Fraction | None:
     text = before_next_question(text)
-    values = _values_of_marks(text)
-    if not values:
-        text = plain_numbers(text)
-        statements = dict.fromkeys(answer_statements(text))  # a model may repeat one a thousand times
-        values = [value for said in statements for value in _values_in_statement(said)]
-    if not values:
-        values = [value for value, _, _ in find_numbers(text)][-1:]
+    values = _marked_values(text) or [value for value, _, _ in find_numbers(plain_numbers(text))][-1:]
     return values[0] if len(set(values)) == 1 else None
+
+
+def _marked_values(text: str) -> list[Fraction | None]:
+    if values := _values_of_marks(text):
+        return values
+    statements = dict.fromkeys(answer_statements(plain_numbers(text)))  # a model may repeat one a thousand times
+    return [value for said in statements for value in _values_in_statement(said)]
 
 
 def _values_of_marks(text: str) -> list[Fraction | None]:
