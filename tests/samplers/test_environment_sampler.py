@@ -3,6 +3,8 @@
 
 import asyncio
 import json
+import sqlite3
+import sys
 import threading
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from datasets import Dataset
 from star_trl import EnvironmentSampler, RationaleSampler, RolloutSampler, Tool, ToolSampler
 from star_trl.fine_tuning.sequences import training_sequences
 from star_trl.rewards import exact_match_reward
+from star_trl.tools.environments import Caller, OutOfTime, Worker
 from support.tiny_models import build_chat_tokenizer, build_model
 
 
@@ -489,3 +492,142 @@ def test_a_rollout_function_that_returns_other_things(make_agent, output, messag
     trainer = make_agent(None, samplers=[RolloutSampler(lambda prompts, trainer: output)], train_dataset=products())
     with pytest.raises(ValueError, match=message):
         trainer.sample(1)
+
+
+# Environments that share nothing
+
+
+def repeats(prompt):
+    return "Done."
+
+
+def test_an_environment_may_change_its_row(make_agent):
+    class Queue:
+        def reset(self, items, **kwargs):
+            self.items = items
+            return f" First: {self.items.pop(0)}."
+
+        def get_reward(self):
+            return 1.0
+
+    problems = doors("a").add_column("items", [["x", "y", "z"]])
+    trainer = make_agent(
+        repeats,
+        environment_factory=Queue,
+        reward_funcs=None,
+        train_dataset=problems,
+        num_generations=3,
+        temperature=1.0,
+    )
+    prompts = [json.loads(sample.prompt)[-1]["content"] for sample in trainer.sample(1)]
+    assert prompts == ["Leave. First: x."] * 3
+
+
+def test_a_rollout_function_may_change_its_prompts(make_agent):
+    seen = []
+
+    def appends(prompts, trainer):
+        seen.extend(len(prompt) for prompt in prompts)
+        output = writes(prompts, trainer)
+        for prompt in prompts:
+            prompt.append({"role": "assistant", "content": "6"})
+            seen.append(len(prompt))
+        return output
+
+    trainer = make_agent(
+        None,
+        samplers=[RolloutSampler(appends, num_generations=2, temperature=1.0)],
+        reward_funcs=lambda completions, **kwargs: [1.0] * len(completions),
+        train_dataset=products().select([0]),
+    )
+    trainer.sample(1)
+    assert seen == [1, 1, 2, 2]
+
+
+def test_all_calls_of_an_environment_are_made_in_one_thread(make_agent):
+    class Table:
+        def __init__(self):
+            self.connection = sqlite3.connect(":memory:")
+            self.connection.execute("CREATE TABLE keys (key TEXT)")
+
+        def reset(self, key, **kwargs):
+            self.connection.execute("DELETE FROM keys")
+            self.connection.execute("INSERT INTO keys VALUES (?)", (key,))
+
+        def open(self, key: str) -> str:
+            """
+            Looks a key up.
+
+            Args:
+                key: The key.
+
+            Returns:
+                What is found.
+            """
+            return str(self.connection.execute("SELECT count(*) FROM keys WHERE key = ?", (key,)).fetchone()[0])
+
+        def get_reward(self):
+            return float(self.connection.execute("SELECT count(*) FROM keys").fetchone()[0])
+
+    sampler = EnvironmentSampler(RationaleSampler(), Table, max_environments=2)
+    trainer = make_agent(opens, samplers=[sampler], reward_funcs=None, train_dataset=doors("abab"))
+    samples = trainer.sample(1)
+    assert [sample.drop_reason for sample in samples] == [None] * 4
+    assert [sample.extra["messages"][1]["content"] for sample in samples] == ["1", "0", "1", "0"]
+
+
+class Waiting(Door):
+    """Its coroutines exit, block or answer, as its problem says."""
+
+    released = threading.Event()
+
+    def reset(self, fault, **kwargs):
+        self.fault = fault
+
+    async def open(self, key: str) -> str:
+        """
+        Opens the door.
+
+        Args:
+            key: The key.
+
+        Returns:
+            What happens.
+        """
+        if self.fault == "exits":
+            sys.exit(0)
+        if self.fault == "blocks":
+            Waiting.released.wait(60)
+        return "open"
+
+    def get_reward(self):
+        return 1.0
+
+
+@pytest.mark.parametrize("fault", ["exits", "blocks"])
+def test_a_coroutine_that_exits_or_blocks_spoils_no_later_call(make_agent, fault):
+    Waiting.released.clear()
+    problems = Dataset.from_list(
+        [{"prompt": [{"role": "user", "content": "Go."}], "fault": name} for name in (fault, "none", "none")]
+    )
+    sampler = EnvironmentSampler(RationaleSampler(), Waiting, timeout=0.5, max_environments=1)
+    trainer = make_agent(opens, samplers=[sampler], reward_funcs=None, train_dataset=problems)
+    first, *others = trainer.sample(1)
+    Waiting.released.set()
+    assert [sample.extra["messages"][1]["content"] for sample in others] == ["open", "open"]
+    if fault == "exits":
+        assert "SystemExit" in first.extra["messages"][1]["content"]
+    else:
+        assert "gave no answer within 0.5 seconds" in first.extra["error"]
+
+
+def test_a_call_that_returns_after_its_time_is_silent(monkeypatch):
+    errors, returned = [], threading.Event()
+    monkeypatch.setattr(threading, "excepthook", errors.append)
+    worker, release = Worker(), threading.Event()
+    caller = Caller(timeout=0.05)
+    with pytest.raises(OutOfTime):
+        caller(worker, release.wait)
+    release.set()
+    worker.start(returned.set)
+    assert returned.wait(30) and not errors

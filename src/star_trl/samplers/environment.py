@@ -1,6 +1,7 @@
 # Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
 """Conversations in which the model calls tools and acts in an environment, as in TRL's `GRPOTrainer`."""
 
+import copy
 import inspect
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -10,7 +11,7 @@ from typing import Any, cast
 
 from ..distributed import get_logger
 from ..ledger.messages import as_text
-from ..tools.environments import Caller, EnvironmentFactory, Environments, OutOfTime
+from ..tools.environments import Caller, EnvironmentFactory, Environments, OutOfTime, Seat
 from .base import HINTED_PROMPT, ChatGenerate, Completion, Generate, Pauses, Prompt, Sampler, WrappedSampler
 from .tool import WithTool
 
@@ -115,6 +116,8 @@ class EnvironmentSampler(WrappedSampler):
         self.max_turns = max_turns
         self.max_environments = max_environments
         self.call = Caller(timeout)
+        # Those of completions that have not been scored, since reward functions may ask their environments.
+        self.seats: dict[tuple[int, int], Seat] = {}
 
     @property
     def on_policy(self) -> bool:
@@ -128,12 +131,14 @@ class EnvironmentSampler(WrappedSampler):
 
     def scored(self, completions: Sequence[Completion]) -> None:
         for completion in completions:
-            if completion.error is None:  # a failed one may still be in use
-                self.environments.give_back(completion.prompt.columns, completion.environment)
+            seat = self.seats.pop(_key(completion.prompt), None)
+            if seat is not None and completion.error is None:  # that of a failed one may still be in use
+                self.environments.give_back(seat)
 
     def sample(self, prompts: Sequence[Prompt], generate: Generate) -> Iterable[Completion]:
         if isinstance(generate, WithTool):
             raise ValueError(NOT_WITH_TOOLS)
+        self.seats.clear()  # left over from a sampling that did not come to its end
         return self.sampler.sample(prompts, WithEnvironments(cast(ChatGenerate, generate), self))
 
 
@@ -142,7 +147,7 @@ class _Rollout:
     """A completion in progress."""
 
     prompt: Prompt
-    environment: Any
+    seat: Seat | None
     tools: dict[str, Callable]
     hinted_prompt: list[dict[str, Any]] | None = None
     messages: list[dict[str, Any]] = field(default_factory=list)
@@ -151,6 +156,10 @@ class _Rollout:
     num_turns: int = 0
     num_calls: int = 0
     num_failures: int = 0
+
+    @property
+    def environment(self) -> Any:
+        return None if self.seat is None else self.seat.environment
 
 
 @dataclass
@@ -214,19 +223,24 @@ class WithEnvironments:
     def _begin(self, prompt: Prompt) -> _Rollout:
         """Resets an environment and returns the completion to be, with its prompts and without token ids."""
         rollout = _Rollout(prompt, None, self.environments.callables(None))
-        row, column = prompt.columns, self.sampler.prompt_column
+        row, column, call = prompt.columns, self.sampler.prompt_column, self.sampler.call
         try:
-            made = self.sampler.call.start(self.environments.take, row)
-            rollout.environment = environment = self.sampler.call.result(made, "environment_factory")
-            rollout.tools = self.environments.callables(environment)
+            rollout.seat = seat = self.environments.take(row)
+            self.sampler.seats[_key(prompt)] = seat
+            factory = self.environments.factory(seat)
+            if seat.environment is None and factory is not None:
+                seat.environment = call.result(call.start(seat.worker, factory), "environment_factory")
+            rollout.tools = self.environments.callables(seat.environment)
             plain = hinted = None
-            if environment is not None:
+            if seat.environment is not None:
                 given = {
                     name: row[name] for name in row if not (self.environments.is_multiple and name == "environment")
                 }
-                plain = hinted = _checked(self.sampler.call(environment.reset, **given))
+                reset = seat.environment.reset
+                # All samples of a problem have one row, which an environment may change.
+                plain = hinted = _checked(call(seat.worker, reset, **copy.deepcopy(given)))
                 if self.sampler.hint:
-                    hinted = _checked(self.sampler.call(environment.reset, **given, hint=True))
+                    hinted = _checked(call(seat.worker, reset, **copy.deepcopy(given), hint=True))
                     check_hint(plain, hinted)
         except Exception as error:
             rollout.error = f"reset: {error!r}"
@@ -307,7 +321,8 @@ class WithEnvironments:
         Returns False for a call that works in the main thread only.
         """
         call.outcome = None
-        given, caller = call.given, self.sampler.call
+        assert rollout.seat is not None  # it has begun
+        given, caller, worker = call.given, self.sampler.call, rollout.seat.worker
         try:
             if given.get("type", "function") != "function":
                 raise ValueError(f"Unsupported tool call type: {given['type']}")
@@ -316,11 +331,11 @@ class WithEnvironments:
             if tool is None:
                 raise ValueError(f"Tool {call.name} not found.")
             if inspect.iscoroutinefunction(tool):
-                call.outcome = caller.start(tool, **arguments)
+                call.outcome = caller.start(worker, tool, **arguments)
             elif here:
                 call.outcome = (tool(**arguments),)
             else:  # one after the other, in the order of the calls
-                self._finish(call, caller.start(tool, **arguments))
+                self._finish(call, caller.start(worker, tool, **arguments))
         except OutOfTime:
             raise
         except Exception as error:
@@ -344,9 +359,9 @@ class WithEnvironments:
         self.read_turn(rollout, completion)  # one that was cut
         rewards: dict[str, float | None] = {}
         name = type(rollout.environment).__name__
-        if rollout.error is None and name in self.sampler.reward_names:
+        if rollout.error is None and rollout.seat is not None and name in self.sampler.reward_names:
             try:
-                reward = self.sampler.call(rollout.environment.get_reward)
+                reward = self.sampler.call(rollout.seat.worker, rollout.environment.get_reward)
                 rewards[name] = None if reward is None else float(reward)
             except Exception as error:
                 rollout.error = f"get_reward: {error!r}"

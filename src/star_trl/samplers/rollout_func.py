@@ -1,6 +1,7 @@
 # Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
 """Completions that a function of the user makes, as in TRL's `GRPOTrainer`."""
 
+import copy
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, cast
@@ -54,7 +55,9 @@ class RolloutSampler(RationaleSampler):
     def sample(self, prompts: Sequence[Prompt], generate: Generate) -> Iterator[Completion]:
         for start in range(0, len(prompts), self.batch_size):
             batch = prompts[start : start + self.batch_size]
-            output = self.rollout_func([prompt.columns["prompt"] for prompt in batch], self.trainer)
+            # Each by itself: the samples of a problem have one prompt, which the function may change.
+            given = [copy.deepcopy(prompt.columns["prompt"]) for prompt in batch]
+            output = self.rollout_func(given, self.trainer)
             yield from self._completions(batch, output, cast(ChatGenerate, generate))
 
     def _completions(self, prompts: Sequence[Prompt], output: Any, generate: ChatGenerate) -> Iterator[Completion]:
