@@ -3,6 +3,7 @@
 
 import copy
 import inspect
+import json
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -11,9 +12,12 @@ from typing import Any, cast
 
 from ..distributed import get_logger
 from ..ledger.messages import as_text
+from ..task.conversations import NO_PROMPT
 from ..tools.environments import Caller, EnvironmentFactory, Environments, OutOfTime, Seat
 from .base import HINTED_PROMPT, ChatGenerate, Completion, Generate, Pauses, Prompt, Sampler, WrappedSampler
-from .tool import WithTool
+from .hint_infer import HintInferSampler
+from .rollout_func import RolloutSampler
+from .tool import ToolSampler, WithTool
 
 
 logger = get_logger(__name__)
@@ -53,13 +57,15 @@ class EnvironmentSampler(WrappedSampler):
             Maximum number of turns in which tools are called. The calls of the turn after that are not answered, and
             the completion ends. `max_tool_calling_iterations` of the configuration sets it. No limit by default.
         max_environments (`int`, *optional*, defaults to `64`):
-            Number of completions, and so of environments, in progress at a time.
+            Number of completions in progress at a time, and of environments of each process. A sampler that collects
+            completions before it yields them, such as [`MajorityVoteSampler`], needs more environments.
         timeout (`float`, *optional*, defaults to `120.0`):
             Seconds that one call of a tool or of a method may take. None: no limit.
 
     Raises:
         `ValueError`: If there are neither tools nor an environment, an environment has no `reset`, one is to give
-            hints whose `reset` does not take `hint`, or a number is too small.
+            hints whose `reset` does not take `hint`, a number is too small, or the sampler has tools or makes its
+            completions itself.
         `TypeError`: If a tool or a factory cannot be called.
 
     Example:
@@ -83,6 +89,8 @@ class EnvironmentSampler(WrappedSampler):
     ```
     """
 
+    max_environments: int
+
     def __init__(
         self,
         sampler: Sampler,
@@ -94,6 +102,7 @@ class EnvironmentSampler(WrappedSampler):
         timeout: float | None = 120.0,
     ):
         super().__init__(sampler)
+        check_inner(sampler)
         if not environment_factory and not tools:
             raise ValueError("An `EnvironmentSampler` needs `environment_factory`, `tools` or both.")
         for name, value, least in (("max_turns", max_turns, 0), ("max_environments", max_environments, 1)):
@@ -193,13 +202,18 @@ class WithEnvironments:
     ) -> Iterator[Completion]:
         if pauses is not None or "pause_between" in overrides or any(prompt.begun for prompt in prompts):
             raise ValueError(NOT_WITH_TOOLS)
-        size = self.sampler.max_environments
-        for start in range(0, len(prompts), size):
+        limit, start = self.sampler.max_environments, 0
+        while start < len(prompts):
+            # Some environments may wait for their completions to be scored. All do if another sampler collects the
+            # completions, which then needs more environments.
+            size = limit - len(self.sampler.seats)
+            size = size if size > 0 else limit
             pool = ThreadPoolExecutor(size)
             try:
                 yield from self._converse(prompts[start : start + size], pool, overrides)
             finally:
                 pool.shutdown(cancel_futures=True)
+            start += size
 
     def _converse(
         self, prompts: Sequence[Prompt], pool: ThreadPoolExecutor, overrides: dict[str, Any]
@@ -234,7 +248,10 @@ class WithEnvironments:
             plain = hinted = None
             if seat.environment is not None:
                 given = {
-                    name: row[name] for name in row if not (self.environments.is_multiple and name == "environment")
+                    name: value
+                    for name, value in row.items()
+                    if not (self.environments.is_multiple and name == "environment")
+                    and not (name == "prompt" and value == NO_PROMPT)
                 }
                 reset = seat.environment.reset
                 # All samples of a problem have one row, which an environment may change.
@@ -242,13 +259,14 @@ class WithEnvironments:
                 if self.sampler.hint:
                     hinted = _checked(call(seat.worker, reset, **copy.deepcopy(given), hint=True))
                     check_hint(plain, hinted)
+            shown = _appended(row["prompt"], plain)
+            if column != "prompt" or self.sampler.hint:
+                rollout.hinted_prompt = _appended(row[column], hinted)
         except Exception as error:
             rollout.error = f"reset: {error!r}"
             return rollout
         # Reward functions, the ledger and the training see the prompt without the hint.
-        rollout.prompt = replace(prompt, columns={**row, "prompt": _appended(row["prompt"], plain)})
-        if column != "prompt" or self.sampler.hint:
-            rollout.hinted_prompt = _appended(row[column], hinted)
+        rollout.prompt = replace(prompt, columns={**row, "prompt": shown})
         return rollout
 
     def _encoded(self, rollouts: list[_Rollout]) -> list[_Rollout]:
@@ -289,7 +307,7 @@ class WithEnvironments:
     def results(self, rollout: _Rollout, calls: list[_Call]) -> list[int] | None:
         """
         Makes the calls that are left, in the main thread. Returns the token ids of all results, or None if a call did
-        not return.
+        not return or the results cannot be encoded.
         """
         messages, shown = [], []
         for call in calls:
@@ -301,19 +319,26 @@ class WithEnvironments:
             except OutOfTime as error:
                 rollout.error = str(error)
                 return None
+            content: Any = None
+            if not isinstance(call.outcome, Exception):
+                try:
+                    content = _recordable(*call.outcome)
+                except Exception as error:  # in `__str__`
+                    call.outcome = error
             if isinstance(call.outcome, Exception):
                 rollout.num_failures += 1
-                content: Any = str({"error": str(call.outcome)})
-            else:
-                (result,) = call.outcome
-                content = result if isinstance(result, list) else str(result)
+                content = str({"error": _message(call.outcome)})
             message = {"role": "tool", "name": call.name, "content": content}
             messages.append(message)
             # A list is content of several parts, or what a reward function reads as it is.
             is_text = isinstance(content, str) or all(isinstance(part, dict) and "type" in part for part in content)
             shown.append(message if is_text else {**message, "content": str(content)})
         rollout.messages += messages
-        return self.generate.encode_results(shown)
+        try:
+            return self.generate.encode_results(shown)
+        except Exception as error:
+            rollout.error = f"the chat template could not write the results of tools: {error!r:.500}"
+            return None
 
     def _start(self, rollout: _Rollout, call: _Call, here: bool = False) -> bool:
         """
@@ -464,8 +489,15 @@ def _key(prompt: Prompt) -> tuple[int, int]:
 
 
 def _checked(observation: Any) -> str | None:
+    if isinstance(observation, list) and all(
+        isinstance(part, dict) and isinstance(part.get("text"), str) for part in observation
+    ):
+        return "".join(part["text"] for part in observation)
     if observation is not None and not isinstance(observation, str):
-        raise TypeError(f"`reset` must return None or a text, got a `{type(observation).__name__}`")
+        raise TypeError(
+            f"`reset` must return None, a text or a list of parts of the type `text`, got {observation!r:.80} "
+            f"(`{type(observation).__name__}`)"
+        )
     return observation
 
 
@@ -474,4 +506,45 @@ def _appended(messages: list[dict[str, Any]], observation: str | None) -> list[d
     if observation is None:
         return messages
     last = messages[-1]
-    return [*messages[:-1], {**last, "content": (last["content"] or "") + observation}]
+    content = last["content"] or ""
+    if isinstance(content, list):  # of parts, as `GRPOTrainer` appends to it
+        return [*messages[:-1], {**last, "content": [*content, {"type": "text", "text": observation}]}]
+    return [*messages[:-1], {**last, "content": content + observation}]
+
+
+def _recordable(result: Any) -> Any:
+    """Returns the result of a tool as text, or a list as JSON would give it back, if JSON can hold it."""
+    if isinstance(result, list):
+        try:
+            return json.loads(json.dumps(result, default=str))
+        except Exception:  # such as keys that are no text, and lists that hold themselves
+            return str(result)
+    return str(result)
+
+
+def _message(error: Exception) -> str:
+    try:
+        return str(error)
+    except Exception:  # of a class with a faulty `__str__`
+        return type(error).__name__
+
+
+def check_inner(sampler: Sampler) -> None:
+    """Raises `ValueError` if a sampler has tools already, or makes its completions itself."""
+    while True:
+        if isinstance(sampler, (ToolSampler, HintInferSampler)):
+            raise ValueError(NOT_WITH_TOOLS)
+        if isinstance(sampler, EnvironmentSampler):
+            raise ValueError(
+                "An `EnvironmentSampler` cannot be inside another one. Give one of them all `tools` and the "
+                "`environment_factory`, and leave these arguments of the trainer out if a sampler has them."
+            )
+        if isinstance(sampler, RolloutSampler):
+            raise ValueError(
+                "An `EnvironmentSampler` cannot be combined with a `RolloutSampler`, whose function makes the "
+                "completions alone. Call the tools and the environment in that function, and leave `tools` and "
+                "`environment_factory` out."
+            )
+        if not isinstance(sampler, WrappedSampler):
+            return
+        sampler = sampler.sampler
