@@ -12,8 +12,7 @@ from typing import Any, cast
 
 from ..distributed import get_logger
 from ..ledger.messages import as_text
-from ..task.conversations import NO_PROMPT
-from ..tools.environments import Caller, EnvironmentFactory, Environments, OutOfTime, Seat
+from ..tools.environments import NO_PROMPT, Caller, EnvironmentFactory, Environments, OutOfTime, Seat
 from .base import HINTED_PROMPT, ChatGenerate, Completion, Generate, Pauses, Prompt, Sampler, WrappedSampler
 from .hint_infer import HintInferSampler
 from .rollout_func import RolloutSampler
@@ -365,7 +364,7 @@ class WithEnvironments:
             raise
         except Exception as error:
             call.outcome = error
-        if isinstance(call.outcome, ValueError) and "main thread" in str(call.outcome) and not here:
+        if isinstance(call.outcome, ValueError) and "main thread" in _message(call.outcome) and not here:
             call.outcome = None  # a tool that limits its time by a signal
             return False
         rollout.num_calls += 1

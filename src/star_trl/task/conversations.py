@@ -6,9 +6,7 @@ from typing import Any
 from datasets import Dataset
 from transformers import PreTrainedTokenizerBase, ProcessorMixin
 
-
-# The prompt of problems whose environment gives it
-NO_PROMPT = [{"role": "user", "content": ""}]
+from ..tools.environments import NO_PROMPT
 
 
 def with_prompts(dataset: Any) -> Any:

@@ -17,6 +17,8 @@ from typing import Any
 EnvironmentFactory = Callable[[], Any]
 # Methods of an environment that are no tools
 OTHER_METHODS = ("reset", "get_reward")
+# The prompt of problems whose environment gives it
+NO_PROMPT = [{"role": "user", "content": ""}]
 # Seconds in which an event loop that is not blocked answers
 LOOP_ANSWERS_WITHIN = 1.0
 
