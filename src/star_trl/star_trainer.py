@@ -61,7 +61,14 @@ from .run.outer_run import Observer, OuterRun
 from .run.phase_times import PhaseTimes
 from .run.termination import Termination
 from .samplers import LoopState, Sampler
-from .samplers.checks import check_draws, check_kinds, check_samplers, connect_rollout_func, samplers_of_grpo
+from .samplers.checks import (
+    check_columns,
+    check_draws,
+    check_kinds,
+    check_samplers,
+    connect_rollout_func,
+    samplers_of_grpo,
+)
 from .samplers.greedy import GreedySampler
 from .samplers.rollout_func import RolloutFunc
 from .seeds import seed_of
@@ -281,6 +288,7 @@ class STaRTrainer(WeightedSFTTrainer):
         check_problems(train_dataset, "train_dataset", ["prompt", *args.teacher_columns])
         check_wrong_hints(train_dataset, args)
         samplers, without_hints = check_samplers(samplers, args, "hinted_prompt" in train_dataset.column_names)
+        check_columns(samplers, train_dataset.column_names)
         check_dataset(train_dataset, "train_dataset", samplers, scorer)
         for name, dataset in named_datasets(eval_dataset).items():
             check_dataset(dataset, name, samplers[:1], scorer, args.eval_group_column)

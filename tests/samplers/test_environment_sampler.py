@@ -3,6 +3,8 @@
 
 import asyncio
 import json
+import sqlite3
+import sys
 import threading
 from pathlib import Path
 
@@ -12,6 +14,8 @@ from datasets import Dataset
 from star_trl import EnvironmentSampler, RationaleSampler, RolloutSampler, Tool, ToolSampler
 from star_trl.fine_tuning.sequences import training_sequences
 from star_trl.rewards import exact_match_reward
+from star_trl.samplers import mixture
+from star_trl.tools.environments import Caller, OutOfTime, Worker
 from support.tiny_models import build_chat_tokenizer, build_model
 
 
@@ -345,19 +349,20 @@ def test_what_does_not_fit_is_cut(make_agent):
     assert all(len(sample.completion_ids) == 100 for sample in samples)
 
 
-def test_few_environments_at_a_time_are_used_again(make_agent):
+@pytest.mark.parametrize(("limit", "batch_size"), [(2, None), (3, 2)])
+def test_few_environments_at_a_time_are_used_again(make_agent, limit, batch_size):
     made = []
 
     class Counted(Door):
         def __init__(self):
             made.append(self)
 
-    sampler = EnvironmentSampler(RationaleSampler(), Counted, max_environments=2)
+    sampler = EnvironmentSampler(RationaleSampler(), Counted, max_environments=limit)
     trainer = make_agent(
-        opens, samplers=[sampler], reward_funcs=None, train_dataset=doors("aabbab"), generation_batch_size=2
+        opens, samplers=[sampler], reward_funcs=None, train_dataset=doors("aabbab"), generation_batch_size=batch_size
     )
     assert [sample.kept for sample in trainer.sample(1)] == [True, True, False, False, True, False]
-    assert len(made) <= 4
+    assert len(made) == limit
 
 
 def test_a_column_names_the_environment(make_agent):
@@ -438,11 +443,26 @@ def test_text_prompts_and_templates_without_tools_are_refused(make_agent, make_t
     with pytest.raises(ValueError, match="does not support tool calling"):
         make_trainer(tools=[multiply], train_dataset=products(), few_shot_examples=None)
     add = Tool(run=str, begin="[", end="]")
-    trainer = make_agent(
-        opens, samplers=[ToolSampler(RationaleSampler(), add)], tools=[multiply], train_dataset=products()
-    )
+    outside = ToolSampler(EnvironmentSampler(RationaleSampler(), tools=[multiply]), add)
+    trainer = make_agent(opens, samplers=[outside], train_dataset=products())
     with pytest.raises(ValueError, match="cannot be combined with a `ToolSampler`"):
         trainer.sample(1)
+
+
+@pytest.mark.parametrize(
+    ("sampler", "message"),
+    [
+        (
+            ToolSampler(RationaleSampler(), Tool(run=str, begin="[", end="]")),
+            "cannot be combined with a `ToolSampler`",
+        ),
+        (EnvironmentSampler(RationaleSampler(), tools=[multiply]), "cannot be inside another one"),
+        (RolloutSampler(print), "cannot be combined with a `RolloutSampler`"),
+    ],
+)
+def test_samplers_with_tools_or_completions_of_their_own_are_refused(make_agent, sampler, message):
+    with pytest.raises(ValueError, match=message):
+        make_agent(opens, samplers=mixture([sampler], [1.0]), tools=[multiply], train_dataset=products())
 
 
 # Functions that make the completions
@@ -477,15 +497,261 @@ def test_a_rollout_function_makes_the_completions(make_agent):
     assert trainer.outer_run.history[-1]["eval_accuracy"] == 0.5
 
 
+def test_log_probabilities_of_what_the_environment_said_do_not_count(make_agent):
+    def reports(prompts, trainer):
+        output = writes(prompts, trainer)
+        return {**output, "logprobs": [[-1.0] * len(ids) for ids in output["completion_ids"]]}
+
+    trainer = make_agent(None, samplers=[RolloutSampler(reports)], train_dataset=products(), temperature=1.0)
+    sample = trainer.sample(1)[0]
+    assert sample.logprob == -sum(sample.loss_mask) and not all(sample.loss_mask)
+
+
+TWO = {"prompt_ids": [[1], [1]], "completion_ids": [[1, 2], [1, 2]], "logprobs": None}
+
+
 @pytest.mark.parametrize(
     ("output", "message"),
     [
         ({"prompt_ids": [[1]]}, r"must return a dict with the keys .* got \['prompt_ids'\]"),
         ([], "got a `list`"),
         ({"prompt_ids": [[1]], "completion_ids": [[1]], "logprobs": None}, "returned 1 `prompt_ids` for 2 prompts"),
+        ({**TWO, "logprobs": [[0.0, 0.0]]}, "returned 1 `logprobs` for 2 prompts"),
+        ({**TWO, "env_mask": []}, "returned 0 `env_mask` for 2 prompts"),
+        ({**TWO, "score": [1.0]}, "returned 1 `score` for 2 prompts"),
+        ({**TWO, "logprobs": [[0.0, 0.0], [0.0]]}, "1 values in `logprobs` for the 2 `completion_ids` of prompt 1"),
+        ({**TWO, "env_mask": [[1], [1, 1]]}, "1 values in `env_mask` for the 2 `completion_ids` of prompt 0"),
     ],
 )
 def test_a_rollout_function_that_returns_other_things(make_agent, output, message):
     trainer = make_agent(None, samplers=[RolloutSampler(lambda prompts, trainer: output)], train_dataset=products())
     with pytest.raises(ValueError, match=message):
         trainer.sample(1)
+
+
+# Environments that share nothing
+
+
+def repeats(prompt):
+    return "Done."
+
+
+def test_an_environment_may_change_its_row(make_agent):
+    class Queue:
+        def reset(self, items, **kwargs):
+            self.items = items
+            return f" First: {self.items.pop(0)}."
+
+        def get_reward(self):
+            return 1.0
+
+    problems = doors("a").add_column("items", [["x", "y", "z"]])
+    trainer = make_agent(
+        repeats,
+        environment_factory=Queue,
+        reward_funcs=None,
+        train_dataset=problems,
+        num_generations=3,
+        temperature=1.0,
+    )
+    prompts = [json.loads(sample.prompt)[-1]["content"] for sample in trainer.sample(1)]
+    assert prompts == ["Leave. First: x."] * 3
+
+
+def test_a_rollout_function_may_change_its_prompts(make_agent):
+    seen = []
+
+    def appends(prompts, trainer):
+        seen.extend(len(prompt) for prompt in prompts)
+        output = writes(prompts, trainer)
+        for prompt in prompts:
+            prompt.append({"role": "assistant", "content": "6"})
+            seen.append(len(prompt))
+        return output
+
+    trainer = make_agent(
+        None,
+        samplers=[RolloutSampler(appends, num_generations=2, temperature=1.0)],
+        reward_funcs=lambda completions, **kwargs: [1.0] * len(completions),
+        train_dataset=products().select([0]),
+    )
+    trainer.sample(1)
+    assert seen == [1, 1, 2, 2]
+
+
+def test_all_calls_of_an_environment_are_made_in_one_thread(make_agent):
+    class Table:
+        def __init__(self):
+            self.connection = sqlite3.connect(":memory:")
+            self.connection.execute("CREATE TABLE keys (key TEXT)")
+
+        def reset(self, key, **kwargs):
+            self.connection.execute("DELETE FROM keys")
+            self.connection.execute("INSERT INTO keys VALUES (?)", (key,))
+
+        def open(self, key: str) -> str:
+            """
+            Looks a key up.
+
+            Args:
+                key: The key.
+
+            Returns:
+                What is found.
+            """
+            return str(self.connection.execute("SELECT count(*) FROM keys WHERE key = ?", (key,)).fetchone()[0])
+
+        def get_reward(self):
+            return float(self.connection.execute("SELECT count(*) FROM keys").fetchone()[0])
+
+    sampler = EnvironmentSampler(RationaleSampler(), Table, max_environments=2)
+    trainer = make_agent(opens, samplers=[sampler], reward_funcs=None, train_dataset=doors("abab"))
+    samples = trainer.sample(1)
+    assert [sample.drop_reason for sample in samples] == [None] * 4
+    assert [sample.extra["messages"][1]["content"] for sample in samples] == ["1", "0", "1", "0"]
+
+
+class Waiting(Door):
+    """Its coroutines exit, block or answer, as its problem says."""
+
+    released = threading.Event()
+
+    def reset(self, fault, **kwargs):
+        self.fault = fault
+
+    async def open(self, key: str) -> str:
+        """
+        Opens the door.
+
+        Args:
+            key: The key.
+
+        Returns:
+            What happens.
+        """
+        if self.fault == "exits":
+            sys.exit(0)
+        if self.fault == "blocks":
+            Waiting.released.wait(60)
+        return "open"
+
+    def get_reward(self):
+        return 1.0
+
+
+@pytest.mark.parametrize("fault", ["exits", "blocks"])
+def test_a_coroutine_that_exits_or_blocks_spoils_no_later_call(make_agent, fault):
+    Waiting.released.clear()
+    problems = Dataset.from_list(
+        [{"prompt": [{"role": "user", "content": "Go."}], "fault": name} for name in (fault, "none", "none")]
+    )
+    sampler = EnvironmentSampler(RationaleSampler(), Waiting, timeout=0.5, max_environments=1)
+    trainer = make_agent(opens, samplers=[sampler], reward_funcs=None, train_dataset=problems)
+    first, *others = trainer.sample(1)
+    Waiting.released.set()
+    assert [sample.extra["messages"][1]["content"] for sample in others] == ["open", "open"]
+    if fault == "exits":
+        assert "SystemExit" in first.extra["messages"][1]["content"]
+    else:
+        assert "gave no answer within 0.5 seconds" in first.extra["error"]
+
+
+def test_a_call_that_returns_after_its_time_is_silent(monkeypatch):
+    errors, returned = [], threading.Event()
+    monkeypatch.setattr(threading, "excepthook", errors.append)
+    worker, release = Worker(), threading.Event()
+    caller = Caller(timeout=0.05)
+    with pytest.raises(OutOfTime):
+        caller(worker, release.wait)
+    release.set()
+    worker.start(returned.set)
+    assert returned.wait(30) and not errors
+
+
+class Odd:
+    """Returns what its problem says."""
+
+    def reset(self, kind, **kwargs):
+        self.kind = kind
+        return " Look."
+
+    def open(self, key: str) -> list:
+        """
+        Opens the door.
+
+        Args:
+            key: The key.
+
+        Returns:
+            What happens.
+        """
+        if self.kind == "keys":
+            return [{(1, 2): 3}]
+        if self.kind == "raises":
+            raise Unspeakable
+        return Unspeakable() if self.kind == "silent" else [{"a": threading.Lock}]
+
+    def get_reward(self):
+        return 1.0
+
+
+class Unspeakable(Exception):
+    def __str__(self):
+        raise OSError("no text")
+
+
+def test_results_that_json_cannot_hold_do_not_end_the_run(make_agent):
+    rows = [
+        {"prompt": [{"role": "user", "content": "Go."}], "kind": kind}
+        for kind in ("keys", "silent", "raises", "inner")
+    ]
+    trainer = make_agent(
+        opens, environment_factory=Odd, reward_funcs=None, train_dataset=Dataset.from_list(rows), learning_rate=1e-5
+    )
+    trainer.train()
+    samples = trainer.ledger.read(1)
+    assert [sample.extra["messages"][1]["content"] for sample in samples] == [
+        "[{(1, 2): 3}]",
+        str({"error": "no text"}),
+        str({"error": "Unspeakable"}),
+        [{"a": str(threading.Lock)}],
+    ]
+
+
+def test_results_that_the_template_cannot_write_are_a_failed_sample(make_agent, monkeypatch):
+    trainer = make_agent(multiplies, tools=[multiply], train_dataset=products())
+    monkeypatch.setattr(trainer.task.prompt_builder, "encode_results", lambda messages: 1 // 0)
+    errors = [sample.extra["error"] for sample in trainer.sample(1)]
+    assert len(errors) == 2 and all("could not write the results of tools" in error for error in errors)
+
+
+def test_an_observation_follows_a_prompt_of_parts(make_agent):
+    problems = Dataset.from_list(
+        [{"prompt": [{"role": "user", "content": [{"type": "text", "text": "Leave."}]}], "kind": "keys"}]
+    )
+    trainer = make_agent(repeats, environment_factory=Odd, reward_funcs=None, train_dataset=problems)
+    (sample,) = trainer.sample(1)
+    parts = json.loads(sample.prompt)[-1]["content"]
+    assert [part["text"] for part in parts] == ["Leave.", " Look."] and sample.kept
+
+
+def test_reset_does_not_get_a_prompt_that_the_problems_do_not_have(make_agent):
+    class Drawn:
+        def reset(self, seed):
+            return [{"type": "text", "text": f"Number {seed}."}]
+
+        def get_reward(self):
+            return 1.0
+
+    trainer = make_agent(
+        repeats, environment_factory=Drawn, reward_funcs=None, train_dataset=Dataset.from_dict({"seed": [1, 2]})
+    )
+    samples = trainer.sample(1)
+    assert [json.loads(sample.prompt)[-1]["content"] for sample in samples] == ["Number 1.", "Number 2."]
+
+
+def test_a_column_that_is_called_hint_is_refused(make_agent):
+    with pytest.raises(ValueError, match="The problems have a column `hint`"):
+        make_agent(
+            opens, environment_factory=Door, reward_funcs=None, train_dataset=doors("a").add_column("hint", ["x"])
+        )

@@ -77,11 +77,12 @@ class CompletionScorer:
             scored first, and then its exception is raised.
         """
         completions = iter(completions)
+        size = min(self.batch_size, sampler.max_environments or self.batch_size)
         failure = None
         while failure is None:
             group: list[Completion] = []
             try:
-                group.extend(islice(completions, self.batch_size))
+                group.extend(islice(completions, size))
             except Exception as error:
                 failure = error
             if not group:

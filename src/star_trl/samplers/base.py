@@ -214,6 +214,8 @@ class Sampler:
             Whether its completions come with columns for the reward functions that the problems do not have.
         reward_names (`tuple[str, ...]`, defaults to `()`):
             Names of the rewards that its completions come with.
+        max_environments (`int`, *optional*):
+            Number of completions after which they are scored, so that their environments can be used again.
         compares_samples (`bool`, defaults to `True`):
             Whether `sample` looks at several samples of a problem together. If so, a resumed run makes all of a
             problem's samples again when some are missing. If not, it makes only the missing ones.
@@ -234,6 +236,7 @@ class Sampler:
     makes_prompts: bool = False
     adds_columns: bool = False
     reward_names: tuple[str, ...] = ()
+    max_environments: int | None = None
     compares_samples: bool = True
     num_generations: int | None = None
     temperature: float | None = None
@@ -313,6 +316,7 @@ class WrappedSampler(Sampler):
         self.makes_prompts = sampler.makes_prompts
         self.adds_columns = sampler.adds_columns
         self.reward_names = sampler.reward_names
+        self.max_environments = sampler.max_environments
         self.compares_samples = sampler.compares_samples
         self.num_generations = sampler.num_generations
         self.temperature = sampler.temperature

@@ -176,6 +176,19 @@ def connect_rollout_func(samplers: Iterable[Sampler], trainer: Any) -> None:
             sampler.trainer = trainer
 
 
+def check_columns(samplers: Iterable[Sampler], columns: Iterable[str]) -> None:
+    """Raises `ValueError` if a column has the name of an argument that environments get from a sampler."""
+    for sampler in samplers:
+        while isinstance(sampler, WrappedSampler):
+            if isinstance(sampler, EnvironmentSampler) and sampler.hint and "hint" in columns:
+                raise ValueError(
+                    "The problems have a column `hint`, but `reset(**row, hint=True)` asks the environment for a "
+                    "hint. Rename the column, or leave `hint` out of the arguments of `reset` and call the column "
+                    "`hinted_prompt` if it holds prompts."
+                )
+            sampler = sampler.sampler
+
+
 def draws_from_model(sampler: Sampler, args: STaRConfig) -> bool:
     """Whether a sampler draws with the model's own probabilities: at temperature 1 without truncation."""
     return (

@@ -1,7 +1,9 @@
 # Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
 """Conversations in which the model calls tools and acts in an environment, as in TRL's `GRPOTrainer`."""
 
+import copy
 import inspect
+import json
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -10,9 +12,11 @@ from typing import Any, cast
 
 from ..distributed import get_logger
 from ..ledger.messages import as_text
-from ..tools.environments import Caller, EnvironmentFactory, Environments, OutOfTime
+from ..tools.environments import NO_PROMPT, Caller, EnvironmentFactory, Environments, OutOfTime, Seat
 from .base import HINTED_PROMPT, ChatGenerate, Completion, Generate, Pauses, Prompt, Sampler, WrappedSampler
-from .tool import WithTool
+from .hint_infer import HintInferSampler
+from .rollout_func import RolloutSampler
+from .tool import ToolSampler, WithTool
 
 
 logger = get_logger(__name__)
@@ -52,13 +56,15 @@ class EnvironmentSampler(WrappedSampler):
             Maximum number of turns in which tools are called. The calls of the turn after that are not answered, and
             the completion ends. `max_tool_calling_iterations` of the configuration sets it. No limit by default.
         max_environments (`int`, *optional*, defaults to `64`):
-            Number of completions, and so of environments, in progress at a time.
+            Number of completions in progress at a time, and of environments of each process. A sampler that collects
+            completions before it yields them, such as [`MajorityVoteSampler`], needs more environments.
         timeout (`float`, *optional*, defaults to `120.0`):
             Seconds that one call of a tool or of a method may take. None: no limit.
 
     Raises:
         `ValueError`: If there are neither tools nor an environment, an environment has no `reset`, one is to give
-            hints whose `reset` does not take `hint`, or a number is too small.
+            hints whose `reset` does not take `hint`, a number is too small, or the sampler has tools or makes its
+            completions itself.
         `TypeError`: If a tool or a factory cannot be called.
 
     Example:
@@ -82,6 +88,8 @@ class EnvironmentSampler(WrappedSampler):
     ```
     """
 
+    max_environments: int
+
     def __init__(
         self,
         sampler: Sampler,
@@ -93,6 +101,7 @@ class EnvironmentSampler(WrappedSampler):
         timeout: float | None = 120.0,
     ):
         super().__init__(sampler)
+        check_inner(sampler)
         if not environment_factory and not tools:
             raise ValueError("An `EnvironmentSampler` needs `environment_factory`, `tools` or both.")
         for name, value, least in (("max_turns", max_turns, 0), ("max_environments", max_environments, 1)):
@@ -115,6 +124,8 @@ class EnvironmentSampler(WrappedSampler):
         self.max_turns = max_turns
         self.max_environments = max_environments
         self.call = Caller(timeout)
+        # Those of completions that have not been scored, since reward functions may ask their environments.
+        self.seats: dict[tuple[int, int], Seat] = {}
 
     @property
     def on_policy(self) -> bool:
@@ -128,12 +139,14 @@ class EnvironmentSampler(WrappedSampler):
 
     def scored(self, completions: Sequence[Completion]) -> None:
         for completion in completions:
-            if completion.error is None:  # a failed one may still be in use
-                self.environments.give_back(completion.prompt.columns, completion.environment)
+            seat = self.seats.pop(_key(completion.prompt), None)
+            if seat is not None and completion.error is None:  # that of a failed one may still be in use
+                self.environments.give_back(seat)
 
     def sample(self, prompts: Sequence[Prompt], generate: Generate) -> Iterable[Completion]:
         if isinstance(generate, WithTool):
             raise ValueError(NOT_WITH_TOOLS)
+        self.seats.clear()  # left over from a sampling that did not come to its end
         return self.sampler.sample(prompts, WithEnvironments(cast(ChatGenerate, generate), self))
 
 
@@ -142,7 +155,7 @@ class _Rollout:
     """A completion in progress."""
 
     prompt: Prompt
-    environment: Any
+    seat: Seat | None
     tools: dict[str, Callable]
     hinted_prompt: list[dict[str, Any]] | None = None
     messages: list[dict[str, Any]] = field(default_factory=list)
@@ -151,6 +164,10 @@ class _Rollout:
     num_turns: int = 0
     num_calls: int = 0
     num_failures: int = 0
+
+    @property
+    def environment(self) -> Any:
+        return None if self.seat is None else self.seat.environment
 
 
 @dataclass
@@ -184,13 +201,18 @@ class WithEnvironments:
     ) -> Iterator[Completion]:
         if pauses is not None or "pause_between" in overrides or any(prompt.begun for prompt in prompts):
             raise ValueError(NOT_WITH_TOOLS)
-        size = self.sampler.max_environments
-        for start in range(0, len(prompts), size):
+        limit, start = self.sampler.max_environments, 0
+        while start < len(prompts):
+            # Some environments may wait for their completions to be scored. All do if another sampler collects the
+            # completions, which then needs more environments.
+            size = limit - len(self.sampler.seats)
+            size = size if size > 0 else limit
             pool = ThreadPoolExecutor(size)
             try:
                 yield from self._converse(prompts[start : start + size], pool, overrides)
             finally:
                 pool.shutdown(cancel_futures=True)
+            start += size
 
     def _converse(
         self, prompts: Sequence[Prompt], pool: ThreadPoolExecutor, overrides: dict[str, Any]
@@ -214,27 +236,36 @@ class WithEnvironments:
     def _begin(self, prompt: Prompt) -> _Rollout:
         """Resets an environment and returns the completion to be, with its prompts and without token ids."""
         rollout = _Rollout(prompt, None, self.environments.callables(None))
-        row, column = prompt.columns, self.sampler.prompt_column
+        row, column, call = prompt.columns, self.sampler.prompt_column, self.sampler.call
         try:
-            made = self.sampler.call.start(self.environments.take, row)
-            rollout.environment = environment = self.sampler.call.result(made, "environment_factory")
-            rollout.tools = self.environments.callables(environment)
+            rollout.seat = seat = self.environments.take(row)
+            self.sampler.seats[_key(prompt)] = seat
+            factory = self.environments.factory(seat)
+            if seat.environment is None and factory is not None:
+                seat.environment = call.result(call.start(seat.worker, factory), "environment_factory")
+            rollout.tools = self.environments.callables(seat.environment)
             plain = hinted = None
-            if environment is not None:
+            if seat.environment is not None:
                 given = {
-                    name: row[name] for name in row if not (self.environments.is_multiple and name == "environment")
+                    name: value
+                    for name, value in row.items()
+                    if not (self.environments.is_multiple and name == "environment")
+                    and not (name == "prompt" and value == NO_PROMPT)
                 }
-                plain = hinted = _checked(self.sampler.call(environment.reset, **given))
+                reset = seat.environment.reset
+                # All samples of a problem have one row, which an environment may change.
+                plain = hinted = _checked(call(seat.worker, reset, **copy.deepcopy(given)))
                 if self.sampler.hint:
-                    hinted = _checked(self.sampler.call(environment.reset, **given, hint=True))
+                    hinted = _checked(call(seat.worker, reset, **copy.deepcopy(given), hint=True))
                     check_hint(plain, hinted)
+            shown = _appended(row["prompt"], plain)
+            if column != "prompt" or self.sampler.hint:
+                rollout.hinted_prompt = _appended(row[column], hinted)
         except Exception as error:
             rollout.error = f"reset: {error!r}"
             return rollout
         # Reward functions, the ledger and the training see the prompt without the hint.
-        rollout.prompt = replace(prompt, columns={**row, "prompt": _appended(row["prompt"], plain)})
-        if column != "prompt" or self.sampler.hint:
-            rollout.hinted_prompt = _appended(row[column], hinted)
+        rollout.prompt = replace(prompt, columns={**row, "prompt": shown})
         return rollout
 
     def _encoded(self, rollouts: list[_Rollout]) -> list[_Rollout]:
@@ -275,7 +306,7 @@ class WithEnvironments:
     def results(self, rollout: _Rollout, calls: list[_Call]) -> list[int] | None:
         """
         Makes the calls that are left, in the main thread. Returns the token ids of all results, or None if a call did
-        not return.
+        not return or the results cannot be encoded.
         """
         messages, shown = [], []
         for call in calls:
@@ -287,19 +318,26 @@ class WithEnvironments:
             except OutOfTime as error:
                 rollout.error = str(error)
                 return None
+            content: Any = None
+            if not isinstance(call.outcome, Exception):
+                try:
+                    content = _recordable(*call.outcome)
+                except Exception as error:  # in `__str__`
+                    call.outcome = error
             if isinstance(call.outcome, Exception):
                 rollout.num_failures += 1
-                content: Any = str({"error": str(call.outcome)})
-            else:
-                (result,) = call.outcome
-                content = result if isinstance(result, list) else str(result)
+                content = str({"error": _message(call.outcome)})
             message = {"role": "tool", "name": call.name, "content": content}
             messages.append(message)
             # A list is content of several parts, or what a reward function reads as it is.
             is_text = isinstance(content, str) or all(isinstance(part, dict) and "type" in part for part in content)
             shown.append(message if is_text else {**message, "content": str(content)})
         rollout.messages += messages
-        return self.generate.encode_results(shown)
+        try:
+            return self.generate.encode_results(shown)
+        except Exception as error:
+            rollout.error = f"the chat template could not write the results of tools: {error!r:.500}"
+            return None
 
     def _start(self, rollout: _Rollout, call: _Call, here: bool = False) -> bool:
         """
@@ -307,7 +345,8 @@ class WithEnvironments:
         Returns False for a call that works in the main thread only.
         """
         call.outcome = None
-        given, caller = call.given, self.sampler.call
+        assert rollout.seat is not None  # it has begun
+        given, caller, worker = call.given, self.sampler.call, rollout.seat.worker
         try:
             if given.get("type", "function") != "function":
                 raise ValueError(f"Unsupported tool call type: {given['type']}")
@@ -316,16 +355,16 @@ class WithEnvironments:
             if tool is None:
                 raise ValueError(f"Tool {call.name} not found.")
             if inspect.iscoroutinefunction(tool):
-                call.outcome = caller.start(tool, **arguments)
+                call.outcome = caller.start(worker, tool, **arguments)
             elif here:
                 call.outcome = (tool(**arguments),)
             else:  # one after the other, in the order of the calls
-                self._finish(call, caller.start(tool, **arguments))
+                self._finish(call, caller.start(worker, tool, **arguments))
         except OutOfTime:
             raise
         except Exception as error:
             call.outcome = error
-        if isinstance(call.outcome, ValueError) and "main thread" in str(call.outcome) and not here:
+        if isinstance(call.outcome, ValueError) and "main thread" in _message(call.outcome) and not here:
             call.outcome = None  # a tool that limits its time by a signal
             return False
         rollout.num_calls += 1
@@ -344,9 +383,9 @@ class WithEnvironments:
         self.read_turn(rollout, completion)  # one that was cut
         rewards: dict[str, float | None] = {}
         name = type(rollout.environment).__name__
-        if rollout.error is None and name in self.sampler.reward_names:
+        if rollout.error is None and rollout.seat is not None and name in self.sampler.reward_names:
             try:
-                reward = self.sampler.call(rollout.environment.get_reward)
+                reward = self.sampler.call(rollout.seat.worker, rollout.environment.get_reward)
                 rewards[name] = None if reward is None else float(reward)
             except Exception as error:
                 rollout.error = f"get_reward: {error!r}"
@@ -449,8 +488,15 @@ def _key(prompt: Prompt) -> tuple[int, int]:
 
 
 def _checked(observation: Any) -> str | None:
+    if isinstance(observation, list) and all(
+        isinstance(part, dict) and isinstance(part.get("text"), str) for part in observation
+    ):
+        return "".join(part["text"] for part in observation)
     if observation is not None and not isinstance(observation, str):
-        raise TypeError(f"`reset` must return None or a text, got a `{type(observation).__name__}`")
+        raise TypeError(
+            f"`reset` must return None, a text or a list of parts of the type `text`, got {observation!r:.80} "
+            f"(`{type(observation).__name__}`)"
+        )
     return observation
 
 
@@ -459,4 +505,45 @@ def _appended(messages: list[dict[str, Any]], observation: str | None) -> list[d
     if observation is None:
         return messages
     last = messages[-1]
-    return [*messages[:-1], {**last, "content": (last["content"] or "") + observation}]
+    content = last["content"] or ""
+    if isinstance(content, list):  # of parts, as `GRPOTrainer` appends to it
+        return [*messages[:-1], {**last, "content": [*content, {"type": "text", "text": observation}]}]
+    return [*messages[:-1], {**last, "content": content + observation}]
+
+
+def _recordable(result: Any) -> Any:
+    """Returns the result of a tool as text, or a list as JSON would give it back, if JSON can hold it."""
+    if isinstance(result, list):
+        try:
+            return json.loads(json.dumps(result, default=str))
+        except Exception:  # such as keys that are no text, and lists that hold themselves
+            return str(result)
+    return str(result)
+
+
+def _message(error: Exception) -> str:
+    try:
+        return str(error)
+    except Exception:  # of a class with a faulty `__str__`
+        return type(error).__name__
+
+
+def check_inner(sampler: Sampler) -> None:
+    """Raises `ValueError` if a sampler has tools already, or makes its completions itself."""
+    while True:
+        if isinstance(sampler, (ToolSampler, HintInferSampler)):
+            raise ValueError(NOT_WITH_TOOLS)
+        if isinstance(sampler, EnvironmentSampler):
+            raise ValueError(
+                "An `EnvironmentSampler` cannot be inside another one. Give one of them all `tools` and the "
+                "`environment_factory`, and leave these arguments of the trainer out if a sampler has them."
+            )
+        if isinstance(sampler, RolloutSampler):
+            raise ValueError(
+                "An `EnvironmentSampler` cannot be combined with a `RolloutSampler`, whose function makes the "
+                "completions alone. Call the tools and the environment in that function, and leave `tools` and "
+                "`environment_factory` out."
+            )
+        if not isinstance(sampler, WrappedSampler):
+            return
+        sampler = sampler.sampler

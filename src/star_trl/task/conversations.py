@@ -6,12 +6,14 @@ from typing import Any
 from datasets import Dataset
 from transformers import PreTrainedTokenizerBase, ProcessorMixin
 
+from ..tools.environments import NO_PROMPT
+
 
 def with_prompts(dataset: Any) -> Any:
     """Returns a dataset with an empty user message as the prompt of each row, unless it has prompts."""
     if not isinstance(dataset, Dataset) or "prompt" in dataset.column_names:
         return dataset
-    return dataset.add_column("prompt", [[{"role": "user", "content": ""}]] * len(dataset))
+    return dataset.add_column("prompt", [NO_PROMPT] * len(dataset))
 
 
 def prepare_conversations(processing_class: PreTrainedTokenizerBase | ProcessorMixin, problems: Dataset) -> str | None:

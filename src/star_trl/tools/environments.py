@@ -3,10 +3,13 @@
 
 import asyncio
 import inspect
+import queue
 import threading
+import weakref
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
+from dataclasses import dataclass, field
 from typing import Any
 
 
@@ -14,6 +17,60 @@ from typing import Any
 EnvironmentFactory = Callable[[], Any]
 # Methods of an environment that are no tools
 OTHER_METHODS = ("reset", "get_reward")
+# The prompt of problems whose environment gives it
+NO_PROMPT = [{"role": "user", "content": ""}]
+# Seconds in which an event loop that is not blocked answers
+LOOP_ANSWERS_WITHIN = 1.0
+
+
+class Worker:
+    """
+    A thread that makes calls one after the other. Objects that may be used in one thread only, such as connections to
+    SQLite, work in all its calls. Nothing waits for the thread: a call that hangs does not keep the program. The
+    thread ends when the worker is no longer referred to and its last call has returned.
+    """
+
+    def __init__(self) -> None:
+        self._calls: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None] = queue.SimpleQueue()
+        threading.Thread(target=_make_calls, args=[self._calls], daemon=True).start()
+        weakref.finalize(self, self._calls.put, None).atexit = False
+
+    def start(self, func: Callable, /, *args: Any, **kwargs: Any) -> "Future[Any]":
+        """Starts a call behind those that were started before, and returns its future."""
+        future: Future[Any] = Future()
+        self._calls.put((future, lambda: func(*args, **kwargs)))
+        return future
+
+
+def _make_calls(calls: queue.SimpleQueue) -> None:
+    while (call := calls.get()) is not None:
+        future, func = call
+        if future.set_running_or_notify_cancel():
+            try:
+                result = func()
+            except Exception as error:
+                future.set_exception(error)
+            except BaseException as error:  # would end the thread without a result
+                future.set_exception(_as_error(error))
+            else:
+                future.set_result(result)
+                del result
+        del call, future, func  # an environment that nothing else refers to is not kept
+
+
+def _as_error(error: BaseException) -> RuntimeError:
+    made = RuntimeError(f"The call raised `{type(error).__name__}`, such as `sys.exit` does")
+    made.__cause__ = error
+    return made
+
+
+@dataclass
+class Seat:
+    """An environment and the thread that makes all its calls. With tools alone there is no environment."""
+
+    name: str | None
+    worker: Worker = field(default_factory=Worker)
+    environment: Any = None
 
 
 class Environments:
@@ -38,7 +95,7 @@ class Environments:
         self.is_multiple = isinstance(factory, Mapping)
         factories: Mapping[Any, Any] = factory if isinstance(factory, Mapping) else {None: factory}
         self._factories = {name: made for name, made in factories.items() if made is not None}
-        self._free: dict[Any, list[Any]] = defaultdict(list)
+        self._free: dict[Any, list[Seat]] = defaultdict(list)
         self._lock = threading.Lock()
         for name, called in [*enumerate(self.standalone), *self._factories.items()]:
             if not callable(called):
@@ -50,7 +107,8 @@ class Environments:
         self.reward_names: tuple[str, ...] = ()
         self.takes_hint = bool(self._factories)
         for name, made in self._factories.items():
-            environment = made()
+            seat = Seat(name)
+            seat.environment = environment = seat.worker.start(made).result()
             if not callable(getattr(type(environment), "reset", None)):
                 raise ValueError(
                     f"The environment `{type(environment).__name__}` has no method `reset`, which begins an episode "
@@ -61,7 +119,7 @@ class Environments:
             if hasattr(environment, "get_reward") and own not in self.reward_names:
                 self.reward_names += (own,)
             self.takes_hint &= "hint" in inspect.signature(environment.reset).parameters
-            self._free[name].append(environment)
+            self._free[name].append(seat)
 
     @property
     def exist(self) -> bool:
@@ -95,21 +153,25 @@ class Environments:
         """Returns the tools that the chat template shows for a problem."""
         return self._tools[self.name_of(row)]
 
-    def take(self, row: Mapping[str, Any]) -> Any:
-        """Returns an environment for a problem that nothing else uses, or None where there are only tools."""
-        if not self._factories:
-            return None
+    def take(self, row: Mapping[str, Any]) -> Seat:
+        """
+        Returns a seat for a problem that nothing else uses. The environment of a new one is None and has yet to be
+        made, with its [`~Environments.factory`] and in its worker.
+        """
         name = self.name_of(row)
         with self._lock:
             if self._free[name]:
                 return self._free[name].pop()
-        return self._factories[name]()
+        return Seat(name)
 
-    def give_back(self, row: Mapping[str, Any], environment: Any) -> None:
-        """Takes an environment back that [`~Environments.take`] gave out."""
-        if environment is not None:
-            with self._lock:
-                self._free[self.name_of(row)].append(environment)
+    def factory(self, seat: Seat) -> EnvironmentFactory | None:
+        """Returns what makes the environment of a seat, or None where there are only tools."""
+        return self._factories.get(seat.name)
+
+    def give_back(self, seat: Seat) -> None:
+        """Takes a seat back that [`~Environments.take`] gave out."""
+        with self._lock:
+            self._free[seat.name].append(seat)
 
     def callables(self, environment: Any) -> dict[str, Callable]:
         """Returns the standalone tools and the methods of an environment by their names."""
@@ -131,8 +193,8 @@ class OutOfTime(Exception):
 
 class Caller:
     """
-    Calls functions of a user in threads that nothing waits for in the end, so that a call that hangs does not keep the
-    program. Coroutine functions run in one event loop, as objects with connections need.
+    Calls functions of a user with a time limit: coroutine functions in one event loop, as objects with connections
+    need, and others in the thread of a [`Worker`].
 
     Args:
         timeout (`float`, *optional*):
@@ -144,27 +206,18 @@ class Caller:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._lock = threading.Lock()
 
-    def start(self, func: Callable, /, *args: Any, **kwargs: Any) -> "Future[Any]":
+    def start(self, worker: Worker, func: Callable, /, *args: Any, **kwargs: Any) -> "Future[Any]":
         """Starts a call and returns its future."""
         if inspect.iscoroutinefunction(func):
-            return asyncio.run_coroutine_threadsafe(func(*args, **kwargs), self._event_loop())
-        future: Future[Any] = Future()
-
-        def run() -> None:
-            try:
-                future.set_result(func(*args, **kwargs))
-            except BaseException as error:  # `sys.exit` would end the thread without a result
-                future.set_exception(error)
-
-        threading.Thread(target=run, daemon=True).start()
-        return future
+            return asyncio.run_coroutine_threadsafe(_awaited(func, args, kwargs), self._event_loop())
+        return worker.start(func, *args, **kwargs)
 
     def result(self, future: "Future[Any]", what: str) -> Any:
         """
         Returns the result of a call.
 
         Raises:
-            [`OutOfTime`]: If it takes too long.
+            [`OutOfTime`]: If it takes too long. The worker may still be busy with it and cannot be used again.
             `RuntimeError`: If it called `sys.exit`.
             `Exception`: What it raised.
         """
@@ -174,13 +227,12 @@ class Caller:
             if future.done():  # its own error
                 raise
             future.cancel()
+            self._leave_blocked_loop()
             raise OutOfTime(f"`{what}` gave no answer within {self.timeout:g} seconds") from error
-        except (SystemExit, KeyboardInterrupt) as error:
-            raise RuntimeError(f"`{what}` called `sys.exit`") from error
 
-    def __call__(self, func: Callable, /, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, worker: Worker, func: Callable, /, *args: Any, **kwargs: Any) -> Any:
         """Calls a function and returns its result. Raises the errors of [`~Caller.result`]."""
-        return self.result(self.start(func, *args, **kwargs), func.__name__)
+        return self.result(self.start(worker, func, *args, **kwargs), func.__name__)
 
     def _event_loop(self) -> asyncio.AbstractEventLoop:
         with self._lock:
@@ -188,3 +240,24 @@ class Caller:
                 self._loop = asyncio.new_event_loop()
                 threading.Thread(target=self._loop.run_forever, daemon=True).start()
             return self._loop
+
+    def _leave_blocked_loop(self) -> None:
+        """Has later calls run in a new event loop, if a coroutine blocks this one."""
+        loop = self._loop
+        if loop is None:
+            return
+        answered = threading.Event()
+        loop.call_soon_threadsafe(answered.set)
+        if not answered.wait(LOOP_ANSWERS_WITHIN):
+            with self._lock:
+                if self._loop is loop:
+                    self._loop = None
+
+
+async def _awaited(func: Callable, args: tuple, kwargs: dict[str, Any]) -> Any:
+    try:
+        return await func(*args, **kwargs)
+    except (Exception, asyncio.CancelledError, GeneratorExit):
+        raise
+    except BaseException as error:  # would end the event loop
+        raise _as_error(error) from error
