@@ -184,7 +184,7 @@ def test_the_page_is_made_from_the_results(tiny, tmp_path, monkeypatch):
     (tmp_path / "word_problems.md").write_text(page)
     report.main()
     made = (tmp_path / "word_problems.md").read_text()
-    assert "| STaR | 2 |" in made and "| - hinted by behind | 100% |" in made
+    assert "| STaR | 2 |" in made and "| - rationalization behind | 100% |" in made
     assert (tmp_path / "images" / "word_problems.png").exists()
 
 

@@ -74,7 +74,7 @@ class RationalizationSampler(RationaleSampler):
         self,
         p: float = 1.0,
         p_show_hint: float = 0.0,
-        prompt_column: str = "hinted_prompt",
+        prompt_column: str | None = None,
         num_generations: int | None = None,
         temperature: float | None = None,
         top_p: float | None = None,
@@ -86,7 +86,7 @@ class RationalizationSampler(RationaleSampler):
                 raise ValueError(f"`{name}` is a share and must lie between 0 and 1, got {value}.")
         self.p = p
         self.p_show_hint = p_show_hint
-        if prompt_column != self.prompt_column:
+        if prompt_column not in (None, self.prompt_column):
             self.prompt_column = prompt_column
             self.name = f"{self.name}_{prompt_column.removesuffix('_prompt')}"
 
