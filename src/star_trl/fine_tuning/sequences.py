@@ -132,7 +132,7 @@ def _prompts(samples: Sequence[Sample], columns: Sequence[str], task: Task, few_
             hinted = sample.extra.get(HINTED_PROMPT)
             prompt = hinted if sample.hint_shown and hinted is not None else sample.prompt
             rows[index] = {**rows[index], "prompt": as_given(prompt)}
-    tools = [sampler and sampler.tools_of(row) for sampler, row in zip(samplers, rows, strict=True)]
+    tools = [None if sampler is None else sampler.tools_of(row) for sampler, row in zip(samplers, rows, strict=True)]
     prompts: list[list[int]] = [[] for _ in samples]
     for column in set(columns):
         indices = [index for index, own in enumerate(columns) if own == column]
