@@ -82,7 +82,7 @@ class Method:
 # Each iteration starts from the base model with more steps than the one before, as in the paper.
 CONFIG = {
     **DEFAULTS,
-    "num_iterations": 100,  # the time ends the run
+    "num_iterations": 12,  # the time ends the run
     "initial_steps": 200,
     "step_growth": 1.5,
     "max_completion_length": MAX_COMPLETION_LENGTH,
