@@ -30,8 +30,9 @@ import matplotlib.pyplot as plt
 import torch
 from datasets import Dataset
 from transformers import TrainerCallback
-from trl import GRPOConfig, GRPOTrainer
+from trl import GRPOTrainer
 
+from grpo import MAX_COMPLETION_LENGTH, grpo_config
 from star_trl import RationaleSampler, RationalizationSampler, Sampler, STaRConfig, STaRTrainer
 from star_trl.rewards import scratchpad_answer_reward
 
@@ -44,7 +45,6 @@ from scratchpads import BASE_MODEL, make_base_model  # noqa: E402
 
 RESULTS = runs.RESULTS / "family.json"
 CPU_SECONDS = 240.0
-MAX_COMPLETION_LENGTH = 64
 EVALUATIONS_OF_GRPO = 8
 # Four draws of a problem at temperature 1, for the methods that need several
 SEVERAL = {"num_generations": 4, "temperature": 1.0}
@@ -102,7 +102,7 @@ METHODS = {
         title="RAFT",
         config={**SEVERAL, "max_samples_per_problem": 1, "reset_model": False, "step_growth": 1.0},
     ),
-    "expert_iteration": Method(title="V-STaR's policy", config={**SEVERAL, "sample_iterations": 100}),
+    "v_star_policy": Method(title="V-STaR's policy", config={**SEVERAL, "sample_iterations": 100}),
     "adastar": Method(
         title="AdaSTaR",
         # Of about 2,400 problems, as many right samples as a third of the steps of the first iteration needs
@@ -205,22 +205,7 @@ def run_grpo(base_model: str, seed: int, train_dataset: Dataset, eval_dataset: D
         budget = StepBudget(seconds, evaluate)
         trainer = GRPOTrainer(
             model=base_model,
-            args=GRPOConfig(
-                output_dir=f"{folder}/grpo",
-                learning_rate=GRPO_LEARNING_RATE,
-                lr_scheduler_type="constant",
-                adam_beta2=DEFAULTS["adam_beta2"],
-                per_device_train_batch_size=64,
-                num_generations=8,
-                temperature=1.0,
-                max_completion_length=MAX_COMPLETION_LENGTH,
-                max_steps=1_000_000,
-                save_strategy="no",
-                logging_steps=20,
-                disable_tqdm=True,
-                seed=seed,
-                **runs.ON_A_CPU,
-            ),
+            args=grpo_config(Path(folder) / "grpo", seed, GRPO_LEARNING_RATE),
             reward_funcs=[scratchpad_answer_reward, budget.count],
             train_dataset=train_dataset.remove_columns("hinted_prompt"),
             callbacks=[budget],

@@ -94,6 +94,26 @@ class Clock(TrainerCallback):
         control.should_training_stop = over
 
 
+def grpo_config(output_dir: Path, seed: int, learning_rate: float) -> GRPOConfig:
+    """Returns the settings of GRPO. The run ends by its time."""
+    return GRPOConfig(
+        output_dir=str(output_dir),
+        learning_rate=learning_rate,
+        lr_scheduler_type="constant",
+        adam_beta2=DEFAULTS["adam_beta2"],
+        per_device_train_batch_size=64,
+        num_generations=8,
+        temperature=1.0,
+        max_completion_length=MAX_COMPLETION_LENGTH,
+        max_steps=1_000_000,
+        save_strategy="no",
+        logging_steps=20,
+        disable_tqdm=True,
+        seed=seed,
+        **runs.ON_A_CPU,
+    )
+
+
 def run_grpo(
     base_model: str,
     output_dir: Path,
@@ -105,22 +125,7 @@ def run_grpo(
 ) -> Curve:
     trainer = GRPOTrainer(
         model=base_model,
-        args=GRPOConfig(
-            output_dir=str(output_dir),
-            learning_rate=learning_rate,
-            lr_scheduler_type="constant",
-            adam_beta2=DEFAULTS["adam_beta2"],
-            per_device_train_batch_size=64,
-            num_generations=8,
-            temperature=1.0,
-            max_completion_length=MAX_COMPLETION_LENGTH,
-            max_steps=1_000_000,
-            save_strategy="no",
-            logging_steps=20,
-            disable_tqdm=True,
-            seed=seed,
-            **runs.ON_A_CPU,
-        ),
+        args=grpo_config(output_dir, seed, learning_rate),
         reward_funcs=scratchpad_answer_reward,
         train_dataset=problems,
     )

@@ -983,7 +983,7 @@ class STaRConfig(SFTConfig):
 
     @property
     def has_teacher(self) -> bool:
-        """Whether the model with the hint is the teacher of the model without."""
+        """Returns whether the model with the hint is the teacher of the model without."""
         return self.sample_weighting.startswith("teacher") or self.distillation is not None
 
     @property
@@ -994,7 +994,7 @@ class STaRConfig(SFTConfig):
 
     @property
     def trains_on_failed(self) -> bool:
-        """Whether samples that were not kept are trained on as well."""
+        """Returns whether samples that were not kept are trained on as well."""
         return self.sample_weighting == "advantage" or self.has_teacher
 
     @property

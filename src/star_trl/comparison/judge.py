@@ -34,7 +34,7 @@ RETRIED = (408, 429, 500, 502, 503, 504)
 
 
 class PairwiseJudge(Protocol):
-    """What compares two completions. TRL's pairwise judges, in versions that have them, are of this form."""
+    """Compares two completions. TRL's pairwise judges, in versions that have them, are of this form."""
 
     def judge(
         self, prompts: list[str], completions: list[list[str]], shuffle_order: bool = True

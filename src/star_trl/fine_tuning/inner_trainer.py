@@ -1,5 +1,5 @@
 # Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
-"""What a trainer of transformers needs to run as the inner loop."""
+"""Base class of the trainers of transformers that run as the inner loop."""
 
 from torch.utils.data import Sampler
 from transformers import Trainer

@@ -1,5 +1,5 @@
 # Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
-"""What the tokens of the training set are compared with in the loss. `token_terms.py` has the formulas."""
+"""Computes what the loss compares the tokens of the training set with. `token_terms.py` has the formulas."""
 
 import math
 from collections.abc import Sequence

@@ -1,5 +1,5 @@
 # Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
-"""What tokenizers and datasets need for conversations with tools."""
+"""Prepares tokenizers and datasets for conversations with tools."""
 
 from typing import Any
 
