@@ -2,7 +2,9 @@
 """
 Compares STaR with its relatives and with TRL's `GRPOTrainer` at equal cost: the same base model, problems, reward
 function and CPU seconds, on one thread. The task is that of the arithmetic example (sums of one to three digits with
-scratchpads, without few-shot examples). Evaluations are the same for all and are not counted.
+scratchpads, without few-shot examples). All start from a model that some steps of STaR have taught to solve a part of
+the longer sums, since methods without hints cannot begin from nothing. Evaluations are the same for all and are not
+counted.
 
     python benchmarks/family.py                                 # every method with three seeds: hours
     python benchmarks/family.py --methods star grpo --seeds 0
@@ -32,28 +34,50 @@ from datasets import Dataset
 from transformers import TrainerCallback
 from trl import GRPOTrainer
 
-from grpo import MAX_COMPLETION_LENGTH, grpo_config
+from grpo import MAX_COMPLETION_LENGTH, grpo_config, warm_up, with_hints
 from star_trl import RationaleSampler, RationalizationSampler, Sampler, STaRConfig, STaRTrainer
+from star_trl.preference import IterativeRPOConfig, IterativeRPOTrainer
 from star_trl.rewards import scratchpad_answer_reward
 
 
 sys.path.append(str(Path(__file__).parents[1] / "examples" / "from_scratch"))
 import runs  # noqa: E402
 from arithmetic import DEFAULTS, ArithmeticArguments, make_datasets  # noqa: E402
-from scratchpads import BASE_MODEL, make_base_model  # noqa: E402
+from scratchpads import BASE_MODEL, make_base_model, write_problem  # noqa: E402
 
 
 RESULTS = runs.RESULTS / "family.json"
-CPU_SECONDS = 240.0
+CPU_SECONDS = 160.0
+WARM_UP_STEPS = 400
 EVALUATIONS_OF_GRPO = 8
 # Four draws of a problem at temperature 1, for the methods that need several
 SEVERAL = {"num_generations": 4, "temperature": 1.0}
+# The methods that go on from the model of the iteration before sample anew more often: 100 steps from a part of the
+# problems.
+GOING_ON = {
+    "reset_model": False,
+    "num_iterations": 60,
+    "initial_steps": 100,
+    "step_growth": 1.0,
+    "num_problems_per_iteration": 600,
+    "learning_rate": 1e-3,
+}
 
 Curve = list[dict[str, float]]
 
 
-def with_hints() -> list[Sampler]:
-    return [RationaleSampler(), RationalizationSampler(p_show_hint=0.1)]
+def add_tier(problem: dict[str, Any]) -> dict[str, str]:
+    """Adds the prompt whose hint is the last digit of the answer."""
+    first, second = problem["prompt"].splitlines()[1].split(" + ")
+    return {"tier_prompt": write_problem(first.replace(" ", ""), second.replace(" ", ""), hint=problem["answer"][-1])}
+
+
+def with_tiers() -> list[Sampler]:
+    """First the last digit of the answer as a hint, then all of it."""
+    tiers = [
+        RationalizationSampler(prompt_column=column, p_show_hint=0.1) for column in ("tier_prompt", "hinted_prompt")
+    ]
+    return [RationaleSampler(), *tiers]
 
 
 def without_hints() -> list[Sampler]:
@@ -69,14 +93,20 @@ class Method:
         title (`str`):
             Name of the method, for the table and the figure.
         config (`dict[str, Any]`, *optional*):
-            Fields of [`STaRConfig`] that differ from `CONFIG`.
+            Fields of its configuration that differ from `CONFIG`.
         samplers (`Callable`, *optional*):
             Makes the samplers.
+        trainer_class (`type`, *optional*, defaults to [`STaRTrainer`]):
+            Its trainer.
+        config_class (`type`, *optional*, defaults to [`STaRConfig`]):
+            The configuration of the trainer.
     """
 
     title: str
     config: dict[str, Any] = field(default_factory=dict)
     samplers: Callable[[], list[Sampler]] = without_hints
+    trainer_class: type[STaRTrainer] = STaRTrainer
+    config_class: type[STaRConfig] = STaRConfig
 
 
 # Each iteration starts from the base model with more steps than the one before, as in the paper.
@@ -98,16 +128,24 @@ METHODS = {
     "rest_em": Method(
         title="ReST-EM", config={**SEVERAL, "max_samples_per_problem": 2, "sample_preference": "random"}
     ),
-    "raft": Method(
-        title="RAFT",
-        config={**SEVERAL, "max_samples_per_problem": 1, "reset_model": False, "step_growth": 1.0},
-    ),
+    "raft_plus_plus": Method(title="RAFT++", config={**SEVERAL, **GOING_ON, "sample_weighting": "clipped_ratio"}),
     "v_star_policy": Method(title="V-STaR's policy", config={**SEVERAL, "sample_iterations": 100}),
     "adastar": Method(
         title="AdaSTaR",
         # Of about 2,400 problems, as many right samples as a third of the steps of the first iteration needs
         config={"num_kept_per_iteration": 800, "problem_order": "adaptive", "temperature": 1.0},
         samplers=with_hints,
+    ),
+    "tiered_hints": Method(title="Tiered hints", samplers=with_tiers),
+    "teacher": Method(
+        title="The hinted model as teacher",
+        config={**GOING_ON, "distillation": "jensen_shannon", "temperature": 1.0},
+    ),
+    "iterative_rpo": Method(
+        title="Iterative RPO",
+        config={**SEVERAL, **GOING_ON, "learning_rate": 1e-4},
+        trainer_class=IterativeRPOTrainer,
+        config_class=IterativeRPOConfig,
     ),
 }
 GRPO_LEARNING_RATE = 3e-4
@@ -141,9 +179,9 @@ class Budget(TrainerCallback):
 
 
 def make_trainer(method: Method, base_model: str, output_dir: str, seed: int, problems: Dataset) -> STaRTrainer:
-    return STaRTrainer(
+    return method.trainer_class(
         model=base_model,
-        args=STaRConfig(**{**CONFIG, **method.config}, output_dir=output_dir, seed=seed),
+        args=method.config_class(**{**CONFIG, **method.config}, output_dir=output_dir, seed=seed),
         reward_funcs=scratchpad_answer_reward,
         samplers=method.samplers(),
         train_dataset=problems,
@@ -207,7 +245,7 @@ def run_grpo(base_model: str, seed: int, train_dataset: Dataset, eval_dataset: D
             model=base_model,
             args=grpo_config(Path(folder) / "grpo", seed, GRPO_LEARNING_RATE),
             reward_funcs=[scratchpad_answer_reward, budget.count],
-            train_dataset=train_dataset.remove_columns("hinted_prompt"),
+            train_dataset=train_dataset.remove_columns(["hinted_prompt", "tier_prompt"]),
             callbacks=[budget],
         )
         trainer.train()
@@ -252,18 +290,20 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     for seed in [] if args.draw else args.seeds:
-        base_model = str(make_base_model(args.base_model))
         random.seed(seed)
         train_dataset, eval_dataset, _ = make_datasets(ArithmeticArguments(), seed)
-        for name in args.methods:
-            if f"seed {seed}" in runs.read_results(RESULTS).get(name, {}):
-                continue
-            if name == "grpo":
-                curve = run_grpo(base_model, seed, train_dataset, eval_dataset, args.cpu_seconds)
-            else:
-                method = METHODS[name]
-                curve = run_method(method, base_model, seed, train_dataset, eval_dataset, args.cpu_seconds)
-            runs.merge_results(RESULTS, name, {f"seed {seed}": curve})
+        train_dataset = train_dataset.map(add_tier)
+        with tempfile.TemporaryDirectory() as folder:
+            start = str(make_base_model(args.base_model))
+            start = warm_up(start, Path(folder), seed, [train_dataset, eval_dataset], WARM_UP_STEPS)
+            for name in args.methods:
+                if f"seed {seed}" in runs.read_results(RESULTS).get(name, {}):
+                    continue
+                if name == "grpo":
+                    curve = run_grpo(start, seed, train_dataset, eval_dataset, args.cpu_seconds)
+                else:
+                    curve = run_method(METHODS[name], start, seed, train_dataset, eval_dataset, args.cpu_seconds)
+                runs.merge_results(RESULTS, name, {f"seed {seed}": curve})
     results = runs.read_results(RESULTS)
     draw(results, args.cpu_seconds)
     accuracies = {

@@ -62,6 +62,19 @@ def make_star(
     )
 
 
+def with_hints() -> list[Sampler]:
+    return [RationaleSampler(), RationalizationSampler(p_show_hint=0.1)]
+
+
+def warm_up(base_model: str, folder: Path, seed: int, datasets: list[Dataset], steps: int) -> str:
+    """Takes some steps of STaR, after which the model solves some of the longer sums, and returns the model's path."""
+    settings = {"num_iterations": 1, "initial_steps": steps}
+    trainer = make_star(base_model, folder / "warm-up", seed, datasets, with_hints(), **settings)
+    trainer.train()
+    trainer.save_model(folder / "base")
+    return str(folder / "base")
+
+
 def run_star(trainer: STaRTrainer) -> Curve:
     trainer.train()
     curve, seconds = [], 0.0
@@ -170,15 +183,10 @@ def main() -> None:
     *datasets, _ = make_datasets(ArithmeticArguments(), args.seed)
 
     curves: dict[str, Curve] = {}
-    with_hints = [RationaleSampler(), RationalizationSampler(p_show_hint=0.1)]
     with tempfile.TemporaryDirectory() as folder:
         if args.warm_up_steps:
-            warm_up = {"num_iterations": 1, "initial_steps": args.warm_up_steps}
-            trainer = make_star(base_model, Path(folder) / "warm-up", args.seed, datasets, with_hints, **warm_up)
-            trainer.train()
-            base_model = f"{folder}/base"
-            trainer.save_model(base_model)
-        for name, samplers in {"STaR": with_hints, "STaR without rationalization": [RationaleSampler()]}.items():
+            base_model = warm_up(base_model, Path(folder), args.seed, datasets, args.warm_up_steps)
+        for name, samplers in {"STaR": with_hints(), "STaR without rationalization": [RationaleSampler()]}.items():
             trainer = make_star(base_model, Path(folder) / name, args.seed, datasets, samplers)
             curves[name] = run_star(trainer)
         limit = curves["STaR"][-1]["seconds"]
