@@ -12,7 +12,7 @@ from transformers import LlamaConfig, LlamaForSequenceClassification, LlamaForTo
 
 from star_trl import RationaleSampler, load_ledger
 from star_trl.fine_tuning.gradient_view import training_weights
-from star_trl.rewards import ProcessRewardModel, RewardModel, exact_match_reward
+from star_trl.rewards import AnswerLikelihoodReward, ProcessRewardModel, RewardModel, exact_match_reward
 from star_trl.rewards.scoring import Scorer
 from support.sums import PROBLEMS, last_question, solve_easy_and_hinted
 
@@ -326,3 +326,75 @@ def test_reward_processing_classes_are_those_of_grpo(make_trainer, classifier, t
     assert [list(sample.rewards.values())[1] for sample in trainer.sample(1)] == pytest.approx(expected)
     with pytest.raises(ValueError, match="not loaded from anywhere"):
         make_trainer(reward_funcs=[exact_match_reward, classifier], reward_threshold=[1.0, None])
+
+
+def likelihood(model, tokenizer, head, answer):
+    """The mean log-probability of the answer's tokens behind the head, in one forward pass."""
+    ids, answer_ids = encode(tokenizer, head), encode(tokenizer, answer)
+    logprobs = forward(model, ids + answer_ids).log_softmax(-1)
+    places = range(len(ids), len(ids) + len(answer_ids))
+    return sum(logprobs[place - 1, (ids + answer_ids)[place]].item() for place in places) / len(answer_ids)
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 8])
+@pytest.mark.parametrize("relative", [False, True])
+@pytest.mark.parametrize("conversational", [False, True])
+def test_the_likelihood_of_the_answer_behind_the_rationale(model, tokenizer, conversational, relative, batch_size):
+    # The second completion has no answer, and the third one a wrong one.
+    completions = [" One and two.\n3", " Nine", " Seven.\n8\n 9 \n"]
+    rationales, answers = [" One and two.", " Nine", " Seven.\n8"], ["3", "9", "8 and 1"]
+    prompts, heads = PROMPTS, PROMPTS
+    if conversational:
+        prompts, completions = as_messages(prompts, "user"), as_messages(completions, "assistant")
+        heads = [f"<user>{prompt}<eos><assistant>" for prompt in heads]
+    expected = [
+        likelihood(model, tokenizer, f"{head}{rationale}\n", answer)
+        for head, rationale, answer in zip(heads, rationales, answers, strict=True)
+    ]
+    without = [likelihood(model, tokenizer, f"{head}\n", answer) for head, answer in zip(heads, answers, strict=True)]
+    logged = {}
+    reward = AnswerLikelihoodReward(
+        model, tokenizer, answer_prefix="\n", relative=relative, batch_size=batch_size, answer_column="right"
+    )
+    scores = reward(prompts, completions, log_metric=lambda name, value: logged.update({name: value}), right=answers)
+    if relative:
+        assert scores == pytest.approx([a - b for a, b in zip(expected, without, strict=True)], abs=1e-5)
+    else:
+        assert scores == pytest.approx(expected, abs=1e-5)
+    lengths = [len(encode(tokenizer, answer)) for answer in answers]
+    for name, values in (("answer_perplexity", expected), ("answer_perplexity_without_rationale", without)):
+        total = sum(value * length for value, length in zip(values, lengths, strict=True))
+        assert logged[name] == pytest.approx(math.exp(-total / sum(lengths)), rel=1e-4)
+
+
+def test_answers_that_are_missing_or_no_text(model, tokenizer):
+    reward = AnswerLikelihoodReward(model, tokenizer)
+    first, nothing = reward(PROMPTS[:2], COMPLETIONS[:2], answer=["3", None])
+    assert first < 0 and nothing is None
+    with pytest.raises(ValueError, match="needs answers as text in the column 'answer', got 3"):
+        reward(PROMPTS[:1], COMPLETIONS[:1], answer=[3])
+    with pytest.raises(ValueError, match="column 'answer', which the problems do not have"):
+        reward(PROMPTS[:1], COMPLETIONS[:1], target=["3"])
+    with pytest.raises(ValueError, match="`answer_prefix` must not be empty"):
+        AnswerLikelihoodReward(model, tokenizer, answer_prefix="")
+
+
+def test_rationales_that_make_the_answer_likelier_are_kept(make_trainer, model, tokenizer):
+    """The right answer is judged, whatever the completion answers."""
+    with torch.no_grad():
+        model.get_input_embeddings().weight.mul_(20)  # whose opinions differ
+    trainer = make_trainer(
+        lambda prompt: f" {last_question(prompt)[:3]} is what I count.\n0",
+        num_iterations=1,
+        reward_funcs=AnswerLikelihoodReward(copy.deepcopy(model), tokenizer, answer_prefix="\n", relative=True),
+        reward_threshold=0.0,
+        html_report=False,
+    )
+    trainer.sample(1)
+    rows = load_ledger(trainer.args.output_dir)
+    answers = [trainer.train_dataset[number]["answer"] for number in rows["problem_id"]]
+    reward = AnswerLikelihoodReward(model, tokenizer, answer_prefix="\n", relative=True)
+    scores = reward(rows["prompt"], rows["completion"], answer=answers)
+    assert list(rows["reward"]) == pytest.approx(scores, abs=1e-5)
+    assert list(rows["kept"]) == [score >= 0 for score in scores]
+    assert {True, False} == set(rows["kept"])

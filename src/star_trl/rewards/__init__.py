@@ -8,6 +8,7 @@ from .answers.math_verify import math_verify_reward
 from .answers.multiple_choice import multiple_choice_reward, strict_multiple_choice_reward
 from .answers.numeric import extract_number, numeric_reward, strict_numeric_reward
 from .answers.scratchpad import scratchpad_answer_reward
+from .models.answer_likelihood import AnswerLikelihoodReward
 from .models.process_reward_model import ProcessRewardModel
 from .models.reward_model import RewardModel
 from .proof.proof import ProofCheckReward
@@ -15,6 +16,7 @@ from .sql.sql import extract_sql, run_sql, sql_execution_reward
 
 
 __all__ = [
+    "AnswerLikelihoodReward",
     "ProcessRewardModel",
     "ProofCheckReward",
     "RewardModel",

@@ -1,5 +1,5 @@
 # Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
-"""Base class of the reward functions that use a classification model."""
+"""Base class of the reward functions that use a model."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,7 +12,7 @@ from trl.trainer.utils import pad
 
 class ModelReward:
     """
-    Loads and checks a classification model and its tokenizer, and runs the model on token ids.
+    Loads and checks a model and its tokenizer, and runs a classification model on token ids.
 
     Args:
         model (`str` or `nn.Module`):
@@ -29,7 +29,7 @@ class ModelReward:
     """
 
     auto_class: Any  # loads the model
-    num_labels: int  # of its head
+    num_labels: int | None = None  # of the head of a classification model
     model: Any  # a `PreTrainedModel`, or one that is wrapped by `torch.compile` or PEFT
 
     def __init__(
@@ -49,7 +49,7 @@ class ModelReward:
         self.batch_size = batch_size
         path = self.model.config._name_or_path
         self.__name__ = path.rstrip("/").split("/")[-1] or type(self.model).__name__  # as in GRPO
-        if self.model.config.num_labels != self.num_labels:
+        if self.num_labels is not None and self.model.config.num_labels != self.num_labels:
             raise ValueError(
                 f"`{self.__name__}` has {self.model.config.num_labels} labels, but a {type(self).__name__} has "
                 f"{self.num_labels}. Load it by {self.auto_class.__name__} with `num_labels={self.num_labels}`."
@@ -73,6 +73,8 @@ class ModelReward:
         self.model.eval()
 
     def _load(self, name: str) -> nn.Module:
+        if self.num_labels is None:
+            return self.auto_class.from_pretrained(name)
         model, info = self.auto_class.from_pretrained(
             name, num_labels=self.num_labels, output_loading_info=True, ignore_mismatched_sizes=True
         )
@@ -92,6 +94,17 @@ class ModelReward:
 
     def _encode(self, texts: list[str]) -> list[list[int]]:
         return self.processing_class(text=texts, add_special_tokens=False)["input_ids"]
+
+    def _with_bos(self, ids: list[int]) -> list[int]:
+        bos = self.processing_class.bos_token_id
+        return ids if bos is None or ids[:1] == [bos] else [bos, *ids]
+
+    def _prompt_text(self, prompt: Any) -> str:
+        """Returns a prompt as text. Messages are turned into it by the chat template with the generation prompt."""
+        if isinstance(prompt, str):
+            return prompt
+        text: Any = self.processing_class.apply_chat_template(prompt, add_generation_prompt=True, tokenize=False)
+        return text
 
     @torch.no_grad()
     def _logits(self, rows: Sequence[list[int]]) -> list[torch.Tensor]:

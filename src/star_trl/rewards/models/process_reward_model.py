@@ -111,7 +111,7 @@ class ProcessRewardModel(ModelReward):
         """
         rows, ends = [], []
         for prompt, completion in zip(prompts, completions, strict=True):
-            ids, ends_of_steps = self._prompt_ids(prompt), []
+            ids, ends_of_steps = self._with_bos(self._encode([self._prompt_text(prompt)])[0]), []
             steps = [step for step in completion_text(completion).split(self.step_separator) if step.strip()]
             for step_ids in self._encode(steps) if steps else []:
                 ids = ids + step_ids + self._separator_ids
@@ -125,11 +125,3 @@ class ProcessRewardModel(ModelReward):
         if log_extra is not None:
             log_extra(f"{self.__name__}_steps", scores)
         return [_AGGREGATES[self.aggregate](steps) if steps else 0.0 for steps in scores]
-
-    def _prompt_ids(self, prompt: Any) -> list[int]:
-        tokenizer = self.processing_class
-        if not isinstance(prompt, str):
-            prompt = tokenizer.apply_chat_template(prompt, add_generation_prompt=True, tokenize=False)
-        (ids,) = self._encode([prompt])
-        bos = tokenizer.bos_token_id
-        return ids if bos is None or ids[:1] == [bos] else [bos, *ids]
