@@ -1,0 +1,213 @@
+# Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
+#
+# /// script
+# dependencies = ["star-trl"]
+# ///
+"""
+STOP, the Self-Taught Optimizer (Zelikman et al., 2024, arXiv 2310.02304): a program that asks a language model to
+improve programs improves itself. An *improver* gets a program and a function that scores programs, asks the model for
+better ones and returns the best. Each round gives the improver its own source, and scores the candidates by how well
+they improve the solution of a task, which is to learn a parity with noise. No weights are trained.
+
+```bash
+python examples/language_models/stop.py --url http://localhost:8000/v1 --model Qwen/Qwen3-32B --output_dir runs/stop
+```
+
+The endpoint may be any with OpenAI's interface. The improvers and the model's answers are written to the output
+directory, and an interrupted run goes on from there.
+
+The model's programs run in a process with limits, without the network and without other files (`stop_process.py`). The
+scores that count are measured from outside: an improver's solution gets the problems of another seed without their
+results, and what it predicts is compared here. In the paper, some improvers switched off a flag named "sandbox".
+"""
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import InferenceClient
+
+import stop_process
+import stop_task
+from star_trl.sandbox import run_limited
+from star_trl.tools.python_tool import ENVIRONMENT, READABLE
+
+
+# The paper's seed improver (figure 2)
+SEED_IMPROVER = '''def improve_algorithm(initial_solution, utility, language_model):
+    """Improves a solution according to a utility function."""
+    message = f"""Improve the following solution:
+```python
+{initial_solution}
+```
+
+You will be evaluated based on this score function:
+```python
+{utility.text}
+```
+
+You must return an improved solution in a block of Python code. Be as creative as you can under the constraints. \\
+`language_model.budget` prompts and `utility.budget` scores are all there is. Your primary improvement must be novel \\
+and non-trivial. First, propose an idea, then implement it."""
+    count = min(language_model.budget, utility.budget, 4)
+    new_solutions = map(extract_code, language_model.batch_prompt([message] * count))
+    return max([initial_solution, *new_solutions], key=utility)
+'''
+# What the improver of an improver is scored by
+META_UTILITY = '''def utility(improver):
+    """Scores an improver by the score of what it makes of the solution of the task."""
+    return task(improve(improver, task_solution, task, language_model))
+'''
+FIRST_SOLUTION = '''def algorithm(train_samples, train_parity, test_samples):
+    """Predicts the parity that is most frequent."""
+    most = int(2 * sum(train_parity) > len(train_parity))
+    return [most for _ in test_samples]
+'''
+HELD_OUT_SEED = 1
+BUDGETS = {"model_budget": 32, "utility_budget": 8, "utility_seconds": 2.0}
+PROCESS_SECONDS = 300.0
+
+Ask = Callable[[list[str]], list[str]]
+
+
+@dataclass
+class Answers:
+    """
+    The answers of the language model, kept on disk.
+
+    Args:
+        ask (`Callable[[list[str]], list[str]]`):
+            Sends prompts to the model, and returns a text for each.
+        path (`Path`):
+            File with all answers so far.
+    """
+
+    ask: Ask
+    path: Path
+
+    def __post_init__(self):
+        self.known: dict[str, str] = json.loads(self.path.read_text()) if self.path.exists() else {}
+
+    def add(self, keys: list[str]) -> None:
+        """Asks the questions of these keys. Each is a number, which tells equal questions apart, and the prompt."""
+        texts = self.ask([key.partition(". ")[2] for key in keys])
+        self.known.update(zip(keys, texts, strict=True))
+        written = self.path.with_suffix(".new")
+        written.write_text(json.dumps(self.known))
+        written.replace(self.path)
+
+
+def run_job(job: dict[str, Any]) -> dict[str, Any]:
+    """Runs a job in a process with limits, and returns what it printed last, or an `error`."""
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        result = run_limited(
+            [sys.executable, "-P", "-s", "-B", "-X", "utf8", "-W", "ignore", os.path.abspath(stop_process.__file__)],
+            input=json.dumps(job),
+            cwd=folder,
+            env=ENVIRONMENT,
+            seconds=PROCESS_SECONDS,
+            memory_bytes=2**30,
+            file_bytes=2**20,
+            folder_bytes=2**20,
+            max_processes=1,
+            readable=[*READABLE, os.path.abspath(stop_process.__file__)],
+        )
+    lines = result.stdout.splitlines()
+    try:
+        answer = json.loads(lines[-1])
+        if isinstance(answer, dict):
+            return answer
+    except (IndexError, ValueError):
+        pass
+    return {"error": result.reason or (result.stderr.strip().splitlines() or ["It printed no result."])[-1]}
+
+
+def run_improver(improver: str, solution: str, answers: Answers, meta: bool = False) -> str:
+    """
+    Lets an improver improve a solution of the task or, with `meta`, an improver.
+
+    Returns:
+        `str`: The improved program; the one given, with a line on the screen, if the improver fails.
+    """
+    job = {
+        "improver": improver,
+        "solution": solution,
+        "task": Path(stop_task.__file__).read_text(),
+        "task_solution": FIRST_SOLUTION,
+        "meta": META_UTILITY if meta else None,
+        **BUDGETS,
+    }
+    for _ in range(BUDGETS["model_budget"] + 1):  # every start but the last asks at least one question
+        result = run_job({**job, "answers": answers.known})
+        if isinstance(result.get("solution"), str):
+            return result["solution"]
+        asked = result.get("ask")
+        if not isinstance(asked, list) or not all(isinstance(key, str) for key in asked):
+            break
+        answers.add(asked[: BUDGETS["model_budget"]])
+    print(f"The improver failed ({result.get('error', 'it asks without an end')}), and changes nothing.", flush=True)
+    return solution
+
+
+def score(improver: str, answers: Answers) -> float:
+    """Returns the share of parities of the held-out problems that the improver's solution of the task gets right."""
+    solution = run_improver(improver, FIRST_SOLUTION, answers)
+    problems = stop_task.make_problems(HELD_OUT_SEED)
+    result = run_job({"solution": solution, "inputs": [inputs for inputs, _ in problems]})
+    outputs = result.get("outputs")
+    true = [parity for _, parity in problems]
+    if not isinstance(outputs, list) or [len(row) for row in outputs if isinstance(row, list)] != list(map(len, true)):
+        return 0.0
+    pairs = [pair for rows in zip(outputs, true, strict=True) for pair in zip(*rows, strict=True)]
+    return sum(predicted == right for predicted, right in pairs) / len(pairs)
+
+
+def stop(ask: Ask, output_dir: Path, num_rounds: int) -> list[float]:
+    """Runs STOP, and returns the score of the first improver and of each round's."""
+    output_dir.mkdir(parents=True, exist_ok=True)
+    improver, scores = SEED_IMPROVER, []
+    for number in range(num_rounds + 1):
+        # Answers belong to a round, so that an improver that asks as the last one did is answered anew.
+        answers = Answers(ask, output_dir / f"answers_{number}.json")
+        if number:
+            improver = run_improver(improver, improver, answers, meta=True)
+        (output_dir / f"improver_{number}.py").write_text(improver)
+        scores.append(score(improver, answers))
+        print(f"improver {number}: {scores[-1]:.1%} of the held-out parities right", flush=True)
+    return scores
+
+
+def ask_endpoint(url: str, model: str, max_tokens: int) -> Ask:
+    """Returns a function that sends prompts to an endpoint with OpenAI's interface."""
+    client = InferenceClient(base_url=url, api_key=os.environ.get("OPENAI_API_KEY"))
+
+    def ask(prompts: list[str]) -> list[str]:
+        answers = []
+        for prompt in prompts:
+            messages = [{"role": "user", "content": prompt}]
+            answer = client.chat_completion(messages, model=model, temperature=0.7, max_tokens=max_tokens)
+            answers.append(answer.choices[0].message.content or "")
+        return answers
+
+    return ask
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("--url", required=True, help="Endpoint, such as http://localhost:8000/v1.")
+    parser.add_argument("--model", required=True, help="Name of the model there.")
+    parser.add_argument("--max_tokens", type=int, default=4096, help="Longest answer, in tokens.")
+    parser.add_argument("--num_rounds", type=int, default=3, help="How often the improver improves itself.")
+    parser.add_argument("--output_dir", type=Path, default=Path("runs/stop"), help="Where it goes.")
+    args = parser.parse_args()
+    stop(ask_endpoint(args.url, args.model, args.max_tokens), args.output_dir, args.num_rounds)
+
+
+if __name__ == "__main__":
+    main()
