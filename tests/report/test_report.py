@@ -190,6 +190,17 @@ def test_what_was_read_before_an_iteration_is_not_read_again(tmp_path, monkeypat
     assert run == RunReader(tmp_path, max_samples=3).read()
 
 
+def test_exploration_over_the_iterations(tmp_path):
+    Ledger(tmp_path).append([make_sample()])
+    for iteration in (1, 2):
+        explored = {f"rationale/{name}": iteration / 4 for name in ("solved", "pass@4", "best_of_4")}
+        write_metrics(tmp_path, iteration, train_data_used=1.0, **explored)
+    (figure,) = re.findall(
+        r"<h3>Exploration and exploitation</h3>.*?</figure>", write_report(tmp_path).read_text(), re.DOTALL
+    )
+    assert "rationale/pass@4" in figure and "rationale/best of 4" in figure
+
+
 def test_numbers_that_json_does_not_know(tmp_path):
     values = [float("nan"), float("inf"), None, 0.25]
     rows = [make_sample(problem_id=index, reward=value, rewards={"r": value}) for index, value in enumerate(values)]

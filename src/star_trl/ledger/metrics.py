@@ -1,8 +1,9 @@
 # Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
 """Computes the metrics of a run from the samples of its ledger."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from math import inf
 from statistics import fmean, stdev
 from typing import Any
 
@@ -26,7 +27,7 @@ def sampling_metrics(samples: Sequence[Sample], samplers: Sequence[str], num_can
         used"). For each sampler, `<name>/solved` (share of the problems that it was the first to solve), `/yield`
         (share of its samples that are kept), `/reward` (mean over the samples with a reward), `/completion_length`
         (mean, in tokens) and `/clipped_ratio` (share cut by the length limit). A sampler that proposed nothing has
-        only `/solved`.
+        only `/solved`. A sampler that draws k > 1 completions of each problem has those of [`exploration_metrics`].
     """
     metrics: dict[str, float] = {}
     solved: set[int] = set()
@@ -43,8 +44,45 @@ def sampling_metrics(samples: Sequence[Sample], samplers: Sequence[str], num_can
         rewards = [sample.reward for sample in own if sample.reward is not None]
         if rewards:
             metrics[f"{name}/reward"] = sum(rewards) / len(rewards)
+        metrics.update({f"{name}/{key}": value for key, value in exploration_metrics(own).items()})
     metrics["train_data_used"] = len(solved) / num_candidates
     return metrics
+
+
+def exploration_metrics(samples: Sequence[Sample]) -> dict[str, float]:
+    """
+    Computes what [B-STaR](https://huggingface.co/papers/2412.17256) (Zeng et al., 2024) follows over the iterations:
+    exploration, whether the model still finds right and different answers, and exploitation, whether the reward tells
+    them from wrong ones.
+
+    Args:
+        samples (`list[Sample]`):
+            Samples of one sampler in one iteration.
+
+    Returns:
+        `dict[str, float]`: `pass@k` (share of the problems with a kept sample), `best_of_k` (share of the problems
+        whose sample with the highest reward is kept; of several, the mean) and `unique_right` (different kept
+        completions per problem). Empty unless every problem has the same number k > 1 of samples.
+    """
+    by_problem: dict[int, list[Sample]] = defaultdict(list)
+    for sample in samples:
+        by_problem[sample.problem_id].append(sample)
+    draws = {len(drawn) for drawn in by_problem.values()}
+    if len(draws) != 1 or draws == {1}:
+        return {}
+    (k,) = draws
+    kept = [[sample for sample in drawn if sample.kept] for drawn in by_problem.values()]
+    return {
+        f"pass@{k}": fmean(bool(right) for right in kept),
+        f"best_of_{k}": fmean(_best_is_kept(drawn) for drawn in by_problem.values()),
+        "unique_right": fmean(len({tuple(sample.completion_ids) for sample in right}) for right in kept),
+    }
+
+
+def _best_is_kept(drawn: Sequence[Sample]) -> float:
+    """Returns the share of the samples with the highest reward that are kept."""
+    rewards = [-inf if sample.reward is None else sample.reward for sample in drawn]
+    return fmean(sample.kept for sample, reward in zip(drawn, rewards, strict=True) if reward == max(rewards))
 
 
 def reward_metrics(samples: Sequence[Sample]) -> dict[str, float]:

@@ -2,6 +2,7 @@
 """Chooses the figures of a run from the metrics of its iterations. What was not measured is left out."""
 
 import math
+import re
 from collections import Counter
 from collections.abc import Iterator
 from html import escape
@@ -29,6 +30,7 @@ from .svg import (
 
 
 FATES = ("samples/selected", "samples/dropped_wrong")  # come first
+EXPLORATION = re.compile(r"/(?:pass@|best_of_)\d+$")
 # Metrics of kept samples that are doubtful, with what the page says of them
 DOUBTS = {"kept/no_rationale": "no rationale", "kept/not_derived": "not derived"}
 
@@ -84,6 +86,15 @@ def figures(run: Run) -> Iterator[str]:
                 numbers,
                 {name: _column(trained, f"{name}/yield") for name in run.samplers},
             )
+            explored = dict.fromkeys(name for row in trained for name in row if EXPLORATION.search(name))
+            if explored:
+                yield lines(
+                    "Exploration and exploitation",
+                    "Share of the problems with a right answer among k completions (pass@k), and of those whose "
+                    "completion with the highest reward is right (best of k).",
+                    numbers,
+                    {name.replace("_of_", " of "): _column(trained, name) for name in explored},
+                )
         fates = dict.fromkeys(name for row in trained for name in row if name.startswith("samples/"))
         yield bars(
             "What became of the samples",
