@@ -12,8 +12,9 @@ counted.
 
 A method that repeats an outer iteration starts no new one once its time is over. Its last iteration may end later, and
 counts up to the last evaluation within the time. Merges the curves into `docs/results/family.json` as each run ends,
-leaves out runs that the file has, and draws `docs/images/family.png`: accuracy over CPU seconds, and over generated
-plus trained tokens. The last line is JSON: the accuracy of each method within the time, as a mean over the seeds.
+leaves out runs that the file has, draws `docs/images/family.png` (accuracy over CPU seconds, and over generated plus
+trained tokens), and fills in the table of `docs/comparison.md`. The last line is JSON: the accuracy of each method
+within the time, as a mean over the seeds.
 """
 
 import argparse
@@ -42,11 +43,14 @@ from star_trl.rewards import scratchpad_answer_reward
 
 sys.path.append(str(Path(__file__).parents[1] / "examples" / "from_scratch"))
 import runs  # noqa: E402
+import tables  # noqa: E402
 from arithmetic import DEFAULTS, ArithmeticArguments, make_datasets  # noqa: E402
 from scratchpads import BASE_MODEL, make_base_model, write_problem  # noqa: E402
 
 
 RESULTS = runs.RESULTS / "family.json"
+PAGE = runs.RESULTS.parent / "comparison.md"
+TOKENS = 1e6  # the second limit of the table
 CPU_SECONDS = 160.0
 WARM_UP_STEPS = 400
 EVALUATIONS_OF_GRPO = 8
@@ -252,9 +256,40 @@ def run_grpo(base_model: str, seed: int, train_dataset: Dataset, eval_dataset: D
         return budget.curve
 
 
-def accuracy_within(curve: Curve, seconds: float) -> float:
-    """Returns the last accuracy that a method reached in this time."""
-    return [point["accuracy"] for point in curve if point["seconds"] <= seconds][-1]
+def within(curve: Curve, limit: float, cost: str = "seconds") -> dict[str, float]:
+    """Returns the last point of a curve within a limit of its cost."""
+    return [point for point in curve if point[cost] <= limit][-1]
+
+
+def make_table(results: dict[str, dict[str, Curve]], seconds: float) -> str:
+    """Returns the table of `docs/comparison.md`, by the accuracy within the time."""
+    tokens = f"within {TOKENS / 1e6:g} million tokens"
+    columns = [
+        "method",
+        f"within {seconds:g} CPU seconds",
+        "millions of tokens by then",
+        tokens,
+        "at the start",
+        "seeds",
+    ]
+    rows = {}
+    for name in filter(results.__contains__, TITLES):
+        curves = list(results[name].values())
+        points = [within(curve, seconds) for curve in curves]
+        rows[name] = [
+            TITLES[name],
+            tables.spread([point["accuracy"] for point in points]),
+            f"{fmean(point['tokens'] for point in points) / 1e6:.1f}",
+            tables.spread([within(curve, TOKENS, "tokens")["accuracy"] for curve in curves]),
+            tables.spread([curve[0]["accuracy"] for curve in curves]),
+            str(len(curves)),
+        ]
+    order = sorted(rows, key=lambda name: -mean_accuracy(results[name], seconds))
+    return tables.markdown_table(columns, [rows[name] for name in order])
+
+
+def mean_accuracy(curves: dict[str, Curve], seconds: float) -> float:
+    return fmean(within(curve, seconds)["accuracy"] for curve in curves.values())
 
 
 def draw(results: dict[str, dict[str, Curve]], seconds: float) -> None:
@@ -306,12 +341,9 @@ def main() -> None:
                 runs.merge_results(RESULTS, name, {f"seed {seed}": curve})
     results = runs.read_results(RESULTS)
     draw(results, args.cpu_seconds)
-    accuracies = {
-        name: round(fmean(accuracy_within(curve, args.cpu_seconds) for curve in results[name].values()), 3)
-        for name in TITLES
-        if name in results
-    }
-    print(json.dumps(accuracies))
+    PAGE.write_text(tables.fill_in(PAGE.read_text(), {"family": make_table(results, args.cpu_seconds)}))
+    found = filter(results.__contains__, TITLES)
+    print(json.dumps({name: round(mean_accuracy(results[name], args.cpu_seconds), 3) for name in found}))
 
 
 if __name__ == "__main__":
