@@ -141,6 +141,13 @@ SETTINGS = {
         domain=hinted(word_problems.DOMAIN, {"hinted_prompt": "operation"}),
         config={"reward_threshold": [1.0, 1.0]},
     ),
+    # To be run with `--max_train_problems 1857`, all that there are
+    "operation_all_problems": Setting(
+        title="Hint: operation, few-shot prompts in training, all problems",
+        run="star",
+        domain=hinted(word_problems.DOMAIN, {"hinted_prompt": "operation"}),
+        config={**ONE_ITERATION, "initial_steps": 150},
+    ),
     "hint_tiered": Setting(
         title="Hint: tiered",
         domain=replace(hinted(word_problems.DOMAIN, {f"{hint}_prompt": hint for hint in TIERS}), equip=use_tiers),
