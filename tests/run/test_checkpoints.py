@@ -4,12 +4,16 @@
 import json
 import os
 import shutil
+import subprocess
+import sys
 
 import pytest
 import torch
 from transformers import TrainerCallback
 
+from star_trl import load_ledger
 from star_trl.run.state import RunState
+from support import SCRIPTED_RUN
 from support.sums import solve_easy_and_hinted
 
 
@@ -229,3 +233,14 @@ def test_a_run_of_an_earlier_version_with_nan_is_resumed(runs, tmp_path):
     trainer = runs(resume=True)
     assert trainer.iteration == 2
     assert trainer.state.log_history[0]["grad_norm"] is trainer.state.log_history[0]["loss"] is None
+
+
+def test_the_hash_seed_of_python_changes_nothing(tmp_path):
+    outcomes = []
+    for seed in ("1", "2"):
+        output_dir = tmp_path / seed
+        command = [sys.executable, str(SCRIPTED_RUN), json.dumps({"output_dir": str(output_dir)})]
+        subprocess.run(command, env={**os.environ, "PYTHONHASHSEED": seed}, check=True, capture_output=True)
+        weights = [path.read_bytes() for path in sorted(output_dir.glob("iteration-*/checkpoint/model.safetensors"))]
+        outcomes.append((load_ledger(output_dir).to_list(), load_ledger(output_dir, "eval").to_list(), weights))
+    assert outcomes[0] == outcomes[1] and outcomes[0][2]
