@@ -363,6 +363,7 @@ class STaRTrainer(WeightedSFTTrainer):
             self.accelerator.num_processes,
             samplers=[sampler.name for sampler in samplers],
             num_problems=len(train_dataset),
+            vocab_size=config.get_text_config().vocab_size,
         )
         self.curriculum = Curriculum(
             args, self.task.candidates, self.ledger, samplers[0].num_generations or args.num_generations
