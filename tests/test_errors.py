@@ -244,7 +244,7 @@ def test_numbers_of_numpy_are_numbers(make_args):
 def test_without_an_accelerator_the_default_precision_is_full(tmp_path, monkeypatch):
     monkeypatch.setattr("torch.accelerator.is_available", lambda: False)
     args = STaRConfig(output_dir=str(tmp_path))
-    assert args.bf16 is False
+    assert (args.bf16, args.dataloader_pin_memory) == (False, False)
     with pytest.raises(ValueError, match="`bf16=True`, but this computer has no accelerator"):
         STaRConfig(output_dir=str(tmp_path), bf16=True)
     assert STaRConfig(output_dir=str(tmp_path), bf16=True, use_cpu=True).bf16

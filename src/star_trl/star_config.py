@@ -703,6 +703,8 @@ class STaRConfig(SFTConfig):
         elif self.use_cpu and self.bf16 is None:
             # TRL's default would be True, which is several times slower where the processor has no such products.
             self.bf16 = has_bf16_products()
+        if not torch.accelerator.is_available():
+            self.dataloader_pin_memory = False  # torch would warn that it is not used
         # TRL sets its default under the old name, for which transformers warns the user.
         if self.activation_checkpointing is None:
             self.activation_checkpointing = self.gradient_checkpointing
