@@ -138,6 +138,7 @@ def other_name(completion, **kwargs):
         ({"num_iterations": True}, ValueError, "`num_iterations` must be of type `int`, got True"),
         ({"temperature": "hot"}, ValueError, "`temperature` must be of type `float`"),
         ({"metric_for_best_model": "reward"}, ValueError, "`metric_for_best_model='reward'` .* no `eval_dataset`"),
+        ({"metric_for_best_model": "accuracy"}, ValueError, "'accuracy'` .* no `eval_dataset`.*leave .* out"),
         ({"num_iterations": 0}, ValueError, "`num_iterations` must be at least 1"),
         ({"temperature": -1.0}, ValueError, "`temperature` must be"),
         ({"stop_strings": [""]}, ValueError, "empty string"),
@@ -243,7 +244,7 @@ def test_numbers_of_numpy_are_numbers(make_args):
 def test_without_an_accelerator_the_default_precision_is_full(tmp_path, monkeypatch):
     monkeypatch.setattr("torch.accelerator.is_available", lambda: False)
     args = STaRConfig(output_dir=str(tmp_path))
-    assert args.bf16 is False
+    assert (args.bf16, args.dataloader_pin_memory) == (False, False)
     with pytest.raises(ValueError, match="`bf16=True`, but this computer has no accelerator"):
         STaRConfig(output_dir=str(tmp_path), bf16=True)
     assert STaRConfig(output_dir=str(tmp_path), bf16=True, use_cpu=True).bf16

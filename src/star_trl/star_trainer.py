@@ -268,7 +268,7 @@ class STaRTrainer(WeightedSFTTrainer):
                 "`load_best_model_at_end=True` needs an `eval_dataset`: without one no model is measured after its "
                 "training. Give an `eval_dataset`, or leave `load_best_model_at_end` out."
             )
-        if args.metric_for_best_model not in (None, "accuracy") and not eval_dataset:
+        if args.asks_for_metric and not eval_dataset:
             raise ValueError(
                 f"`metric_for_best_model={args.metric_for_best_model!r}` is a metric of an evaluation, but there is "
                 "no `eval_dataset`. Give one, or leave `metric_for_best_model` out."
@@ -363,6 +363,7 @@ class STaRTrainer(WeightedSFTTrainer):
             self.accelerator.num_processes,
             samplers=[sampler.name for sampler in samplers],
             num_problems=len(train_dataset),
+            vocab_size=config.get_text_config().vocab_size,
         )
         self.curriculum = Curriculum(
             args, self.task.candidates, self.ledger, samplers[0].num_generations or args.num_generations
