@@ -29,6 +29,9 @@ def format_reward(completions, **kwargs):
     return [1.0] * len(completions)
 
 
+STREAM = IterableDataset.from_generator(lambda: iter(PROBLEMS))
+
+
 def needs_solution_steps(completions, solution_steps, **kwargs):
     return [1.0] * len(completions)
 
@@ -44,7 +47,27 @@ def other_name(completion, **kwargs):
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"train_dataset": IterableDataset.from_generator(lambda: iter(PROBLEMS))}, TypeError, "IterableDataset"),
+        (
+            {"train_dataset": STREAM},
+            ValueError,
+            "`train_dataset` is an `IterableDataset`.* `num_problems_per_iteration`",
+        ),
+        (
+            {"eval_dataset": STREAM},
+            ValueError,
+            r"`eval_dataset` .* evaluate on.* `Dataset.from_list\(list\(eval_dataset",
+        ),
+        ({"eval_dataset": {"a": STREAM}}, ValueError, r"`eval_dataset\['a'\]` is an `IterableDataset`"),
+        (
+            {"train_dataset": STREAM, "num_problems_per_iteration": 2, "problem_order": "adaptive"},
+            ValueError,
+            "gives the next ones",
+        ),
+        (
+            {"train_dataset": STREAM.filter(lambda row: False), "num_problems_per_iteration": 2},
+            ValueError,
+            "`train_dataset` is empty",
+        ),
         ({"train_dataset": PROBLEMS}, TypeError, r"got `list`. .* `train_dataset=Dataset.from_list\(rows\)`"),
         (
             {"train_dataset": DatasetDict(dev=rows())},

@@ -140,7 +140,8 @@ class STaRConfig(SFTConfig):
             updates per batch).
         num_problems_per_iteration (`int`, *optional*):
             Number of problems drawn at random, without replacement, for each outer iteration. All by default. The
-            paper draws 10,000 of 50,000 in its arithmetic experiment (section 4.3).
+            paper draws 10,000 of 50,000 in its arithmetic experiment (section 4.3). Of an `IterableDataset`, which
+            needs it, each iteration takes the next ones.
         num_kept_per_iteration (`int`, *optional*):
             Number of kept samples, of all samplers together, with which an outer iteration stops sampling. Problems
             are sampled in rounds, each with as many as should suffice by the yield so far, until there are enough or
