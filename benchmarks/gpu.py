@@ -16,9 +16,6 @@ import argparse
 import gc
 import importlib.util
 import json
-import os
-import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -31,6 +28,7 @@ from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 from accelerate import Accelerator
 from datasets import Dataset, disable_progress_bars
@@ -326,14 +324,16 @@ def run_in_process(command: list[str], seconds: float, output: Path) -> dict:
     """
     log, start = output.with_suffix(".log"), time.perf_counter()
     with log.open("w") as file:
-        process = subprocess.Popen(command, stdout=file, stderr=file, start_new_session=True)
+        process = psutil.Popen(command, stdout=file, stderr=file)
     try:
         status = "failed" if process.wait(seconds) else "done"
-    except subprocess.TimeoutExpired:
+    except psutil.TimeoutExpired:
         status = "timed out"
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)  # with what it has started
-    process.wait()
+        # Launchers start their processes in other groups.
+        for each in [*process.children(recursive=True), process]:
+            with suppress(psutil.NoSuchProcess):
+                each.kill()
+        process.wait()
     outcome: dict[str, Any] = {"status": status, "seconds": round(time.perf_counter() - start, 1)}
     if status == "done":
         return {**outcome, "results": json.loads(output.read_text())}
