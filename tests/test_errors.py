@@ -83,7 +83,8 @@ def other_name(completion, **kwargs):
         ({"train_dataset": None}, ValueError, "`train_dataset` is required"),
         ({"reward_funcs": None}, ValueError, "No reward source provided. Give `reward_funcs`"),
         ({"reward_funcs": []}, ValueError, "`reward_funcs` is empty"),
-        ({"reward_funcs": [1.0]}, TypeError, "must be a function .* got a float"),
+        ({"reward_funcs": [1.0]}, TypeError, r"must be a function .* got 1.0 \(`float`\)"),
+        ({"reward_funcs": 1.0}, TypeError, r"must be a function .* got 1.0 \(`float`\)"),
         ({"reward_funcs": needs_solution_steps}, ValueError, "`needs_solution_steps` needs a column `solution_steps`"),
         (
             {"reward_funcs": without_kwargs},

@@ -353,9 +353,7 @@ def ledger_names(output_dir: str | os.PathLike) -> set[str]:
     return {unquote(shard.name[: -len("-00000-of-00000.jsonl")]) for shard in shards}
 
 
-def problem_of(
-    sample: Sample, iteration: int | None, num_problems: int | None, vocab_size: int | None = None
-) -> str | None:
+def problem_of(sample: Sample, iteration: int | None, num_problems: int | None, vocab_size: int | None) -> str | None:
     """
     Returns what is wrong with a sample that was read and what was expected, or `None` if nothing is.
 
