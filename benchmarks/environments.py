@@ -4,7 +4,7 @@ Compares STaR, with and without hints of the environment, with TRL's `GRPOTraine
 cost: the same base model, problems, reward and CPU seconds, on one thread. The environment is the game of
 `examples/from_scratch/key_and_door.py`. Evaluations are the same for all and are not counted.
 
-    python benchmarks/environments.py --output_dir runs/environments        # 3 x 8 minutes of CPU time
+    python benchmarks/environments.py --output_dir runs/environments        # 4 x 8 minutes of CPU time
     python benchmarks/environments.py --output_dir runs/environments --methods speed
     python benchmarks/environments.py --output_dir runs/environments --draw # only the figure, from the results
 
