@@ -304,7 +304,7 @@ class STaRTrainer(WeightedSFTTrainer):
         signs += signs_in_problems(train_dataset, "train_dataset", samplers, scorer)
         for name, dataset in named_datasets(eval_dataset).items():
             signs += signs_in_problems(dataset, name, [GreedySampler(samplers[0])], scorer)
-            signs += signs_of_overlap(train_dataset, dataset, name)
+            signs += signs_of_overlap(train_dataset, dataset, name, samplers)
         for sign in signs:
             logger.warning(sign)
         if eval_dataset:

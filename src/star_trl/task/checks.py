@@ -94,8 +94,8 @@ def _as_dataset(given: Any, name: str) -> str:
     if isinstance(given, str):
         return f"Load it: `{name}=load_dataset({given!r}, split='train')`."
     return (
-        f"Problems are addressed by their index. Make a dataset of the first ones: `Dataset.from_list(list("
-        f"{name}.take(1000)))`."
+        "Problems are addressed by their index, in the ledger and over the iterations. Make a dataset of the rows: "
+        "`Dataset.from_list(rows)`."
     )
 
 
