@@ -41,7 +41,7 @@ def run(name, output_dir, **sizes):
     return outputs(notebook)
 
 
-@pytest.mark.parametrize("name", ["smollm2"])
+@pytest.mark.parametrize("name", ["quickstart", "smollm2"])
 def test_the_file_has_the_outputs_of_a_whole_run(name):
     notebook = read(name)
     cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
