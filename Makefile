@@ -1,4 +1,4 @@
-# Every target but `test-latest`, `test-lowest` and `test-vllm` runs in .venv, which `make install` builds from the pinned
+# Every target but `test-latest`, `test-lowest`, `test-vllm` and `dist` runs in .venv, which `make install` builds from the pinned
 # constraints.txt.
 PYTHON ?= python3
 BIN := .venv/bin
@@ -8,7 +8,7 @@ INSTALL := pip install --quiet --disable-pip-version-check
 export HF_HUB_OFFLINE ?= 1
 export HF_HUB_DISABLE_TELEMETRY ?= 1
 
-.PHONY: install language-model demo demo-language test test-latest test-lowest test-vllm quality docs reproduce-arithmetic \
+.PHONY: install language-model demo demo-language test test-latest test-lowest test-vllm quality docs dist reproduce-arithmetic \
 	reproduce-word-problems reproduce-quiet-sums clean
 
 install: .venv/.installed
@@ -49,7 +49,7 @@ reproduce-quiet-sums: install
 
 # A file of tests at a time in each of two processes, with a thread each, in the order of tests/conftest.py
 PYTEST := pytest -n 2 --dist loadfile --no-loadscope-reorder --ignore tests/on_vllm -m "not slow"
-test test-latest test-lowest: export OMP_NUM_THREADS := 1
+test test-latest test-lowest dist: export OMP_NUM_THREADS := 1
 
 test: install
 	$(BIN)/$(PYTEST)
@@ -91,5 +91,19 @@ quality: install
 docs: install
 	$(BIN)/zensical build --strict --clean
 
+# The sdist and the wheel, into dist/. The wheel is tried in an environment made anew that has nothing else.
+dist:
+	rm -rf build dist
+	$(PYTHON) -m venv --clear .venv-dist/tools
+	.venv-dist/tools/bin/$(INSTALL) build==1.6.1 twine==7.0.0
+	.venv-dist/tools/bin/python -m build
+	.venv-dist/tools/bin/twine check --strict dist/*
+	$(PYTHON) -m venv --clear .venv-dist/wheel
+	.venv-dist/wheel/bin/$(INSTALL) $(TORCH)
+	.venv-dist/wheel/bin/$(INSTALL) --constraint constraints.txt dist/*.whl
+	.venv-dist/wheel/bin/pip check
+	.venv-dist/wheel/bin/star-trl env
+	.venv-dist/wheel/bin/python tests/support/try_readme.py
+
 clean:
-	rm -rf .venv .venv-latest .venv-lowest .venv-vllm build dist runs site .cache
+	rm -rf .venv .venv-latest .venv-lowest .venv-vllm .venv-dist build dist runs site .cache

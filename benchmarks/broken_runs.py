@@ -122,6 +122,8 @@ class Process:
             os.write(work[1], f"{json.dumps([kind, value])}\n".encode())
 
         code = 1
+        # A shell lets programs in the background ignore Ctrl-C.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         try:
             os.dup2(text[1], 1)
             os.dup2(text[1], 2)

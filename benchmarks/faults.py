@@ -133,6 +133,17 @@ class Lab:
     def start(self, folder: Path, **settings) -> Process:
         return Process.start(train, self.base, folder, **settings)
 
+    def start_and_reach(self, folder: Path, rng: random.Random, after_start: bool = False) -> tuple[Process, Moment]:
+        """Starts a run, and waits for a moment. If it ends before, it starts over, and another moment is drawn."""
+        seconds = {name: visits for name, visits in self.seconds.items() if not after_start or name != "start"}
+        while True:
+            moment, process = Moment.draw(seconds, rng), self.start(folder)
+            if process.reach(moment):
+                return process, moment
+            if process.code:
+                raise ThirdOutcome(f"The run without a fault ends with {process.code}: {process.error}")
+            shutil.rmtree(folder)
+
     def check(self, folder: Path, iterations: int = 2) -> None:
         """Checks that a run has come to what the uninterrupted one has come to."""
         if not same(outcome(folder, iterations), self.expected[iterations]):
@@ -191,13 +202,11 @@ def kill(lab: Lab, rng: random.Random, folder: Path, result: Result) -> None:
 def stop(lab: Lab, rng: random.Random, folder: Path, result: Result) -> None:
     """SIGTERM or Ctrl-C"""
     number, times = rng.choice([signal.SIGTERM, signal.SIGINT]), rng.randint(1, 2)
-    moment = Moment.draw(lab.seconds, rng)
+    process, moment = lab.start_and_reach(folder, rng)
     result.fault = f"{number.name}, {times} times, while: {moment}"
-    process = lab.start(folder)
-    if process.reach(moment):
-        for _ in range(times):
-            process.signal(number)
-            time.sleep(rng.uniform(0, 0.1))
+    for _ in range(times):
+        process.signal(number)
+        time.sleep(rng.uniform(0, 0.1))
     process.wait()
     if process.code not in (0, 75, -number) and "KeyboardInterrupt" not in process.error:
         raise ThirdOutcome(f"It exits with {process.code}: {process.error}\n{process.text[-2000:]}")
@@ -225,24 +234,35 @@ def garbage(path: Path, other: Path | None, rng: random.Random) -> None:
 
 
 def another(path: Path, other: Path | None, rng: random.Random) -> None:
-    if other is None:
-        return garbage(path, other, rng)
+    assert other is not None
     shutil.copyfile(other, path)
 
 
+ANOTHER = "another iteration's"
 DAMAGES: dict[str, Callable] = {
     "deleted": delete,
     "cut in half": half,
     "zeros": zeros,
     "garbage": garbage,
-    "another iteration's": another,
+    ANOTHER: another,
 }
 
 
 def damage_and_resume(
-    lab: Lab, rng: random.Random, folder: Path, result: Result, name: str, how: str, before: set[str], iterations: int
+    lab: Lab,
+    rng: random.Random,
+    folder: Path,
+    result: Result,
+    name: str,
+    how: str,
+    before: set[str],
+    iterations: int,
+    when: str = "",
 ) -> None:
-    """Damages a file, and resumes the run. If that is refused, the file is put back, and the run resumed."""
+    """
+    Damages a file, and resumes the run. If that is refused, the file is put back, and the run resumed. A file that no
+    other iteration has in another form gets garbage in place of another iteration's.
+    """
     path = folder / name
     had_run = has_run(folder)
     original = path.read_bytes()
@@ -251,6 +271,9 @@ def damage_and_resume(
         for other in folder.glob(re.sub(r"iteration-\d+", "iteration-*", name))
         if other != path and other.read_bytes() != original
     ]
+    if how == ANOTHER and not others:
+        how = "garbage"
+    result.fault = f"{name}: {how}{when}"
     DAMAGES[how](path, rng.choice(sorted(others)) if others else None, rng)
 
     def put_back() -> None:
@@ -294,32 +317,24 @@ def damage_finished(lab: Lab, rng: random.Random, folder: Path, result: Result) 
     turn += SCHEDULE[: result.number % len(SCHEDULE)].count("damage_finished")
     index = turn % len(order)
     how = list(DAMAGES)[(index + turn // len(order)) % len(DAMAGES)]
-    result.fault = f"{order[index]}: {how}"
     shutil.copytree(lab.root / "whole-2", folder)
     damage_and_resume(lab, rng, folder, result, order[index], how, lab.work, iterations=3)
 
 
 def damage_unfinished(lab: Lab, rng: random.Random, folder: Path, result: Result) -> None:
     """a file of a run that was killed"""
-    moment = Moment.draw({name: seconds for name, seconds in lab.seconds.items() if name != "start"}, rng)
-    process = lab.start(folder)
-    if process.reach(moment):
-        process.signal(signal.SIGKILL)
+    process, moment = lab.start_and_reach(folder, rng, after_start=True)
+    process.signal(signal.SIGKILL)
     process.wait()
     files = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
     name, how = rng.choice(files), rng.choice(list(DAMAGES))
-    result.fault = f"{name}: {how}, after a kill while: {moment}"
-    damage_and_resume(lab, rng, folder, result, name, how, process.work, iterations=2)
+    when = f", after a kill while: {moment}"
+    damage_and_resume(lab, rng, folder, result, name, how, process.work, iterations=2, when=when)
 
 
 def damage_running(lab: Lab, rng: random.Random, folder: Path, result: Result) -> None:
     """a file deleted during the run"""
-    moment = Moment.draw({name: seconds for name, seconds in lab.seconds.items() if name != "start"}, rng)
-    process = lab.start(folder)
-    if not process.reach(moment):
-        process.wait()
-        lab.check(folder)
-        return
+    process, moment = lab.start_and_reach(folder, rng, after_start=True)
     process.signal(signal.SIGSTOP)
     path = rng.choice(sorted(path for path in folder.rglob("*") if path.is_file()))
     original = path.read_bytes()
@@ -354,26 +369,26 @@ def damage_running(lab: Lab, rng: random.Random, folder: Path, result: Result) -
 def fill_disk(lab: Lab, rng: random.Random, folder: Path, result: Result) -> None:
     """a full disk"""
     # A limit on the size of files stands for it.
-    moment, limit = Moment.draw(lab.seconds, rng), int(10 ** rng.uniform(2.5, 5.5))
+    process, moment = lab.start_and_reach(folder, rng)
+    limit = int(10 ** rng.uniform(2.5, 5.5))
     result.fault = f"no file beyond {limit:,} bytes, from a moment on while: {moment}"
-    process = lab.start(folder)
-    if process.reach(moment):
-        _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (limit, hard))
+    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (limit, hard))
     process.wait()
     if process.code:
         result.message = shorten(process.error, folder)
         check_message(process.error, str(folder), "File too large")
+    else:
+        result.fault += ", but none was larger"
     lab.resume(folder, result, process.work)
 
 
 def second_owner(lab: Lab, rng: random.Random, folder: Path, result: Result) -> None:
     """a second run in the same folder"""
-    moment, overwrite = Moment.draw(lab.seconds, rng), rng.random() < 0.5
+    first, moment = lab.start_and_reach(folder, rng)
+    first.signal(signal.SIGSTOP)
+    overwrite = rng.random() < 0.5
     result.fault = f"another run {'overwrites' if overwrite else 'resumes'} it while: {moment}"
-    first = lab.start(folder)
-    if first.reach(moment):
-        first.signal(signal.SIGSTOP)
     second = lab.start(folder, overwrite=overwrite, resume=not overwrite and has_run(folder)).wait()
     first.signal(signal.SIGCONT)
     first.wait()

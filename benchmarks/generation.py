@@ -29,10 +29,12 @@ from accelerate import Accelerator
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from transformers import (
+    AutoModelForCausalLM,
     ContinuousBatchingConfig,
     GenerationConfig,
     LlamaConfig,
-    LlamaForCausalLM,
+    PreTrainedConfig,
+    PreTrainedModel,
     PreTrainedTokenizerFast,
 )
 from transformers.utils import logging
@@ -59,18 +61,17 @@ BASELINE_BATCH_SIZE = 16
 class Workload:
     """A model, the prompts to complete and the tokens that end a completion."""
 
-    model: LlamaForCausalLM
+    model: PreTrainedModel
     tokenizer: PreTrainedTokenizerFast
     prompts: list[list[int]]
     eos_token_ids: list[int]
     max_new_tokens: int = MAX_NEW_TOKENS
 
 
-def make_model(shape: dict, dtype: torch.dtype = torch.float32, device: str = "cpu") -> LlamaForCausalLM:
+def make_model(config: PreTrainedConfig, dtype: torch.dtype = torch.float32, device: str = "cpu") -> PreTrainedModel:
     torch.manual_seed(0)
-    config = LlamaConfig(**shape, max_position_embeddings=4096, bos_token_id=0, eos_token_id=None, pad_token_id=0)
     with torch.device(device):
-        model = LlamaForCausalLM._from_config(config, dtype=dtype).eval()
+        model = AutoModelForCausalLM.from_config(config, dtype=dtype).eval()
     # Weights are large enough for the next token to depend on the question
     for parameter in model.parameters():
         if parameter.dim() > 1:
@@ -78,26 +79,23 @@ def make_model(shape: dict, dtype: torch.dtype = torch.float32, device: str = "c
     return model
 
 
-def small_model() -> LlamaForCausalLM:
+def small_model() -> PreTrainedModel:
     """Returns a model with 13 million parameters."""
-    return make_model(
-        {
-            **{"vocab_size": 4096, "hidden_size": 384, "intermediate_size": 1024},
-            **{"num_hidden_layers": 6, "num_attention_heads": 6, "num_key_value_heads": 6},
-        }
-    )
-
-
-def large_model() -> LlamaForCausalLM:
-    """Returns a model with the shape of Llama 3.2 1B, in bfloat16, on the GPU."""
     shape = {
-        **{"vocab_size": 128256, "hidden_size": 2048, "intermediate_size": 8192, "tie_word_embeddings": True},
-        **{"num_hidden_layers": 16, "num_attention_heads": 32, "num_key_value_heads": 8, "head_dim": 64},
+        **{"vocab_size": 4096, "hidden_size": 384, "intermediate_size": 1024},
+        **{"num_hidden_layers": 6, "num_attention_heads": 6, "num_key_value_heads": 6},
     }
-    return make_model(shape, torch.bfloat16, "cuda")
+    special = {"bos_token_id": 0, "eos_token_id": None, "pad_token_id": 0}
+    return make_model(LlamaConfig(**shape, **special, max_position_embeddings=4096))
 
 
-def make_workload(model: LlamaForCausalLM, num_questions: int, prefix_length: int, shared: bool = True) -> Workload:
+def make_workload(
+    model: PreTrainedModel,
+    num_questions: int,
+    prefix_length: int,
+    shared: bool = True,
+    max_new_tokens: int = MAX_NEW_TOKENS,
+) -> Workload:
     """
     Makes questions of 30 to 80 tokens, after one shared prefix or (`shared=False`) each after its own prefix of that
     length.
@@ -117,7 +115,7 @@ def make_workload(model: LlamaForCausalLM, num_questions: int, prefix_length: in
     # One token in fifty ends a completion: about a quarter of them reach the limit
     eos_token_ids = sorted(set(random_tokens(vocab_size // 50)))
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(WordLevel({"<pad>": 0})), pad_token="<pad>")
-    return Workload(model, tokenizer, prompts, eos_token_ids)
+    return Workload(model, tokenizer, prompts, eos_token_ids, max_new_tokens)
 
 
 def generation_config(work: Workload) -> GenerationConfig:
@@ -221,13 +219,24 @@ def agreement(work: Workload, completions: list[list[int]], reference: list[list
     return equal, ties
 
 
-def hardware_limits() -> tuple[float, float]:
-    """Returns the operations and bytes per second that a matrix product and a copy reach on this machine now."""
-    a, b = torch.randn(1024, 1024), torch.randn(1024, 1024)
-    source, target = torch.randn(2**24), torch.empty(2**24)
+def hardware_limits(device: str = "cpu", dtype: torch.dtype = torch.float32, width: int = 1024) -> tuple[float, float]:
+    """
+    Returns the operations and bytes per second that a product of square matrices and a copy reach on this machine now.
+    """
+    a, b = torch.randn(2, width, width, device=device, dtype=dtype)
+    source = torch.randn(16 * width**2, device=device, dtype=dtype)
+    target = torch.empty_like(source)
     products = min(timed(torch.mm, a, b)[0] for _ in range(20))
     copies = min(timed(target.copy_, source)[0] for _ in range(10))
-    return 2 * 1024**3 / products, 2 * source.numel() * 4 / copies
+    return 2 * width**3 / products, 2 * source.nbytes / copies
+
+
+def numbers_of_weights(model: PreTrainedModel) -> tuple[int, int]:
+    """Returns how many weights of a model every token is multiplied by, and how many its output head has."""
+    head = model.config.vocab_size * model.config.hidden_size
+    # The embedding is looked up, not multiplied
+    embeddings = head if model.config.tie_word_embeddings else 2 * head
+    return sum(parameter.numel() for parameter in model.parameters()) - embeddings, head
 
 
 def least_time(
@@ -238,21 +247,20 @@ def least_time(
     prefix, one over all questions, and as many steps as the longest completion has, each with all unfinished rows.
     """
     config, (operations_per_second, bytes_per_second) = work.model.config, limits
-    head = config.vocab_size * config.hidden_size
-    # The embedding is looked up, not multiplied
-    body = sum(parameter.numel() for parameter in work.model.parameters()) - 2 * head
+    body, head = numbers_of_weights(work.model)
     width = config.num_attention_heads * config.head_dim * config.num_hidden_layers
+    kept_width = config.num_key_value_heads * config.head_dim * config.num_hidden_layers
     questions = [len(prompt) - prefix for prompt in work.prompts]
 
     def seconds(tokens: int, seen: float, sampled: int, held: float) -> float:
         """Seconds of a pass, for its numbers of tokens, keys seen, tokens sampled and keys held."""
         operations = 2 * tokens * body + 2 * sampled * head + 4 * seen * width
-        moved = 4 * (body + (head if sampled else 0) + 2 * held * width)
+        moved = work.model.dtype.itemsize * (body + (head if sampled else 0) + 2 * held * kept_width)
         return max(operations / operations_per_second, moved / bytes_per_second)
 
-    total = seconds(prefix, prefix**2 / 2, 0, prefix)
+    total = seconds(prefix, prefix**2 / 2, 0, prefix) if prefix else 0.0
     total += seconds(sum(questions), sum(q * (prefix + q / 2) for q in questions), 0, prefix + sum(questions))
-    for step in range(MAX_NEW_TOKENS):
+    for step in range(work.max_new_tokens):
         own = [q + step for q, completion in zip(questions, completions, strict=True) if len(completion) > step]
         if own:
             total += seconds(len(own), sum(prefix + keys for keys in own), len(own), prefix + sum(own))
@@ -380,8 +388,7 @@ def with_vllm(runs: int) -> dict:
     Compares all engines and vLLM in CPU seconds: 64 questions after 600 shared tokens, up to 48 new tokens. The
     time of vLLM includes loading the weights, and not its start.
     """
-    work = make_workload(small_model(), NUM_QUESTIONS, 600)
-    work.max_new_tokens = 48
+    work = make_workload(small_model(), NUM_QUESTIONS, 600, max_new_tokens=48)
     engine = VLLMEngine(work.tokenizer, Accelerator(cpu=True), NUM_QUESTIONS)
     contestants = {
         "vllm": partial(by, engine),
@@ -426,17 +433,15 @@ def growth() -> None:
         print(f"{what:10} {prefix_length:8} {number:9} {batch_size or 'auto':>6} {seconds:8.2f}", flush=True)
 
 
-def low_precision() -> dict:
+def low_precision(work: Workload) -> dict:
     """
-    Counts equal completions in bfloat16, between engines and between batch sizes of the same engine. In bfloat16 the
-    order of additions matters, and random weights put many tokens near a tie. (There are few completions, after a
-    short prefix, since two cores are slow in bfloat16.)
+    Counts equal completions, between engines and between batch sizes of the same engine. In bfloat16 the order of
+    additions matters, and random weights put many tokens near a tie.
     """
-    work = make_workload(small_model().to(torch.bfloat16), 16, 100)
     ways = {
         "generate, batch 16": by_generate(work),
         "generate, batch 4": by_generate(work, 4),
-        "engine, batch 16": by_engine(work),
+        "engine, batch 16": by_engine(work, 16),
         "engine, batch 4": by_engine(work, 4),
     }
     results = {}
@@ -447,29 +452,13 @@ def low_precision() -> dict:
     ):
         equal = sum(a == b for a, b in zip(ways[one], ways[other], strict=True))
         tokens = [shared_length(a, b) / len(b) for a, b in zip(ways[one], ways[other], strict=True)]
+        name = str(work.model.dtype).removeprefix("torch.")
         print(
-            f"bfloat16, {one} and {other}: {equal} of {len(tokens)} completions equal, "
+            f"{name}, {one} and {other}: {equal} of {len(tokens)} completions equal, "
             f"{statistics.mean(tokens):.0%} of the tokens up to the first difference"
         )
-        results[f"bf16_equal: {one} and {other}"] = equal / len(tokens)
+        results[f"{name} equal: {one} and {other}"] = equal / len(tokens)
     return results
-
-
-def compare_on_gpu(runs: int) -> dict:
-    """Runs the comparison on a GPU: a 1B-parameter Llama shape in bfloat16, 1,500 tokens of prefix, 256 questions."""
-    work = make_workload(large_model(), 256, 1500)
-    times: dict[str, list[float]] = {"generate": [], "engine": []}
-    peaks = {}
-    for _ in range(runs + 1):
-        for name, function in (("generate", by_generate), ("engine", by_engine)):
-            torch.cuda.reset_peak_memory_stats()
-            times[name].append(timed(function, work)[0])
-            peaks[name] = torch.cuda.max_memory_allocated() / 2**30
-    # The first run compiles kernels
-    pairs = {name: seconds[1:] for name, seconds in times.items()}
-    for name, seconds in pairs.items():
-        print(f"GPU, {name}: {statistics.median(seconds):.1f} s, {peaks[name]:.1f} GiB at the peak")
-    return {"gpu_speedup_vs_generate": median_ratio(pairs["generate"], pairs["engine"])}
 
 
 @torch.no_grad()
@@ -487,11 +476,10 @@ def main() -> None:
         return
     results = compare(args.runs)
     results |= with_tool(args.runs)
-    results |= low_precision()
+    # There are few completions, after a short prefix, since two cores are slow in bfloat16.
+    results |= low_precision(make_workload(small_model().to(torch.bfloat16), 16, 100))
     if not args.no_growth:
         growth()
-    if torch.cuda.is_available():
-        results |= compare_on_gpu(args.runs)
     rounded = {name: round(value, 3) if isinstance(value, float) else value for name, value in results.items()}
     print(json.dumps(rounded))
 

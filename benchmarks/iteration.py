@@ -25,7 +25,7 @@ from datasets import Dataset, disable_progress_bars
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import WhitespaceSplit
-from transformers import PreTrainedTokenizerFast
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from transformers.utils import logging
 from trl import SFTConfig, SFTTrainer
 
@@ -36,6 +36,7 @@ from generation import (
     hardware_limits,
     least_time,
     make_workload,
+    numbers_of_weights,
     peak_resident_memory,
     small_model,
 )
@@ -68,7 +69,7 @@ TRAINING = {
 class Task:
     """A model, its tokenizer, few-shot examples that precede every prompt, problems and held-out problems."""
 
-    model: torch.nn.Module
+    model: PreTrainedModel
     tokenizer: PreTrainedTokenizerFast
     examples: list[dict[str, str]]
     problems: list[dict[str, str]]
@@ -89,9 +90,12 @@ class Outcome:
         return sum(self.seconds.values())
 
 
-def make_task(prefix_length: int) -> Task:
-    """Makes problems of 30 to 80 words, one token each, behind few-shot examples of `prefix_length` tokens in all."""
-    model = small_model()
+def make_task(prefix_length: int, model: PreTrainedModel | None = None) -> Task:
+    """
+    Makes problems of 30 to 80 words, one token each, behind few-shot examples of `prefix_length` tokens in all, for a
+    small model by default.
+    """
+    model = small_model() if model is None else model
     work = make_workload(model, NUM_PROBLEMS + NUM_HELD_OUT, prefix_length)
     words = {f"w{index}": index for index in range(model.config.vocab_size)}
     backend = Tokenizer(WordLevel(words, unk_token="w1"))
@@ -259,8 +263,7 @@ def least_fine_tuning(task: Task, outcome: Outcome, prefix_length: int, limits: 
     a forward pass. The head is counted where there is a label.
     """
     config = task.model.config
-    head = config.vocab_size * config.hidden_size
-    body = sum(parameter.numel() for parameter in task.model.parameters()) - 2 * head
+    body, head = numbers_of_weights(task.model)
     width = config.num_attention_heads * config.head_dim * config.num_hidden_layers
     rows = [(len(task.problems[index]["prompt"].split()), len(ids)) for index, _, ids in outcome.kept]
     prompt, completion = (statistics.mean(values) for values in zip(*rows, strict=True))

@@ -1,5 +1,6 @@
 # Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
 
+import inspect
 import re
 from dataclasses import fields
 
@@ -34,7 +35,7 @@ def test_other_schedules(settings, steps):
 
 def test_every_field_is_documented():
     own = {field.name for field in fields(STaRConfig)} - {field.name for field in fields(SFTConfig)}
-    documented = set(re.findall(r"^        (\w+) \(`", STaRConfig.__doc__, re.MULTILINE))
+    documented = set(re.findall(r"^    (\w+) \(`", inspect.cleandoc(STaRConfig.__doc__), re.MULTILINE))
     assert own == documented
     assert all(field.metadata.get("help") for field in fields(STaRConfig) if field.name in own)
 

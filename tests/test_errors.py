@@ -29,6 +29,9 @@ def format_reward(completions, **kwargs):
     return [1.0] * len(completions)
 
 
+STREAM = IterableDataset.from_generator(lambda: iter(PROBLEMS))
+
+
 def needs_solution_steps(completions, solution_steps, **kwargs):
     return [1.0] * len(completions)
 
@@ -44,7 +47,27 @@ def other_name(completion, **kwargs):
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"train_dataset": IterableDataset.from_generator(lambda: iter(PROBLEMS))}, TypeError, "IterableDataset"),
+        (
+            {"train_dataset": STREAM},
+            ValueError,
+            "`train_dataset` is an `IterableDataset`.* `num_problems_per_iteration`",
+        ),
+        (
+            {"eval_dataset": STREAM},
+            ValueError,
+            r"`eval_dataset` .* evaluate on.* `Dataset.from_list\(list\(eval_dataset",
+        ),
+        ({"eval_dataset": {"a": STREAM}}, ValueError, r"`eval_dataset\['a'\]` is an `IterableDataset`"),
+        (
+            {"train_dataset": STREAM, "num_problems_per_iteration": 2, "problem_order": "adaptive"},
+            ValueError,
+            "gives the next ones",
+        ),
+        (
+            {"train_dataset": STREAM.filter(lambda row: False), "num_problems_per_iteration": 2},
+            ValueError,
+            "`train_dataset` is empty",
+        ),
         ({"train_dataset": PROBLEMS}, TypeError, r"got `list`. .* `train_dataset=Dataset.from_list\(rows\)`"),
         (
             {"train_dataset": DatasetDict(dev=rows())},
@@ -60,7 +83,8 @@ def other_name(completion, **kwargs):
         ({"train_dataset": None}, ValueError, "`train_dataset` is required"),
         ({"reward_funcs": None}, ValueError, "No reward source provided. Give `reward_funcs`"),
         ({"reward_funcs": []}, ValueError, "`reward_funcs` is empty"),
-        ({"reward_funcs": [1.0]}, TypeError, "must be a function .* got a float"),
+        ({"reward_funcs": [1.0]}, TypeError, r"must be a function .* got 1.0 \(`float`\)"),
+        ({"reward_funcs": 1.0}, TypeError, r"must be a function .* got 1.0 \(`float`\)"),
         ({"reward_funcs": needs_solution_steps}, ValueError, "`needs_solution_steps` needs a column `solution_steps`"),
         (
             {"reward_funcs": without_kwargs},
@@ -138,6 +162,7 @@ def other_name(completion, **kwargs):
         ({"num_iterations": True}, ValueError, "`num_iterations` must be of type `int`, got True"),
         ({"temperature": "hot"}, ValueError, "`temperature` must be of type `float`"),
         ({"metric_for_best_model": "reward"}, ValueError, "`metric_for_best_model='reward'` .* no `eval_dataset`"),
+        ({"metric_for_best_model": "accuracy"}, ValueError, "'accuracy'` .* no `eval_dataset`.*leave .* out"),
         ({"num_iterations": 0}, ValueError, "`num_iterations` must be at least 1"),
         ({"temperature": -1.0}, ValueError, "`temperature` must be"),
         ({"stop_strings": [""]}, ValueError, "empty string"),
@@ -243,7 +268,7 @@ def test_numbers_of_numpy_are_numbers(make_args):
 def test_without_an_accelerator_the_default_precision_is_full(tmp_path, monkeypatch):
     monkeypatch.setattr("torch.accelerator.is_available", lambda: False)
     args = STaRConfig(output_dir=str(tmp_path))
-    assert args.bf16 is False
+    assert (args.bf16, args.dataloader_pin_memory) == (False, False)
     with pytest.raises(ValueError, match="`bf16=True`, but this computer has no accelerator"):
         STaRConfig(output_dir=str(tmp_path), bf16=True)
     assert STaRConfig(output_dir=str(tmp_path), bf16=True, use_cpu=True).bf16

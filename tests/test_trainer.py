@@ -7,12 +7,13 @@ from copy import deepcopy
 
 import pytest
 import torch
-from datasets import Dataset
+from datasets import Dataset, IterableDataset
 from peft import LoraConfig
 from transformers import TrainerCallback
 
 from star_trl import RationaleSampler, RationalizationSampler, load_ledger
 from star_trl.fine_tuning.sample_weights import sample_weights
+from star_trl.ledger import Ledger
 from star_trl.ledger.selection import select_samples
 from support.scripted_engine import ScriptedEngine
 from support.sums import EXAMPLES, PROBLEMS, last_question, solve_easy_and_hinted
@@ -310,6 +311,40 @@ def test_num_problems_per_iteration(make_trainer):
     drawn = [{sample.problem_id for sample in trainer.sample(iteration)} for iteration in range(1, 6)]
     assert all(len(problems) == 2 for problems in drawn)
     assert len({tuple(problems) for problems in drawn}) > 1
+
+
+def test_each_iteration_takes_the_next_problems_of_a_stream(make_trainer, problems):
+    read = []
+
+    def stream():
+        for row in PROBLEMS[:3]:
+            read.append(row["prompt"])
+            yield row
+
+    def make(num_iterations, **changes):
+        return make_trainer(
+            solve_easy_and_hinted,
+            model=build_model(build_tokenizer()),
+            train_dataset=IterableDataset.from_generator(stream),
+            eval_dataset={"next": IterableDataset.from_generator(stream), "all": problems},
+            num_problems_per_iteration=2,
+            num_iterations=num_iterations,
+            initial_steps=1,
+            **changes,
+        )
+
+    trainer = make(1)
+    assert read == [row["prompt"] for row in PROBLEMS[:2]] * 2  # not more than the run needs
+    trainer.train()
+    trainer = make(3)
+    trainer.train(resume_from_checkpoint=True)
+    samples = {number: trainer.ledger.read(number) for number in (1, 2, 3)}
+    assert [{sample.problem_id for sample in samples[number]} for number in samples] == [{0, 1}, {2, 0}, {1, 2}]
+    for sample in [each for found in samples.values() for each in found]:
+        assert sample.prompt == PROBLEMS[sample.problem_id]["prompt"]
+    for name, count in (("eval_next", 2), ("eval_all", 4)):
+        assert len({sample.problem_id for sample in Ledger(trainer.args.output_dir, name=name).read(1)}) == count
+    assert trainer.evaluate(IterableDataset.from_generator(stream))["eval_accuracy"] == 1.0
 
 
 def test_several_generations_duplicates_and_cap(make_trainer):

@@ -7,4 +7,4 @@ import lazy_loader
 # Imports the names of `__init__.pyi` when they are first used, since torch, transformers and trl take seconds.
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 
-__version__ = "0.1.0.dev0"
+__version__ = "0.1.0"

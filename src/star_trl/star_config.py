@@ -140,7 +140,8 @@ class STaRConfig(SFTConfig):
             updates per batch).
         num_problems_per_iteration (`int`, *optional*):
             Number of problems drawn at random, without replacement, for each outer iteration. All by default. The
-            paper draws 10,000 of 50,000 in its arithmetic experiment (section 4.3).
+            paper draws 10,000 of 50,000 in its arithmetic experiment (section 4.3). Of an `IterableDataset`, which
+            needs it, each iteration takes the next ones.
         num_kept_per_iteration (`int`, *optional*):
             Number of kept samples, of all samplers together, with which an outer iteration stops sampling. Problems
             are sampled in rounds, each with as many as should suffice by the yield so far, until there are enough or
@@ -360,8 +361,8 @@ class STaRConfig(SFTConfig):
 
     # Parameters whose default values are overridden from SFTConfig
     metric_for_best_model: str | None = field(
-        default="accuracy",
-        metadata={"help": "Evaluation metric that decides which outer iteration is the best."},
+        default=None,
+        metadata={"help": "Evaluation metric that decides which outer iteration is the best: `accuracy` by default."},
     )
     max_length: int | None = field(
         default=None,
@@ -678,6 +679,9 @@ class STaRConfig(SFTConfig):
 
     def __post_init__(self):
         self.ignored_settings = self._ignored_settings()  # before transformers fills in values of its own
+        # Only a metric that was asked for needs an evaluation set.
+        self.asks_for_metric = self.metric_for_best_model is not None
+        self.metric_for_best_model = self.metric_for_best_model or "accuracy"
         # `TrainingArguments` checks that evaluation and saving fall on the same inner steps. Here both happen after
         # every outer iteration, so the strategies are set accordingly, which passes the check.
         if self.load_best_model_at_end:
@@ -700,6 +704,8 @@ class STaRConfig(SFTConfig):
         elif self.use_cpu and self.bf16 is None:
             # TRL's default would be True, which is several times slower where the processor has no such products.
             self.bf16 = has_bf16_products()
+        if not torch.accelerator.is_available():
+            self.dataloader_pin_memory = False  # torch would warn that it is not used
         # TRL sets its default under the old name, for which transformers warns the user.
         if self.activation_checkpointing is None:
             self.activation_checkpointing = self.gradient_checkpointing

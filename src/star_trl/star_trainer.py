@@ -7,7 +7,7 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import torch
-from datasets import Dataset
+from datasets import Dataset, IterableDataset
 from transformers import (
     BitsAndBytesConfig,
     DefaultFlowCallback,
@@ -90,6 +90,7 @@ from .task.data_mistakes import (
     signs_of_overlap,
 )
 from .task.prompting import FewShotExamples, PromptBuilder
+from .task.streams import read_stream, read_streams
 from .task.task import Task, evaluation_sets
 from .tools.environments import EnvironmentFactory
 from .user_input import OTHER_ARGUMENTS, check_model_path, explain_unknown
@@ -152,11 +153,13 @@ class STaRTrainer(WeightedSFTTrainer):
         few_shot_examples (`list[dict]`, [`~datasets.Dataset`] or `Callable[[dict], list[dict]]`, *optional*):
             Examples with `prompt`, `completion` and, for rationalization, `hinted_prompt`; or a function that
             chooses them for a problem. Problems that are among their own examples are not sampled or evaluated on.
-        train_dataset ([`~datasets.Dataset`]):
+        train_dataset ([`~datasets.Dataset`] or [`~datasets.IterableDataset`]):
             Problems: `prompt` (text or messages), `hinted_prompt` for rationalization, `answer` and whatever else
-            the reward functions read.
-        eval_dataset ([`~datasets.Dataset`] or `dict[str, Dataset]`, *optional*):
-            Held-out problems. The model is evaluated by generating before the first outer iteration and after each.
+            the reward functions read. Each iteration takes the next `num_problems_per_iteration` problems of an
+            `IterableDataset`, from its beginning again when it ends.
+        eval_dataset ([`~datasets.Dataset`], [`~datasets.IterableDataset`] or a `dict` of them, *optional*):
+            Held-out problems. The model is evaluated by generating before the first outer iteration and after each,
+            on the first `num_problems_per_iteration` problems of an `IterableDataset`.
         processing_class ([`~transformers.PreTrainedTokenizerBase`], *optional*):
             Tokenizer. Loaded from the model's name by default.
         reward_processing_classes ([`~transformers.PreTrainedTokenizerBase`] or a list of them, *optional*):
@@ -228,8 +231,8 @@ class STaRTrainer(WeightedSFTTrainer):
         reward_funcs: RewardFunc | str | list[RewardFunc | str] | None = None,
         samplers: list[Sampler] | None = None,
         few_shot_examples: FewShotExamples | Dataset | None = None,
-        train_dataset: Dataset | None = None,
-        eval_dataset: Dataset | dict[str, Dataset] | None = None,
+        train_dataset: Dataset | IterableDataset | None = None,
+        eval_dataset: Dataset | IterableDataset | dict[str, Dataset | IterableDataset] | None = None,
         processing_class: PreTrainedTokenizerBase | ProcessorMixin | None = None,
         reward_processing_classes: PreTrainedTokenizerBase | list[PreTrainedTokenizerBase | None] | None = None,
         peft_config: "PeftConfig | None" = None,
@@ -248,6 +251,9 @@ class STaRTrainer(WeightedSFTTrainer):
         if train_dataset is None:
             raise ValueError("`train_dataset` is required: it holds the problems.")
         check_kinds(samplers)
+        is_stream = isinstance(train_dataset, IterableDataset)
+        train_dataset = read_stream(train_dataset, "train_dataset", args)
+        eval_dataset = read_streams(eval_dataset, args)
         if environment_factory:  # whose `reset` may give the prompt
             train_dataset = with_prompts(train_dataset)
             if isinstance(eval_dataset, dict):
@@ -268,7 +274,7 @@ class STaRTrainer(WeightedSFTTrainer):
                 "`load_best_model_at_end=True` needs an `eval_dataset`: without one no model is measured after its "
                 "training. Give an `eval_dataset`, or leave `load_best_model_at_end` out."
             )
-        if args.metric_for_best_model not in (None, "accuracy") and not eval_dataset:
+        if args.asks_for_metric and not eval_dataset:
             raise ValueError(
                 f"`metric_for_best_model={args.metric_for_best_model!r}` is a metric of an evaluation, but there is "
                 "no `eval_dataset`. Give one, or leave `metric_for_best_model` out."
@@ -298,7 +304,7 @@ class STaRTrainer(WeightedSFTTrainer):
         signs += signs_in_problems(train_dataset, "train_dataset", samplers, scorer)
         for name, dataset in named_datasets(eval_dataset).items():
             signs += signs_in_problems(dataset, name, [GreedySampler(samplers[0])], scorer)
-            signs += signs_of_overlap(train_dataset, dataset, name)
+            signs += signs_of_overlap(train_dataset, dataset, name, samplers)
         for sign in signs:
             logger.warning(sign)
         if eval_dataset:
@@ -351,6 +357,7 @@ class STaRTrainer(WeightedSFTTrainer):
             scorer=scorer,
             prompt_builder=builder,
             candidates=check_prompts(train_dataset, "train_dataset", samplers, builder, args, config, is_trained=True),
+            is_stream=is_stream,
         )
         self.policy = Policy(self, make_engine(args, tokenizer, self.accelerator))
         self.termination = Termination()
@@ -363,9 +370,14 @@ class STaRTrainer(WeightedSFTTrainer):
             self.accelerator.num_processes,
             samplers=[sampler.name for sampler in samplers],
             num_problems=len(train_dataset),
+            vocab_size=config.get_text_config().vocab_size,
         )
         self.curriculum = Curriculum(
-            args, self.task.candidates, self.ledger, samplers[0].num_generations or args.num_generations
+            args,
+            self.task.candidates,
+            self.ledger,
+            samplers[0].num_generations or args.num_generations,
+            len(train_dataset) if is_stream else None,
         )
         self._hints_are_forgotten = without_hints and hints_are_forgotten(train_dataset, few_shot_examples)
         self._original_weights: OriginalWeights | None = None
@@ -642,7 +654,7 @@ class STaRTrainer(WeightedSFTTrainer):
 
     def evaluate(
         self,
-        eval_dataset: Dataset | dict[str, Dataset] | str | None = None,
+        eval_dataset: Dataset | IterableDataset | dict[str, Dataset | IterableDataset] | str | None = None,
         ignore_keys: list[str] | None = None,
         metric_key_prefix: str = "eval",
     ) -> dict[str, float]:
@@ -682,6 +694,7 @@ class STaRTrainer(WeightedSFTTrainer):
         elif eval_dataset is None:
             sets = self.task.evaluation_sets  # checked when the trainer was made
         else:
+            eval_dataset = read_streams(eval_dataset, self.args)
             samplers, builder = self.task.samplers[:1], self.task.prompt_builder
             for name, dataset in named_datasets(eval_dataset).items():
                 check_dataset(dataset, name, samplers, self.task.scorer, self.args.eval_group_column)

@@ -1,6 +1,7 @@
 # Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
 """The ledger as SFT data, preference pairs and verifier data, and TRL's trainers on them."""
 
+import json
 from collections import Counter
 
 import pytest
@@ -20,6 +21,7 @@ from star_trl.ledger import Ledger
 from star_trl.rewards import exact_match_reward
 from support.samples import make_sample
 from support.sums import EXAMPLES, PROBLEMS, last_question
+from support.tiny_models import build_chat_tokenizer, build_model
 
 
 # What the script draws for a problem, by turns.
@@ -121,6 +123,39 @@ def test_a_run_as_training_data(run):
     balanced = verifier_dataset(output_dir, balanced=True)
     counts = Counter((as_text(row)["prompt"][3:6], row["label"]) for row in balanced)
     assert counts == {("1+2", True): 2, ("1+2", False): 2, ("7+1", True): 1, ("7+1", False): 1}
+
+
+def test_conversations_stay_messages(tmp_path):
+    prompt = [{"role": "user", "content": "2 * 3?"}]
+
+    def turns(result, **arguments):
+        called = {"type": "function", "function": {"name": "multiply", "arguments": arguments}}
+        return [
+            {"role": "assistant", "tool_calls": [called]},
+            {"role": "tool", "name": "multiply", "content": result},
+            {"role": "assistant", "content": "6"},
+        ]
+
+    written = [turns("6", a=2, b=3), turns([6], a="2", factors=[3]), turns("5 \ud800", a=None)]
+    fields = {"prompt": json.dumps(prompt), "completion": "flat"}
+    Ledger(tmp_path).append(
+        [
+            make_sample(sample_index=index, kept=index < 2, extra={"messages": messages}, **fields)
+            for index, messages in enumerate(written)
+        ]
+    )
+    kept = sft_dataset(tmp_path)
+    expected = turns("6", a=2, b=3)
+    expected[0]["content"] = ""
+    assert kept[0] == {"prompt": prompt, "completion": expected}
+    assert kept[1]["completion"][0]["tool_calls"][0]["function"]["arguments"] == {"a": "2", "factors": [3]}
+    assert kept[1]["completion"][1]["content"] == "[6]"  # as the model saw it
+    assert [pair["rejected"][1]["content"] for pair in preference_dataset(tmp_path)] == ["5 ?"] * 2
+    assert verifier_dataset(tmp_path)["label"] == [True, True, False]
+    tokenizer = build_chat_tokenizer()
+    args = SFTConfig(str(tmp_path / "sft"), report_to="none", max_length=None, use_cpu=True)
+    row = SFTTrainer(build_model(tokenizer), args, train_dataset=kept, processing_class=tokenizer).train_dataset[0]
+    assert '"arguments": {"a": 2, "b": 3}' in tokenizer.decode(row["input_ids"])
 
 
 def test_iterations_and_samplers(run):

@@ -96,6 +96,7 @@ WRONG_FIELDS = [
     ("completion_ids", [1, -2]),
     ("completion_ids", [1, 10**30]),
     ("completion_ids", [1, 2.0]),
+    ("completion_ids", [1, 105]),
     ("loss_mask", [True]),
     ("loss_mask", [True, None]),
     ("finish_reason", "end"),
@@ -112,13 +113,13 @@ WRONG_FIELDS = [
 
 @pytest.mark.parametrize(("name", "value"), WRONG_FIELDS)
 def test_a_line_with_a_wrong_value_is_named(tmp_path, name, value):
-    ledger = Ledger(tmp_path, num_problems=4)
-    ledger.append([make_sample(), make_sample(problem_id=3)])
+    ledger = Ledger(tmp_path)
+    ledger.append([make_sample(), make_sample(problem_id=3, completion_ids=[1, 104])])
     (shard,) = tmp_path.rglob("*.jsonl")
     first, second = shard.read_text().splitlines()
     shard.write_text(f"{first}\n{json.dumps({**json.loads(second), name: value})}\n")
     with pytest.raises(ValueError, match=r"Line 2 of .*samples-00000-of-00001.jsonl is not a sample \(.*Delete"):
-        Ledger(tmp_path, num_problems=4).read(1)
+        Ledger(tmp_path, num_problems=4, vocab_size=105).read(1)
 
 
 def test_a_number_beyond_floats_is_named(tmp_path):
@@ -255,6 +256,58 @@ def test_resuming_gives_the_uninterrupted_run(make_trainer, model, tmp_path):
         assert resumed.ledger.read(iteration) == uninterrupted.ledger.read(iteration)
     assert all(torch.equal(value, expected[name]) for name, value in model.state_dict().items())
     assert resumed.state.global_step == uninterrupted.state.global_step == 9
+
+
+NOT_OF_THE_RUN = [
+    ("sampler", lambda _: "rationals", r"`sampler` is 'rationals', expected one of \['rationale'"),
+    ("sample_index", lambda _: 1, "`sample_index` is 1, but `rationale` draws fewer completions of problem 3"),
+    ("completion_ids", lambda ids: [105, *ids[1:]], "`completion_ids` has 105, but the model has 105 tokens"),
+]
+
+
+@pytest.mark.parametrize(("asked_before", "path"), [(4, "iteration-001/samples"), (0, "iteration-000/eval")])
+@pytest.mark.parametrize(("name", "change", "message"), NOT_OF_THE_RUN)
+def test_a_line_that_is_not_of_the_run(make_trainer, problems, model, asked_before, path, name, change, message):
+    """It is named before anything is made of an iteration in progress. Without the line the run goes on."""
+    asked = 0
+
+    def crash(prompt):
+        nonlocal asked
+        asked += 1
+        if asked == asked_before + 3:
+            raise Crash
+        return solve_easy_and_hinted(prompt)
+
+    original = {name: value.clone() for name, value in model.state_dict().items()}
+    with pytest.raises(Crash):
+        make_trainer(crash, num_iterations=1, eval_dataset=problems).train()
+    model.load_state_dict(original)
+    trainer = make_trainer(solve_easy_and_hinted, num_iterations=1, eval_dataset=problems)
+    shard = trainer.ledger.output_dir / f"{path}-00000-of-00001.jsonl"
+    first, second = shard.read_text().splitlines(keepends=True)
+    line = json.loads(first)
+    shard.write_text(f"{first}{second}{json.dumps({**line, name: change(line[name])})}\n")
+    with pytest.raises(ValueError, match=rf"Line 3 of .*{shard.name} is not a sample.*{message}.*Delete the line"):
+        trainer.train(resume_from_checkpoint=True)
+    shard.write_text(first + second)
+    trainer = make_trainer(solve_easy_and_hinted, num_iterations=1, eval_dataset=problems)
+    trainer.train(resume_from_checkpoint=True)
+    assert len(load_ledger(trainer.args.output_dir)) == 6
+
+
+def test_a_sampler_may_change_its_number_of_draws(make_trainer):
+    """From one iteration to the next, in `select`. What it drew before is read again."""
+
+    class Waning(RationaleSampler):
+        def select(self, state):
+            self.num_generations = 4 - state.iteration
+            return super().select(state)
+
+    trainer = make_trainer(
+        solve_easy_and_hinted, samplers=[Waning(num_generations=3, temperature=1.0)], sample_iterations=2
+    )
+    trainer.train()
+    assert [len(trainer.ledger.read(iteration)) for iteration in (1, 2)] == [12, 8]
 
 
 @pytest.mark.parametrize(("p", "num_generations"), [(0.5, 1), (1.0, 3)])

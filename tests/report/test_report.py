@@ -461,6 +461,72 @@ def test_messages_are_shown_as_turns(browser, tmp_path):
     assert texts(browser, ".columns pre") == ["system: Be brief.\n\nuser: 1+2?"] * 2
 
 
+def calls(*names, content="", **arguments):
+    """A turn of a model that calls tools with the same arguments."""
+    made = [{"type": "function", "function": {"name": name, "arguments": arguments}} for name in names]
+    return {"role": "assistant", "content": content, "tool_calls": made}
+
+
+def result(name, content):
+    return {"role": "tool", "name": name, "content": content}
+
+
+def test_a_conversation_is_shown_turn_by_turn_with_its_calls_folded(browser, tmp_path):
+    prompt = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "A door."}]
+    hinted = [*prompt[:1], {"role": "user", "content": "A door. Key: b."}]
+    turns = [
+        calls("look", "open", content="I try.", key="b"),
+        result("look", "A lock."),
+        result("open", "It opens."),
+        calls("open", key="c"),
+        {"role": "assistant", "content": "Done."},
+    ]
+    extra = {"hinted_prompt": json.dumps(hinted), "messages": turns, "tool_calls": 3}
+    Ledger(tmp_path).append([make_sample(prompt=json.dumps(prompt), extra=extra, completion="flat A lock.")])
+    browser.open(write_report(tmp_path))
+    assert texts(browser, ".turn > h5") == ["system", "user", "assistant", "assistant", "assistant"]
+    assert texts(browser, ".turn > pre") == ["Be brief.", "A door. Key: b.", "I try.", "Done."]
+    assert texts(browser, ".turn .hint") == [" Key: b."]
+    assert texts(browser, ".call summary") == [
+        "look(key: b) → A lock.",
+        "open(key: b) → It opens.",
+        "open(key: c) → not answered",
+    ]
+    assert browser.run("document.querySelectorAll('.call[open]').length") == 0
+    assert texts(browser, ".history pre")[0].split("\n")[:3] == ["I try.", "look(key: b)", "→ A lock."]
+    assert "messages" not in texts(browser, ".sample-facts")[0]
+    assert "flat" not in texts(browser, "#detail")[0]
+    select(browser, search="a lock")
+    assert texts(browser, ".call[open] > pre mark") == ["A lock"]
+
+
+@pytest.mark.parametrize("text", NASTY)
+def test_turns_and_calls_are_text(browser, tmp_path, text):
+    turns = [
+        calls(text, content=text, **{text: text}),
+        result(text, text),
+        {"role": text, "name": text, "content": [text]},
+        {"role": "assistant", "content": None, "tool_calls": [None, text, {"function": {"arguments": [text]}}]},
+        {"role": "assistant", "content": None, "tool_calls": text},
+    ]
+    Ledger(tmp_path).append([make_sample(prompt=text, extra={"messages": turns, "hinted_prompt": text})])
+    browser.open(write_report(tmp_path))
+    browser.run("document.querySelectorAll('details').forEach((node) => { node.open = true; })")
+    browser.run("document.querySelectorAll('*').forEach((node) => node.dispatchEvent(new Event('mouseover')))")
+    assert texts(browser, ".turn pre")[:2] == [text, text]
+    assert len(texts(browser, ".call")) == 4
+    assert browser.run("window.pwned") is None
+    assert browser.run("document.images.length + document.querySelectorAll('[onerror], [onmouseover]').length") == 0
+    assert not [event for event in browser.events if event["method"] == "Runtime.exceptionThrown"]
+
+
+def test_messages_that_a_reward_function_recorded_are_no_conversation(browser, tmp_path):
+    Ledger(tmp_path).append([make_sample(extra={"messages": ["read", "this"]}, completion="flat")])
+    browser.open(write_report(tmp_path))
+    assert texts(browser, "pre.completion") == ["flat"]
+    assert '["read", "this"]' in texts(browser, ".sample-facts")[0]
+
+
 def test_a_problem_over_the_iterations_side_by_side(browser, run_dir):
     browser.open(write_report(run_dir))
     select(browser, set="0", iteration="2", sampler="1")

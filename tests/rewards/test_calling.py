@@ -147,6 +147,25 @@ def test_sys_exit_in_a_reward_ends_the_run_with_an_error(make_trainer):
         make_trainer(solve_easy_and_hinted, reward_funcs=faulty, reward_retries=0).train()
 
 
+@pytest.mark.parametrize("wrong", [None, "1.0", [1.0]])
+def test_a_wrong_type_is_not_retried_and_costs_one_group(make_trainer, monkeypatch, wrong):
+    """What was recorded before stays, and a corrected function goes on from it."""
+    monkeypatch.setattr("time.sleep", lambda seconds: pytest.fail("The function is called again."))
+    calls = []
+
+    def faulty(completions, answer, **kwargs):
+        calls.append(len(completions))
+        return wrong if len(calls) == 2 else exact_match_reward(completions=completions, answer=answer)
+
+    trainer = make_trainer(solve_easy_and_hinted, reward_funcs=faulty, generation_batch_size=2, reward_retries=2)
+    with pytest.raises((TypeError, ValueError), match="The reward function `faulty` returned "):
+        trainer.sample(1)
+    assert calls == [2, 2]
+    assert len(trainer.ledger.read(1)) == 2
+    trainer.sample(1)
+    assert calls == [2, 2, 2, 2]
+
+
 def test_what_a_reward_function_changes_in_place_changes_nothing_else(make_trainer):
     """Neither what is recorded and trained on, nor what another function sees."""
     seen = []

@@ -201,6 +201,16 @@ def test_the_environment_shows_the_way_and_the_model_is_trained_without(make_age
     assert not trainer.task.samplers[1].on_policy
 
 
+def test_rows_with_the_same_prompt_are_different_problems(make_agent, caplog):
+    make_agent(
+        opens, environment_factory=Door, reward_funcs=None, train_dataset=doors("abcd"), eval_dataset=doors("ef")
+    )
+    assert "repeat an earlier one" not in caplog.text and "are in `train_dataset`" not in caplog.text
+    make_agent(opens, environment_factory=Door, reward_funcs=None, train_dataset=doors("aa"), eval_dataset=doors("a"))
+    assert "repeat an earlier one: row 1" in caplog.text
+    assert "1 of the 1 problems of `eval_dataset` are in `train_dataset`" in caplog.text
+
+
 def test_a_hint_that_stays_is_in_the_training_prompt(make_agent):
     from star_trl import RationalizationSampler
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from datasets import Dataset
 
 from ..ledger.ledger import Sample
-from ..ledger.messages import as_given
-from ..samplers.base import HINTED_PROMPT, PROMPT_IDS
+from ..ledger.messages import HINTED_PROMPT, as_given
+from ..samplers.base import PROMPT_IDS
 from ..star_config import STaRConfig
 from ..task.task import Task
 from .collators import LOSS_WEIGHTS, TEACHER_IDS, TEACHER_LABELS, TOKEN_REFERENCES

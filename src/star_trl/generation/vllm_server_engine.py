@@ -4,6 +4,7 @@
 import shutil
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, cast
@@ -12,6 +13,7 @@ from uuid import uuid4
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from urllib3.util import Retry
 
 from .engine import Engine, GenerationOutput, GenerationRequest, Resume, SamplingParams
 from .generate_engine import check_prompts
@@ -36,8 +38,9 @@ HOW_TO_START = (
 
 class VLLMServerEngine(Engine):
     """
-    Generates with a server that `vllm serve` started. Each completion is a request of its own. Several servers behind
-    one address are not supported, since only one of them would load an adapter.
+    Generates with a server that `vllm serve` started. Each completion is a request of its own. The server may have
+    replicas (`--data-parallel-size`), over which it spreads the requests. Several servers behind one address are not
+    supported, since only one of them would load an adapter.
 
     The weights are sent at the beginning of every call. A LoRA adapter is saved to a temporary folder, which the
     server has to see under the same path, and loaded by `/v1/load_lora_adapter`. The server has to serve the base
@@ -45,7 +48,8 @@ class VLLMServerEngine(Engine):
     both sides.
 
     Every request has its own random stream. Completions that pause are written to their end and cut at the pause.
-    All processes have to call the engine together, with any number of requests each.
+    If the server ends, the call ends with an error, since a server that is started again has other weights. All
+    processes have to call the engine together, with any number of requests each.
 
     Args:
         tokenizer ([`~transformers.PreTrainedTokenizerBase`]):
@@ -162,24 +166,25 @@ class VLLMServerEngine(Engine):
         stop_strings: StopStrings,
     ) -> GenerationOutput:
         limit = request.limit(params)
-        answer = client.generate(
-            [request.prompt_ids],
-            temperature=params.temperature,
-            top_p=params.top_p,
-            top_k=params.top_k,
-            min_p=params.min_p or 0.0,
-            max_tokens=limit,
-            logprobs=0 if params.logprobs else None,
-            structured_outputs_regex=self.structured_outputs_regex,
-            generation_kwargs={
-                **params.generation_kwargs,
-                "model": name,
-                "seed": request.seed,
-                "stop": list(params.stop_strings),
-                "stop_token_ids": sorted(params.eos_token_ids),
-                "ignore_eos": True,  # those of `stop_token_ids` are all
-            },
-        )
+        with self._asking():
+            answer = client.generate(
+                [request.prompt_ids],
+                temperature=params.temperature,
+                top_p=params.top_p,
+                top_k=params.top_k,
+                min_p=params.min_p or 0.0,
+                max_tokens=limit,
+                logprobs=0 if params.logprobs else None,
+                structured_outputs_regex=self.structured_outputs_regex,
+                generation_kwargs={
+                    **params.generation_kwargs,
+                    "model": name,
+                    "seed": request.seed,
+                    "stop": list(params.stop_strings),
+                    "stop_token_ids": sorted(params.eos_token_ids),
+                    "ignore_eos": True,  # those of `stop_token_ids` are all
+                },
+            )
         # One completion, with one log-probability for each token, that of the token sampled
         token_ids = answer["completion_ids"][0]
         logprobs = cast(list[list[list[float]]], answer["logprobs"])[0] if params.logprobs else None
@@ -191,8 +196,12 @@ class VLLMServerEngine(Engine):
 
         if self._client is None:
             self._client = VLLMClient(self.base_url, group_port=self.group_port, connection_timeout=self.timeout)
+            adapter = cast("HTTPAdapter", self._client.session.get_adapter(self.base_url))
             # One connection for each request under way
-            cast("HTTPAdapter", self._client.session.get_adapter(self.base_url)).init_poolmanager(1, self.batch_size)
+            adapter.init_poolmanager(1, self.batch_size)
+            # TRL's client would try for a minute, in which a server that is started again takes requests with its
+            # original weights. Only what was sent over a connection that the server had closed is sent again.
+            adapter.max_retries = Retry(connect=0, read=1, status=0, allowed_methods=None)
         return self._client
 
     def _load(self, client: "VLLMClient", model: PreTrainedModel) -> str:
@@ -240,4 +249,15 @@ class VLLMServerEngine(Engine):
         return True
 
     def _post(self, client: "VLLMClient", what: str, **arguments: str) -> "requests.Response":
-        return client.session.post(f"{self.base_url}/v1/{what}_lora_adapter", json=arguments)
+        with self._asking():
+            return client.session.post(f"{self.base_url}/v1/{what}_lora_adapter", json=arguments)
+
+    @contextmanager
+    def _asking(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:  # TRL raises `Exception` itself for what the server refuses
+            raise RuntimeError(
+                f"A request to the vLLM server at {self.base_url} failed: {error}. Its log says why. If it has ended, "
+                "start it again and resume the run: samples that are recorded are not made again."
+            ) from error

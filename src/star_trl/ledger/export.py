@@ -1,6 +1,7 @@
 # Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
 """Exports right and wrong samples of the ledger as training data for TRL's other trainers."""
 
+import json
 import os
 import random
 from collections import Counter
@@ -12,7 +13,11 @@ from datasets import Dataset
 
 from ..output_dir import encodable
 from .ledger import Sample, read_samples
-from .messages import as_completion, as_given
+from .messages import Messages, as_completion, as_given, as_text, turns_of
+
+
+# A completion as text, and whether it is a conversation, whose text is JSON
+Written = tuple[str, bool]
 
 
 def sft_dataset(
@@ -42,7 +47,7 @@ def sft_dataset(
         `ValueError`: If no sample is of these iterations and samplers, or none of those was kept.
     """
     samples = _chosen(output_dir, iterations, samplers)
-    rows = [_row(prompt, completion=text) for prompt, right, _ in _by_prompt(samples) for text in right]
+    rows = [_row(prompt, completion=each) for prompt, right, _ in _by_prompt(samples) for each in right]
     return _dataset(rows, samples, "No sample was kept")
 
 
@@ -131,8 +136,8 @@ def verifier_dataset(
         if balanced:
             rng, count = random.Random(f"{seed} {prompt}"), min(len(right), len(wrong))
             right, wrong = rng.sample(right, count), rng.sample(wrong, count)
-        rows += [{**_row(prompt, completion=text), "label": True} for text in right]
-        rows += [{**_row(prompt, completion=text), "label": False} for text in wrong]
+        rows += [{**_row(prompt, completion=each), "label": True} for each in right]
+        rows += [{**_row(prompt, completion=each), "label": False} for each in wrong]
     missing = "No problem has both a right and a wrong sample" if balanced else "No sample is right or wrong"
     return _dataset(rows, samples, missing)
 
@@ -155,23 +160,44 @@ def _chosen(
     return chosen
 
 
-def _by_prompt(samples: Iterable[Sample]) -> Iterator[tuple[str, list[str], list[str]]]:
+def _by_prompt(samples: Iterable[Sample]) -> Iterator[tuple[str, list[Written], list[Written]]]:
     """
     Yields each prompt with its right and its wrong completions, without duplicates, in the order of the ledger. The
     prompt identifies a problem, and not its index, since datasets repeat problems.
     """
-    verdicts: dict[str, dict[str, set[bool]]] = {}
+    verdicts: dict[str, dict[Written, set[bool]]] = {}
     for sample in samples:
         if sample.kept or sample.drop_reason == "wrong":
-            verdicts.setdefault(sample.prompt, {}).setdefault(encodable(sample.completion), set()).add(sample.kept)
-    for prompt, texts in verdicts.items():
-        right, wrong = ([text for text, found in texts.items() if found == {verdict}] for verdict in (True, False))
+            verdicts.setdefault(sample.prompt, {}).setdefault(_written(sample), set()).add(sample.kept)
+    for prompt, written in verdicts.items():
+        right, wrong = ([each for each, found in written.items() if found == {verdict}] for verdict in (True, False))
         yield prompt, right, wrong
 
 
-def _row(prompt: str, **completions: str) -> dict[str, Any]:
+def _written(sample: Sample) -> Written:
+    turns = turns_of(sample.extra)
+    if turns is None:
+        return encodable(sample.completion), False
+    text = as_text([{**turn, "content": _content(turn)} for turn in turns])
+    return text.encode(errors="replace").decode(), True  # JSON would read an escape as what it stands for
+
+
+def _content(turn: dict[str, Any]) -> Any:
+    """Returns the content of a turn, with the result of a tool as the model saw it."""
+    content = turn.get("content")
+    if content is None:
+        return ""
+    is_parts = isinstance(content, list) and all(isinstance(part, dict) and "type" in part for part in content)
+    return content if is_parts else str(content)
+
+
+def _row(prompt: str, **completions: Written) -> dict[str, Any]:
     given = as_given(prompt)
-    return {"prompt": given, **{column: as_completion(text, given) for column, text in completions.items()}}
+    rows: dict[str, str | Messages] = {
+        column: json.loads(text) if is_conversation else as_completion(text, given)
+        for column, (text, is_conversation) in completions.items()
+    }
+    return {"prompt": given, **rows}
 
 
 def _dataset(rows: list[dict[str, Any]], samples: list[Sample], missing: str) -> Dataset:
@@ -182,4 +208,5 @@ def _dataset(rows: list[dict[str, Any]], samples: list[Sample], missing: str) ->
             f"{missing}: there are {counts}. Take more iterations or samplers, or draw more samples of a "
             "problem, with `num_generations` and a `temperature`."
         )
-    return Dataset.from_list(rows)
+    # The arguments of tools differ between calls, so a column of conversations may need the type `Json`.
+    return Dataset.from_list(rows, on_mixed_types="use_json")

@@ -5,7 +5,7 @@ import json
 import math
 import os
 from array import array
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from types import NoneType
@@ -163,10 +163,12 @@ class Ledger:
         name (`str`, *optional*, defaults to `"samples"`):
             Name of the shards: `"samples"`, or the prefix of the metrics for the samples of an evaluation.
         samplers (`list[str]`, *optional*, defaults to `()`):
-            Names of the samplers. Samples are read in this order of samplers. Samples of other samplers follow, in
-            alphabetical order.
+            Names of the run's samplers. Samples are read in this order of samplers. Samples of other samplers follow,
+            in alphabetical order. Without them [`~Ledger.check_asked`] does nothing.
         num_problems (`int`, *optional*):
             Number of problems. A sample of a problem beyond them is refused.
+        vocab_size (`int`, *optional*):
+            Number of tokens of the model. A sample with a token id beyond them is refused.
     """
 
     def __init__(
@@ -177,11 +179,13 @@ class Ledger:
         name: str = "samples",
         samplers: Sequence[str] = (),
         num_problems: int | None = None,
+        vocab_size: int | None = None,
     ):
         self.output_dir = Path(output_dir)
         self._positions = {sampler: position for position, sampler in enumerate(samplers)}
         self._name = name
         self._num_problems = num_problems
+        self._vocab_size = vocab_size
         self._shard_name = f"{quote(name, safe='')}-{process_index:05d}-of-{num_processes:05d}.jsonl"
         self._sizes: dict[Path, int] = {}  # bytes of whole lines of the shards that were appended to or read
         self._forget()
@@ -189,6 +193,7 @@ class Ledger:
     def _forget(self, iteration: int | None = None) -> None:
         self._iteration = iteration
         self._samples: dict[tuple[str, int, int], Sample] = {}
+        self._lines: dict[tuple[str, int, int], tuple[Path, int]] = {}  # file and line of each sample
         self._read_up_to: dict[Path, tuple[int, int]] = {}  # bytes and lines of each shard
 
     def iteration_dir(self, iteration: int) -> Path:
@@ -285,13 +290,14 @@ class Ledger:
                     offset, number = offset + len(line), number + 1
                     sample = self._parse(line, path, number)
                     self._samples[sample.key] = sample
+                    self._lines[sample.key] = (path, number)
                     self._read_up_to[path] = (offset, number)
         self._sizes[path] = max(offset, self._sizes.get(path, 0))
 
     def _parse(self, line: bytes, path: Path, number: int) -> Sample:
         try:
             sample = Sample(**json.loads(line, parse_constant=as_null))
-            problem = problem_of(sample, self._iteration, self._num_problems)
+            problem = problem_of(sample, self._iteration, self._num_problems, self._vocab_size)
         except (ValueError, TypeError, RecursionError, OverflowError) as error:
             problem = str(error)
         if problem is not None:
@@ -300,6 +306,38 @@ class Ledger:
                 "damaged. Delete the line, and the sample is made again when the run is resumed."
             )
         return sample
+
+    def check_asked(self, iteration: int, sampler: str, asked: Collection[tuple[int, int]]) -> None:
+        """
+        Checks that an iteration in progress has only samples that its run asks for: of its samplers, and no more of a
+        problem than a sampler draws. A finished iteration has a seal, and is not checked: a sampler may change its
+        `num_generations` from one iteration to the next.
+
+        Args:
+            iteration (`int`):
+                Outer iteration.
+            sampler (`str`):
+                Name of the sampler that samples now.
+            asked (`Collection[tuple[int, int]]`):
+                Problems and sample indices that it is asked for. Its samples of other problems are not checked.
+
+        Raises:
+            `ValueError`: If another sample is there. The message names its file and line.
+        """
+        problems = {problem for problem, _ in asked}
+        for sample in self.read(iteration) if self._positions else []:
+            name, problem, index = sample.key
+            if name not in self._positions:
+                wrong = f"`sampler` is {name!r:.80}, expected one of {list(self._positions)}"
+            elif name == sampler and problem in problems and (problem, index) not in asked:
+                wrong = f"`sample_index` is {index}, but `{sampler}` draws fewer completions of problem {problem}"
+            else:
+                continue
+            path, number = self._lines[sample.key]
+            raise ValueError(
+                f"Line {number} of {path} is not a sample of this run ({wrong}): it was written by another run, or is "
+                "damaged. Delete the line, and resume the run."
+            )
 
     def _rank(self, sample: Sample) -> tuple[int, tuple[str, int, int]]:
         return self._positions.get(sample.sampler, len(self._positions)), sample.key
@@ -315,7 +353,7 @@ def ledger_names(output_dir: str | os.PathLike) -> set[str]:
     return {unquote(shard.name[: -len("-00000-of-00000.jsonl")]) for shard in shards}
 
 
-def problem_of(sample: Sample, iteration: int | None, num_problems: int | None) -> str | None:
+def problem_of(sample: Sample, iteration: int | None, num_problems: int | None, vocab_size: int | None) -> str | None:
     """
     Returns what is wrong with a sample that was read and what was expected, or `None` if nothing is.
 
@@ -326,6 +364,8 @@ def problem_of(sample: Sample, iteration: int | None, num_problems: int | None) 
             Iteration whose folder it is in.
         num_problems (`int`, *optional*):
             Number of problems.
+        vocab_size (`int`, *optional*):
+            Number of tokens of the model.
     """
     for name, types in TYPES.items():
         value = getattr(sample, name)
@@ -343,6 +383,8 @@ def problem_of(sample: Sample, iteration: int | None, num_problems: int | None) 
         array("I", sample.completion_ids)  # one pass in C over the types and the range
     except (TypeError, OverflowError) as error:
         return f"`completion_ids` has other values than token ids: {error}"
+    if vocab_size is not None and max(sample.completion_ids, default=0) >= vocab_size:
+        return f"`completion_ids` has {max(sample.completion_ids)}, but the model has {vocab_size} tokens"
     mask = sample.loss_mask
     if mask.count(True) + mask.count(False) != len(mask) or len(mask) != len(sample.completion_ids):
         return f"`loss_mask` is not {len(sample.completion_ids)} times true or false, once for each token id"

@@ -7,6 +7,9 @@ from typing import Any
 
 Messages = list[dict[str, Any]]
 
+# Under this name in `extra`, samplers that make their prompts record the one with the hint, as text or as JSON.
+HINTED_PROMPT = "hinted_prompt"
+
 
 def is_conversational(prompt: Any) -> bool:
     """Whether a prompt is a list of messages."""
@@ -25,6 +28,17 @@ def as_completion(text: str, prompt: str | Messages) -> str | Messages:
 def as_text(prompt: str | Messages) -> str:
     """Returns a prompt as the ledger stores it, with messages as JSON."""
     return prompt if isinstance(prompt, str) else json.dumps(prompt, ensure_ascii=False)
+
+
+def turns_of(extra: dict[str, Any]) -> Messages | None:
+    """
+    Returns the turns of a conversation with tools that a sample has in its `extra`, or None. A reward function may
+    have recorded something else under the name.
+    """
+    turns = extra.get("messages")
+    if isinstance(turns, list) and turns and all(isinstance(turn, dict) and "role" in turn for turn in turns):
+        return turns
+    return None
 
 
 def as_plain(prompt: str) -> str:

@@ -12,6 +12,7 @@ from types import NoneType
 from typing import Any
 
 from ..ledger.ledger import Ledger, Sample, ledger_names
+from ..ledger.messages import HINTED_PROMPT, turns_of
 from ..ledger.paired_groups import GroupResult, paired_groups
 from ..ledger.seals import Seal, check_seals, seals_in
 from ..output_dir import RATIONALES_NAME, STATE_NAME, damaged, iteration_dir, load_history, read_json
@@ -204,6 +205,10 @@ def _by_group(numbers: set[int], stored: list[dict[str, Any]]) -> dict[str, int]
 
 def _row(ledger: str, sample: Sample, doubt: str | None) -> dict[str, Any]:
     """Returns what is shown of a sample. The token ids are left out, so that all samples of a run fit in memory."""
+    turns, shown = turns_of(sample.extra), dict(sample.extra)
+    hinted_prompt = shown.pop(HINTED_PROMPT, None)
+    if turns is not None:
+        del shown["messages"]
     return {
         "key": (ledger, sample.problem_id),
         "prompt": sample.prompt,
@@ -220,7 +225,9 @@ def _row(ledger: str, sample: Sample, doubt: str | None) -> dict[str, Any]:
         "logprob": sample.logprob,
         "untrained": len(sample.loss_mask) - sum(sample.loss_mask) or None,
         "doubt": doubt,
-        "extra": json.dumps(sample.extra, ensure_ascii=False) if sample.extra else None,
+        "hinted_prompt": None if hinted_prompt is None else str(hinted_prompt),
+        "turns": None if turns is None else json.dumps(turns, ensure_ascii=False),
+        "extra": json.dumps(shown, ensure_ascii=False) if shown else None,
     }
 
 
@@ -252,7 +259,7 @@ def _columns(rows: list[dict[str, Any]], ledgers: list[str], prompts: dict[str, 
             # Fields that few samples have, by the sample's number
             **{
                 name: {number: row[name] for number, row in enumerate(rows) if row[name] is not None}
-                for name in ("hint_shown", "logprob", "untrained", "doubt", "extra")
+                for name in ("hint_shown", "logprob", "untrained", "doubt", "hinted_prompt", "turns", "extra")
             },
         },
     }

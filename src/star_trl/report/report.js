@@ -195,16 +195,19 @@ function move(position, open = wide.matches) {
 
 // The sample
 
-function plain(text) {
-  if (!text.startsWith("[{")) return text;
+// The messages of a prompt, or null for a text.
+function messagesOf(text) {
+  if (!text?.startsWith("[{")) return null;
   try {
-    return JSON.parse(text)
-      .map(({ role, content }) => `${role}: ${typeof content === "string" ? content : JSON.stringify(content)}`)
-      .join("\n\n");
+    const found = JSON.parse(text);
+    return found.every(({ role }) => role !== undefined) ? found : null;
   } catch {
-    return text; // it only looked like messages
+    return null; // it only looked like messages
   }
 }
+
+const asText = (value) => (typeof value === "string" ? value : JSON.stringify(value) ?? "");
+const plain = (text) => messagesOf(text)?.map(({ role, content }) => `${role}: ${asText(content)}`).join("\n\n") ?? text;
 
 const seen = (problem, column) => {
   const text = column === "prompt" ? problems.prompt[problem] : problems.prompts[problem][column];
@@ -225,13 +228,77 @@ function promptBox(problem, column, fewShot) {
   const prompt = seen(problem, "prompt");
   const examples = data.examples[problems.examples[problem][column]];
   const node = element("div", { class: "text" });
-  if (fewShot && examples) {
-    node.append(element("details", {}, element("summary", {}, `few-shot examples, ${count.format(examples.length)} characters`), element("pre", {}, ...marked(plain(examples)))));
-  }
+  if (fewShot && examples) node.append(fewShotBox(examples));
   const text = seen(problem, column);
   node.append(text === null ? "Not stored with this run." : element("pre", {}, ...hintMarked(text, prompt)));
   return node;
 }
+
+// A conversation with tools: its turns after the prompt, as groups of a turn and the results of its calls.
+function turnsOf(sample) {
+  if (samples.turns[sample] === undefined) return null;
+  const groups = [];
+  for (const turn of JSON.parse(samples.turns[sample])) {
+    const last = groups.at(-1);
+    if (turn.role === "tool" && last && last.results.length < last.calls.length) last.results.push(turn);
+    else groups.push({ turn, calls: Array.isArray(turn.tool_calls) ? turn.tool_calls : [], results: [] });
+  }
+  return groups;
+}
+
+function callText(call) {
+  const { name, arguments: given } = call?.function ?? {};
+  const isObject = given !== null && typeof given === "object" && !Array.isArray(given);
+  const shown = isObject ? Object.entries(given).map(([key, value]) => `${key}: ${asText(value)}`).join(", ") : asText(given ?? "");
+  return `${asText(name ?? "unknown")}(${shown})`;
+}
+
+// What the sample's turns say, line by line.
+function linesOf(sample) {
+  const texts = turnsOf(sample)?.flatMap(({ turn, calls, results }) => [
+    ...(contentOf(turn) ? [contentOf(turn)] : []), ...calls.flatMap((call, number) => [callText(call), ...(results[number] ? [`→ ${contentOf(results[number])}`] : [])])]);
+  return (texts?.join("\n") ?? samples.completion[sample]).split("\n");
+}
+
+// Thoughts of the model are a field of their own in the templates that have them.
+const contentOf = (turn) => [turn.reasoning_content, turn.content].filter((part) => part !== null && part !== undefined && part !== "").map(asText).join("\n\n");
+
+function turnBox(role, name, ...children) {
+  const who = name === undefined || name === null ? asText(role) : `${asText(role)} ${asText(name)}`;
+  return element("li", { class: `turn ${role === "assistant" ? "own" : ""}` }, element("h5", {}, who), ...children);
+}
+
+function callBox(call, result) {
+  const text = callText(call);
+  const answer = result ? contentOf(result) : "not answered";
+  const found = query !== null && `${text} ${answer}`.search(query) >= 0;
+  return element("details", { class: "call", open: found },
+    element("summary", {}, element("span", {}, ...marked(text)), " → ", element("span", {}, ...marked(answer))),
+    element("h5", {}, "call"), element("pre", {}, ...marked(JSON.stringify(call?.function?.arguments ?? {}, null, 2))),
+    element("h5", {}, "result"), element("pre", {}, ...marked(answer)));
+}
+
+function conversation(sample, column, fewShot) {
+  const problem = samples.problem[sample];
+  const own = messagesOf(problems.prompt[problem]) ?? [{ role: "prompt", content: problems.prompt[problem] }];
+  const seenText = samples.hinted_prompt[sample] ?? (column && column !== "prompt" ? problems.prompts[problem][column] : null);
+  const given = messagesOf(seenText) ?? own;
+  const examples = data.examples[problems.examples[problem][column ?? "prompt"]];
+  const list = element("ol", { class: "turns", "aria-label": "Turns" });
+  for (const [number, message] of given.entries()) {
+    const content = contentOf(message);
+    const without = own.length === given.length ? contentOf(own[number]) : content;
+    list.append(turnBox(message.role, message.name, element("pre", {}, ...hintMarked(content, without))));
+  }
+  for (const { turn, calls, results } of turnsOf(sample)) {
+    const content = contentOf(turn);
+    list.append(turnBox(turn.role, turn.name, content ? element("pre", {}, ...marked(content)) : null, ...calls.map((call, number) => callBox(call, results[number]))));
+  }
+  return element("section", {}, element("h4", {}, "The conversation"), fewShot && examples ? fewShotBox(examples) : null, list);
+}
+
+const fewShotBox = (examples) =>
+  element("details", {}, element("summary", {}, `few-shot examples, ${count.format(examples.length)} characters`), element("pre", {}, ...marked(plain(examples))));
 
 function panels(sample) {
   const problem = samples.problem[sample];
@@ -239,8 +306,10 @@ function panels(sample) {
   const column = data.columns[samplerOf(sample)];
   const reason = reasonOf(sample);
   const held = data.sets[problems.set[problem]] !== "samples";
-  const left = element("section", {}, element("h4", {}, column ? "What the model saw" : "The prompt, without a hint"),
-    promptBox(problem, column ?? "prompt", last == null || Math.max(samples.iteration[sample], 1) <= last));
+  const isConversation = samples.turns[sample] !== undefined;
+  const fewShot = last == null || Math.max(samples.iteration[sample], 1) <= last;
+  const left = isConversation ? conversation(sample, column, fewShot)
+    : element("section", {}, element("h4", {}, column ? "What the model saw" : "The prompt, without a hint"), promptBox(problem, column ?? "prompt", fewShot));
   const right = element("section", {}, element("h4", {}, "What it is trained on"));
   const note = (text) => right.append(element("p", { class: "note" }, text));
   // As in `STaRConfig.counts_draws` and `trains_on_failed`. Runs of older versions have no `distillation`.
@@ -251,10 +320,12 @@ function panels(sample) {
   else if (reason !== null && !failedToo) note(`Nothing: ${reason}.`);
   else {
     const shown = samples.hint_shown[sample];
-    right.append(promptBox(problem, shown ? column ?? "prompt" : "prompt", fewShotTrain));
-    note(`${shown ? "The hint is left in, by the sampler's choice. " : ""}The completion follows; only it has a loss. ${countsDraws ? "It counts as often as it was drawn." : "Left out if a duplicate, or over the cap per problem."}`);
+    if (!isConversation) right.append(promptBox(problem, shown ? column ?? "prompt" : "prompt", fewShotTrain));
+    const trained = !isConversation ? "The completion follows; only it has a loss."
+      : `${shown ? "The conversation" : "The conversation without the hint"}. Only what the model wrote has a loss.`;
+    note(`${shown ? "The hint is left in, by the sampler's choice. " : ""}${trained} ${countsDraws ? "It counts as often as it was drawn." : "Left out if a duplicate, or over the cap per problem."}`);
   }
-  return element("div", { class: "columns" }, left, right);
+  return element("div", isConversation ? {} : { class: "columns" }, left, right);
 }
 
 function facts(sample) {
@@ -292,11 +363,11 @@ function history(sample) {
       const button = element("button", { type: "button", class: "pick", "aria-current": other === sample && "true" },
         badge(other), ` ${samplerOf(other)}${samples.index[other] ? ` ${samples.index[other]}` : ""}`);
       button.addEventListener("click", () => show(other));
-      const lines = samples.completion[other].split("\n").map((line) =>
+      const lines = linesOf(other).map((line) =>
         element("span", { class: before && line.trim() && !before.has(line) ? "line new" : "line" }, ...marked(line), "\n"));
       column.append(button, element("pre", {}, ...lines));
     }
-    before = new Set(others.flatMap((other) => samples.completion[other].split("\n")));
+    before = new Set(others.flatMap(linesOf));
     node.append(column);
   }
   return node;
@@ -322,8 +393,9 @@ function show(sample = view[active]) {
     samples.doubt[sample] ? element("p", { class: "note" }, DOUBTS[samples.doubt[sample]] ?? "") : "",
     facts(sample),
     panels(sample),
-    element("h4", {}, "What it wrote"),
-    element("div", { class: "text" }, element("pre", { class: "completion" }, ...marked(samples.completion[sample]))),
+    ...(samples.turns[sample] !== undefined ? [] : [
+      element("h4", {}, "What it wrote"),
+      element("div", { class: "text" }, element("pre", { class: "completion" }, ...marked(samples.completion[sample])))]),
     labelBox(sample),
     element("h4", {}, "The problem over the iterations"),
     history(sample),

@@ -112,7 +112,7 @@ class Scorer:
         with_environments: bool = False,
     ):
         self._call = call if call is not None else RewardCaller()
-        given = [reward_funcs] if callable(reward_funcs) or isinstance(reward_funcs, str) else list(reward_funcs)
+        given = list(reward_funcs) if isinstance(reward_funcs, (list, tuple)) else [reward_funcs]
         tokenizers = [*_one_each(processing_classes, len(given)), *[None] * len(environment_rewards)]
         if weights is not None and len(weights) == len(given):
             weights = [*weights, *[1.0] * len(environment_rewards)]
@@ -126,7 +126,7 @@ class Scorer:
             if not callable(func) and not isinstance(func, str):
                 raise TypeError(
                     "A reward function must be a function of (prompts, completions, **columns), or a reward model or "
-                    f"its id, got a {type(func).__name__}."
+                    f"its id, got {func!r:.80} (`{type(func).__name__}`)."
                 )
         self.reward_funcs: list[RewardFunc] = [
             RewardModel(func, tokenizer) if isinstance(func, (str, nn.Module)) else func

@@ -28,13 +28,24 @@ class Curriculum:
             All samples so far.
         draws (`int`, *optional*, defaults to `1`):
             Number of completions that the first sampler draws for a problem.
+        stream_length (`int`, *optional*):
+            Number of problems that were read from a stream, if the problems are a stream. Each iteration takes the
+            next ones.
     """
 
-    def __init__(self, args: STaRConfig, problems: Sequence[int], ledger: Ledger, draws: int = 1):
+    def __init__(
+        self,
+        args: STaRConfig,
+        problems: Sequence[int],
+        ledger: Ledger,
+        draws: int = 1,
+        stream_length: int | None = None,
+    ):
         self.args = args
         self.problems = problems
         self.ledger = ledger
         self.draws = draws
+        self.stream_length = stream_length
         self._forget()
 
     def _forget(self) -> None:
@@ -49,6 +60,10 @@ class Curriculum:
         wanted = self.args.num_problems_per_iteration
         if self.args.problem_order == "adaptive":
             chosen = self._adaptive_order(iteration)[:wanted]
+        elif self.stream_length is not None and wanted is not None:
+            first = (iteration - 1) * wanted
+            following = {number % self.stream_length for number in range(first, first + wanted)}
+            chosen = [problem for problem in self.problems if problem in following]
         elif wanted is None or wanted >= len(self.problems):
             chosen = list(self.problems)
         else:

@@ -138,6 +138,9 @@ class Rollouts:
 
         Returns:
             `Iterator[Sample]`: The new samples, in any order.
+
+        Raises:
+            `ValueError`: If the ledger of a run has samples that the run does not ask for.
         """
 
         def unrecorded(recorded: set[tuple]) -> list[Prompt]:
@@ -149,6 +152,7 @@ class Rollouts:
         if ledger is not None:
             ledger.drop_torn_line(iteration)
             recorded = {sample.key for sample in ledger.read(iteration)}
+            ledger.check_asked(iteration, sampler.name, {(prompt.problem, prompt.sample_index) for prompt in prompts})
         missing = unrecorded(recorded)
         if sampler.compares_samples:
             open_problems = {prompt.problem for prompt in missing}

@@ -365,7 +365,9 @@ class OuterRun:
             accelerator.process_index,
             accelerator.num_processes,
             name,
+            samplers=[self.task.samplers[0].name],
             num_problems=None if problems is None else len(problems),
+            vocab_size=cast(PreTrainedModel, self.trainer.model).config.get_text_config().vocab_size,
         )
 
     def _resume_dir(self, iteration: int) -> Path:

@@ -56,6 +56,9 @@ def run_settings(task: Task, args: STaRConfig, trainer: SFTTrainer) -> dict[str,
     samplers, builder, model = task.samplers, task.prompt_builder, cast(PreTrainedModel, trainer.model)
     evaluation = named_datasets(trainer.eval_dataset)
     eos = eos_token_ids(model.generation_config, builder.tokenizer)
+    # A stream is read as far as the run goes, which may be further when it is resumed.
+    size = args.num_problems_per_iteration or len(task.problems)
+    problems = task.problems.take(min(size, len(task.problems))) if task.is_stream else task.problems
     settings = {
         **args.compared_settings,
         "sequences per optimizer step": (
@@ -67,16 +70,16 @@ def run_settings(task: Task, args: STaRConfig, trainer: SFTTrainer) -> dict[str,
         "tokenizer": _tokenizer_digest(builder.tokenizer),
         "chat template": digest([builder.tokenizer.chat_template]),
         # Covers the few-shot examples of every problem, which a function may choose
-        "prompts": _prompts_digest(builder, task.problems, samplers),
+        "prompts": _prompts_digest(builder, problems, samplers),
         "prompts of the evaluation": {
             name: _prompts_digest(builder, dataset, samplers[:1]) for name, dataset in evaluation.items()
         },
         # A function's examples are compared by the prompts.
         "few-shot examples": [digest([example]) for example in builder.fixed_examples],
         "number of problems": {
-            name: len(dataset) for name, dataset in {"train_dataset": task.problems, **evaluation}.items()
+            name: len(dataset) for name, dataset in {"train_dataset": problems, **evaluation}.items()
         },
-        "train_dataset": digest(task.problems),
+        "train_dataset": digest(problems),
         "eval_dataset": {name: digest(dataset) for name, dataset in evaluation.items()},
         "eos tokens": builder.tokenizer.convert_ids_to_tokens(sorted(eos)),
         "frozen weights": frozen_weights_digest(model),

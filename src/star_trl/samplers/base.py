@@ -17,9 +17,7 @@ from ..star_config import STaRConfig
 from ..tools.tool import Tool
 
 
-# What samplers that make their prompts themselves record of them, in the ledger's `extra`: the prompt with the hint,
-# as text or as JSON, and the token ids of the prompt, where no chat template made them.
-HINTED_PROMPT = "hinted_prompt"
+# Under this name in `extra`, samplers record the token ids of a prompt that no chat template made.
 PROMPT_IDS = "prompt_ids"
 
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 from ..distributed import get_logger
-from ..ledger.messages import as_text
+from ..ledger.messages import HINTED_PROMPT, as_text
 from ..tools.environments import NO_PROMPT, Caller, EnvironmentFactory, Environments, OutOfTime, Seat
-from .base import HINTED_PROMPT, ChatGenerate, Completion, Generate, Pauses, Prompt, Sampler, WrappedSampler
+from .base import ChatGenerate, Completion, Generate, Pauses, Prompt, Sampler, WrappedSampler
 from .hint_infer import HintInferSampler
 from .rollout_func import RolloutSampler
 from .tool import ToolSampler, WithTool

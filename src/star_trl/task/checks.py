@@ -94,8 +94,8 @@ def _as_dataset(given: Any, name: str) -> str:
     if isinstance(given, str):
         return f"Load it: `{name}=load_dataset({given!r}, split='train')`."
     return (
-        "Problems are addressed by their index, in the ledger and over the iterations, so a stream cannot be used: "
-        "load it without `streaming=True`, or make it with `Dataset.from_list`."
+        "Problems are addressed by their index, in the ledger and over the iterations. Make a dataset of the rows: "
+        "`Dataset.from_list(rows)`."
     )
 
 

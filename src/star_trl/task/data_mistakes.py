@@ -2,6 +2,7 @@
 """Detects likely mistakes in the problems that raise nothing, but make a run or its accuracy pointless."""
 
 import inspect
+import json
 import re
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -65,7 +66,7 @@ def signs_in_problems(dataset: Dataset, name: str, samplers: Sequence[Sampler], 
         for column in dict.fromkeys(sampler.prompt_column for sampler in samplers)
         for message in _ends_in_space(columns[column], name, column)
     ]
-    messages += _repeated(columns["prompt"], name)
+    messages += _repeated(_identities(dataset, samplers), name)
     if "answer" in dataset.column_names:
         answers = dataset["answer"][:]
         # With choices, a hint may mark one of them, and an answer may be its index.
@@ -78,7 +79,7 @@ def signs_in_problems(dataset: Dataset, name: str, samplers: Sequence[Sampler], 
     return messages
 
 
-def signs_of_overlap(problems: Dataset, held_out: Dataset, name: str) -> list[str]:
+def signs_of_overlap(problems: Dataset, held_out: Dataset, name: str, samplers: Sequence[Sampler]) -> list[str]:
     """
     Returns a warning if problems of an evaluation set are trained on.
 
@@ -89,12 +90,15 @@ def signs_of_overlap(problems: Dataset, held_out: Dataset, name: str) -> list[st
             The evaluation set.
         name (`str`):
             Its name in messages.
+        samplers (`list[Sampler]`):
+            The samplers that propose for the training problems.
     """
-    trained = {as_text(prompt): index for index, prompt in reversed(list(enumerate(problems["prompt"][:])))}
-    same = [index for index, prompt in enumerate(held_out["prompt"][:]) if as_text(prompt) in trained]
+    trained = {each: index for index, each in reversed(list(enumerate(_identities(problems, samplers))))}
+    rows = _identities(held_out, samplers)
+    same = [index for index, each in enumerate(rows) if each in trained]
     if not same:
         return []
-    first = trained[as_text(held_out[same[0]]["prompt"])]
+    first = trained[rows[same[0]]]
     return [
         f"{len(same):,} of the {len(held_out):,} problems of `{name}` are in `train_dataset` as well, such as row "
         f"{same[0]}, which is row {first} there. Their accuracy says nothing about new problems. Remove them from one "
@@ -149,19 +153,26 @@ def _ends_in_space(texts: list, name: str, column: str) -> list[str]:
     ]
 
 
-def _repeated(prompts: list, name: str) -> list[str]:
+def _identities(dataset: Dataset, samplers: Sequence[Sampler]) -> list[str]:
+    """Returns what tells problems apart: the prompts, or whole rows where an environment makes the prompts of them."""
+    if any(sampler.makes_prompts for sampler in samplers):
+        return [json.dumps(row, default=str, sort_keys=True) for row in dataset]
+    return [as_text(prompt) for prompt in dataset["prompt"][:]]
+
+
+def _repeated(problems: list[str], name: str) -> list[str]:
     first: dict[str, int] = {}
     repeated = []
-    for index, prompt in enumerate(prompts):
-        if first.setdefault(as_text(prompt), index) != index:
+    for index, problem in enumerate(problems):
+        if first.setdefault(problem, index) != index:
             repeated.append(index)
-    if len(repeated) < REPEATED * len(prompts) or not repeated:
+    if len(repeated) < REPEATED * len(problems) or not repeated:
         return []
-    original = first[as_text(prompts[repeated[0]])]
+    original = first[problems[repeated[0]]]
     return [
-        f"{len(repeated):,} of the {len(prompts):,} problems of `{name}` repeat an earlier one: row {repeated[0]} has "
-        f"the prompt of row {original}. They are sampled and counted again. Remove them, or use `num_generations` for "
-        "several samples of a problem."
+        f"{len(repeated):,} of the {len(problems):,} problems of `{name}` repeat an earlier one: row {repeated[0]} "
+        f"has the prompt of row {original}. They are sampled and counted again. Remove them, or use `num_generations` "
+        "for several samples of a problem."
     ]
 
 

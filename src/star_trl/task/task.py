@@ -30,6 +30,8 @@ class Task:
             Builds the prompts.
         candidates (`list[int]`):
             Indices of the training problems to sample: those that are not among their own few-shot examples.
+        is_stream (`bool`, *optional*, defaults to `False`):
+            Whether the training problems were read from a stream, as many as the run needs.
     """
 
     problems: Dataset
@@ -38,6 +40,7 @@ class Task:
     scorer: Scorer
     prompt_builder: PromptBuilder
     candidates: list[int]
+    is_stream: bool = False
 
     @property
     def prompt_columns(self) -> dict[str, str]:
