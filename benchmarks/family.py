@@ -123,7 +123,7 @@ CONFIG = {
     "save_strategy": "no",
     "html_report": False,
     "disable_tqdm": True,
-    "include_num_input_tokens_seen": "all",
+    "include_num_input_tokens_seen": "non_padding",
 }
 METHODS = {
     "star": Method(title="STaR", samplers=with_hints),
@@ -325,15 +325,17 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     for seed in [] if args.draw else args.seeds:
+        done = runs.read_results(RESULTS)
+        methods = [name for name in args.methods if f"seed {seed}" not in done.get(name, {})]
+        if not methods:
+            continue
         random.seed(seed)
         train_dataset, eval_dataset, _ = make_datasets(ArithmeticArguments(), seed)
         train_dataset = train_dataset.map(add_tier)
         with tempfile.TemporaryDirectory() as folder:
             start = str(make_base_model(args.base_model))
             start = warm_up(start, Path(folder), seed, [train_dataset, eval_dataset], WARM_UP_STEPS)
-            for name in args.methods:
-                if f"seed {seed}" in runs.read_results(RESULTS).get(name, {}):
-                    continue
+            for name in methods:
                 if name == "grpo":
                     curve = run_grpo(start, seed, train_dataset, eval_dataset, args.cpu_seconds)
                 else:

@@ -162,7 +162,6 @@ def other_name(completion, **kwargs):
         ({"num_iterations": True}, ValueError, "`num_iterations` must be of type `int`, got True"),
         ({"temperature": "hot"}, ValueError, "`temperature` must be of type `float`"),
         ({"metric_for_best_model": "reward"}, ValueError, "`metric_for_best_model='reward'` .* no `eval_dataset`"),
-        ({"metric_for_best_model": "accuracy"}, ValueError, "'accuracy'` .* no `eval_dataset`.*leave .* out"),
         ({"num_iterations": 0}, ValueError, "`num_iterations` must be at least 1"),
         ({"temperature": -1.0}, ValueError, "`temperature` must be"),
         ({"stop_strings": [""]}, ValueError, "empty string"),

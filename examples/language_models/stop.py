@@ -24,6 +24,7 @@ results, and what it predicts is compared here. In the paper, some improvers swi
 import argparse
 import json
 import os
+import secrets
 import sys
 import tempfile
 from collections.abc import Callable
@@ -69,11 +70,10 @@ FIRST_SOLUTION = '''def algorithm(train_samples, train_parity, test_samples):
     most = int(2 * sum(train_parity) > len(train_parity))
     return [most for _ in test_samples]
 '''
-HELD_OUT_SEED = 1
 BUDGETS = {"model_budget": 32, "utility_budget": 8, "utility_seconds": 2.0}
 PROCESS_SECONDS = 300.0
 
-Ask = Callable[[list[str]], list[str]]
+Ask = Callable[[str], str]
 
 
 @dataclass
@@ -82,8 +82,8 @@ class Answers:
     The answers of the language model, kept on disk.
 
     Args:
-        ask (`Callable[[list[str]], list[str]]`):
-            Sends prompts to the model, and returns a text for each.
+        ask (`Callable[[str], str]`):
+            Sends a prompt to the model, and returns its answer.
         path (`Path`):
             File with all answers so far.
     """
@@ -96,11 +96,16 @@ class Answers:
 
     def add(self, keys: list[str]) -> None:
         """Asks the questions of these keys. Each is a number, which tells equal questions apart, and the prompt."""
-        texts = self.ask([key.partition(". ")[2] for key in keys])
-        self.known.update(zip(keys, texts, strict=True))
-        written = self.path.with_suffix(".new")
-        written.write_text(json.dumps(self.known))
-        written.replace(self.path)
+        for key in keys:
+            self.known[key] = self.ask(key.partition(". ")[2])
+            written = self.path.with_suffix(".new")
+            written.write_text(json.dumps(self.known))
+            written.replace(self.path)
+
+
+def encodable(text: str) -> str:
+    """Returns a text of a program without what cannot be written to a file."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def run_job(job: dict[str, Any]) -> dict[str, Any]:
@@ -123,7 +128,7 @@ def run_job(job: dict[str, Any]) -> dict[str, Any]:
         answer = json.loads(lines[-1])
         if isinstance(answer, dict):
             return answer
-    except (IndexError, ValueError):
+    except (IndexError, ValueError, RecursionError):
         pass
     return {"error": result.reason or (result.stderr.strip().splitlines() or ["It printed no result."])[-1]}
 
@@ -143,26 +148,41 @@ def run_improver(improver: str, solution: str, answers: Answers, meta: bool = Fa
         "meta": META_UTILITY if meta else None,
         **BUDGETS,
     }
-    for _ in range(BUDGETS["model_budget"] + 1):  # every start but the last asks at least one question
+    left = BUDGETS["model_budget"]  # counted here as well, since a program can print questions itself
+    while True:
         result = run_job({**job, "answers": answers.known})
         if isinstance(result.get("solution"), str):
-            return result["solution"]
+            return encodable(result["solution"])
         asked = result.get("ask")
-        if not isinstance(asked, list) or not all(isinstance(key, str) for key in asked):
-            break
-        answers.add(asked[: BUDGETS["model_budget"]])
-    print(f"The improver failed ({result.get('error', 'it asks without an end')}), and changes nothing.", flush=True)
-    return solution
+        is_question = isinstance(asked, list) and asked and all(isinstance(key, str) for key in asked)
+        if not is_question or len(asked) > left:
+            reason = "it asks too much" if is_question else result.get("error", "it printed something else")
+            print(f"The improver failed ({reason}), and changes nothing.", flush=True)
+            return solution
+        answers.add([encodable(key) for key in asked])
+        left -= len(asked)
 
 
-def score(improver: str, answers: Answers) -> float:
-    """Returns the share of parities of the held-out problems that the improver's solution of the task gets right."""
+def held_out_seed(output_dir: Path) -> int:
+    """Returns the seed of the held-out problems, which no program can guess: they could make the problems from it."""
+    path = output_dir / "held_out_seed.txt"
+    if not path.exists():
+        path.write_text(str(secrets.randbits(128)))
+    return int(path.read_text())
+
+
+def score(improver: str, answers: Answers, seed: int) -> float:
+    """
+    Returns the share of parities of the held-out problems, which are made from `seed`, that the improver's solution of
+    the task gets right.
+    """
     solution = run_improver(improver, FIRST_SOLUTION, answers)
-    problems = stop_task.make_problems(HELD_OUT_SEED)
+    problems = stop_task.make_problems(seed)
     result = run_job({"solution": solution, "inputs": [inputs for inputs, _ in problems]})
     outputs = result.get("outputs")
     true = [parity for _, parity in problems]
-    if not isinstance(outputs, list) or [len(row) for row in outputs if isinstance(row, list)] != list(map(len, true)):
+    lengths = [len(row) if isinstance(row, list) else None for row in outputs] if isinstance(outputs, list) else None
+    if lengths != list(map(len, true)):
         return 0.0
     pairs = [pair for rows in zip(outputs, true, strict=True) for pair in zip(*rows, strict=True)]
     return sum(predicted == right for predicted, right in pairs) / len(pairs)
@@ -177,23 +197,21 @@ def stop(ask: Ask, output_dir: Path, num_rounds: int) -> list[float]:
         answers = Answers(ask, output_dir / f"answers_{number}.json")
         if number:
             improver = run_improver(improver, improver, answers, meta=True)
-        (output_dir / f"improver_{number}.py").write_text(improver)
-        scores.append(score(improver, answers))
+        (output_dir / f"improver_{number}.py").write_text(improver, encoding="utf-8")
+        scores.append(score(improver, answers, held_out_seed(output_dir)))
         print(f"improver {number}: {scores[-1]:.1%} of the held-out parities right", flush=True)
     return scores
 
 
 def ask_endpoint(url: str, model: str, max_tokens: int) -> Ask:
-    """Returns a function that sends prompts to an endpoint with OpenAI's interface."""
-    client = InferenceClient(base_url=url, api_key=os.environ.get("OPENAI_API_KEY"))
+    """Returns a function that sends a prompt to an endpoint with OpenAI's interface."""
+    # Without a key of its own, the client would send the user's token for the Hugging Face Hub to the endpoint.
+    client = InferenceClient(base_url=url, api_key=os.environ.get("OPENAI_API_KEY") or "none")
 
-    def ask(prompts: list[str]) -> list[str]:
-        answers = []
-        for prompt in prompts:
-            messages = [{"role": "user", "content": prompt}]
-            answer = client.chat_completion(messages, model=model, temperature=0.7, max_tokens=max_tokens)
-            answers.append(answer.choices[0].message.content or "")
-        return answers
+    def ask(prompt: str) -> str:
+        messages = [{"role": "user", "content": prompt}]
+        answer = client.chat_completion(messages, model=model, temperature=0.7, max_tokens=max_tokens)
+        return answer.choices[0].message.content or ""
 
     return ask
 

@@ -4,7 +4,8 @@ The process in which `stop.py` runs programs that a model wrote. It reads a job 
 
 Nothing can be reached from here, and so neither can the language model. The process has the answers to the questions
 that were asked before. At a new question it prints the question and ends. `stop.py` asks the model and starts it again
-with the answer. The programs are given no clock and no other source of chance, so they come to the same place again.
+with the answer, and it comes to the same place again. A program that uses a clock or chance of its own may ask
+something else each time, until its budget ends it.
 """
 
 import json

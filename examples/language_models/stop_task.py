@@ -7,7 +7,7 @@ from it what an `algorithm` is scored by.
 import random
 
 
-SEED = 0  # the final score is measured with another seed
+SEED = 0  # the final score is measured with a secret one
 NUM_BITS, NUM_TRAIN, NUM_TEST, NOISE, NUM_PROBLEMS = 8, 80, 40, 0.05, 4
 
 

@@ -361,8 +361,8 @@ class STaRConfig(SFTConfig):
 
     # Parameters whose default values are overridden from SFTConfig
     metric_for_best_model: str | None = field(
-        default=None,
-        metadata={"help": "Evaluation metric that decides which outer iteration is the best: `accuracy` by default."},
+        default="accuracy",
+        metadata={"help": "Evaluation metric that decides which outer iteration is the best."},
     )
     max_length: int | None = field(
         default=None,
@@ -679,9 +679,6 @@ class STaRConfig(SFTConfig):
 
     def __post_init__(self):
         self.ignored_settings = self._ignored_settings()  # before transformers fills in values of its own
-        # Only a metric that was asked for needs an evaluation set.
-        self.asks_for_metric = self.metric_for_best_model is not None
-        self.metric_for_best_model = self.metric_for_best_model or "accuracy"
         # `TrainingArguments` checks that evaluation and saving fall on the same inner steps. Here both happen after
         # every outer iteration, so the strategies are set accordingly, which passes the check.
         if self.load_best_model_at_end:

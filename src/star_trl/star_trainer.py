@@ -274,7 +274,7 @@ class STaRTrainer(WeightedSFTTrainer):
                 "`load_best_model_at_end=True` needs an `eval_dataset`: without one no model is measured after its "
                 "training. Give an `eval_dataset`, or leave `load_best_model_at_end` out."
             )
-        if args.asks_for_metric and not eval_dataset:
+        if args.metric_for_best_model not in (None, "accuracy") and not eval_dataset:
             raise ValueError(
                 f"`metric_for_best_model={args.metric_for_best_model!r}` is a metric of an evaluation, but there is "
                 "no `eval_dataset`. Give one, or leave `metric_for_best_model` out."

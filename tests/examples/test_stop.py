@@ -3,6 +3,9 @@
 
 import json
 import sys
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from threading import Thread
 
 import pytest
 
@@ -33,15 +36,15 @@ def block(program):
 
 
 class Model:
-    """Answers prompts by what is in them, and counts them."""
+    """Answers a prompt by what is in it, and counts the prompts."""
 
     def __init__(self, improver=ASKS_FOR_ALL):
         self.improver = improver
         self.asked = 0
 
-    def __call__(self, prompts):
-        self.asked += len(prompts)
-        return [block(self.program(prompt)) for prompt in prompts]
+    def __call__(self, prompt):
+        self.asked += 1
+        return block(self.program(prompt))
 
     def program(self, prompt):
         if prompt.startswith("Try all parities."):
@@ -88,15 +91,100 @@ def test_an_improver_that_fails_changes_nothing(tmp_path, capsys, improver, said
     assert not answers.known
 
 
+# A solution that looks for the seed of its problems, and makes their true parities from it
+GUESSES_THE_SEED = (
+    Path(stop_task.__file__).read_text()
+    + """
+def algorithm(train, parity, test):
+    for seed in range(200):
+        for inputs, true in make_problems(seed):
+            if inputs[2] == test:
+                return true
+    return [0 for _ in test]
+"""
+)
+
+
 def test_what_a_program_claims_is_not_believed(tmp_path):
     """It prints a solution and a score of its own, and ends the process. The score is measured all the same."""
-    claim = json.dumps({"solution": FIRST_BIT, "outputs": [[1]], "score": 1.0})
-    improver = f"import os\nprint({claim!r}, flush=True)\nos._exit(0)\n"
-    score = stop.score(improver, stop.Answers(Model(), tmp_path / "answers.json"))
-    problems = stop_task.make_problems(stop.HELD_OUT_SEED)
+    improver = printing(json.dumps({"solution": FIRST_BIT, "outputs": [[1]], "score": 1.0}))
+    score = stop.score(improver, stop.Answers(Model(), tmp_path / "answers.json"), seed=5)
+    problems = stop_task.make_problems(5)
     right = [sample[0] == true for inputs, parity in problems for sample, true in zip(inputs[2], parity, strict=True)]
     assert score == sum(right) / len(right) < 1.0
     assert stop.run_job({"solution": improver, "inputs": []})["score"] == 1.0  # claimed, but read by nobody
+
+
+def test_the_held_out_problems_cannot_be_made_again(tmp_path):
+    improver = f"def improve_algorithm(*_):\n    return {GUESSES_THE_SEED!r}\n"
+    answers = stop.Answers(Model(), tmp_path / "answers.json")
+    seed = stop.held_out_seed(tmp_path)
+    assert stop.score(improver, answers, seed=5) == 1.0
+    assert stop.score(improver, answers, seed) < 0.9
+    assert stop.held_out_seed(tmp_path) == seed > 200
+
+
+def printing(line):
+    """A program that prints a line and ends the process."""
+    return f"import os\nprint({line!r}, flush=True)\nos._exit(0)\n"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        json.dumps({"outputs": [[0] * 40, [0] * 40, [0] * 40, [0] * 40, 5]}),
+        json.dumps({"outputs": [[0] * 40, [0] * 40, [0] * 40, 5]}),
+        "[" * 200_000,
+        json.dumps({"ask": []}),
+        json.dumps({"solution": 5}),
+    ],
+)
+def test_odd_lines_of_a_program_end_nothing(tmp_path, line):
+    answers = stop.Answers(Model(), tmp_path / "answers.json")
+    improver = f"def improve_algorithm(*_):\n    return {printing(line)!r}\n"
+    assert stop.score(improver, answers, seed=5) == 0.0  # printed by the solution
+    assert stop.run_improver(printing(line), FIRST_BIT, answers) == FIRST_BIT  # printed by the improver
+
+
+def test_a_program_cannot_ask_beyond_its_budget(tmp_path, capsys):
+    """It prints new questions at every start."""
+    questions = "json.dumps({'ask': [f'{time.time_ns()} {i}' for i in range(20)]})"
+    improver = f"import os, time, json\nprint({questions}, flush=True)\nos._exit(0)\n"
+    model = Model()
+    assert stop.run_improver(improver, FIRST_BIT, stop.Answers(model, tmp_path / "answers.json")) == FIRST_BIT
+    assert model.asked == 20 and "it asks too much" in capsys.readouterr().out
+
+
+def test_text_that_cannot_be_written_is_replaced(tmp_path):
+    improver = printing(json.dumps({"solution": "a = '\ud800'"}))
+    assert stop.run_improver(improver, FIRST_BIT, stop.Answers(Model(), tmp_path / "answers.json")) == "a = '?'"
+
+
+def test_the_token_of_the_hub_stays_here(monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    sent = []
+
+    class Endpoint(BaseHTTPRequestHandler):
+        def do_POST(self):
+            sent.append(self.headers["Authorization"])
+            self.rfile.read(int(self.headers["Content-Length"]))
+            body = json.dumps({"choices": [{"message": {"role": "assistant", "content": "5"}, "index": 0}]}).encode()
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_):
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Endpoint) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        assert stop.ask_endpoint(f"http://127.0.0.1:{server.server_port}/v1", "any", 10)("2 + 3?") == "5"
+        server.shutdown()
+    assert sent == ["Bearer none"]
 
 
 def test_a_solution_without_an_end_scores_nothing(tmp_path):

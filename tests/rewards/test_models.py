@@ -340,9 +340,9 @@ def likelihood(model, tokenizer, head, answer):
 @pytest.mark.parametrize("relative", [False, True])
 @pytest.mark.parametrize("conversational", [False, True])
 def test_the_likelihood_of_the_answer_behind_the_rationale(model, tokenizer, conversational, relative, batch_size):
-    # The second completion has no answer, and the third one a wrong one.
+    # The second completion is an answer without a rationale, and the third one has a wrong answer.
     completions = [" One and two.\n3", " Nine", " Seven.\n8\n 9 \n"]
-    rationales, answers = [" One and two.", " Nine", " Seven.\n8"], ["3", "9", "8 and 1"]
+    rationales, answers = [" One and two.", "", " Seven.\n8"], ["3", "9", "8 and 1"]
     prompts, heads = PROMPTS, PROMPTS
     if conversational:
         prompts, completions = as_messages(prompts, "user"), as_messages(completions, "assistant")
@@ -377,6 +377,43 @@ def test_answers_that_are_missing_or_no_text(model, tokenizer):
         reward(PROMPTS[:1], COMPLETIONS[:1], target=["3"])
     with pytest.raises(ValueError, match="`answer_prefix` must not be empty"):
         AnswerLikelihoodReward(model, tokenizer, answer_prefix="")
+
+
+@pytest.mark.parametrize(
+    ("completion", "rationale"),
+    [
+        ("#### 3", ""),
+        (" 1 and 2.\n####3", " 1 and 2."),
+        (" The #### is a mark.\n#### 4\n", " The #### is a mark."),
+        (" No end", " No end"),
+    ],
+)
+def test_where_a_rationale_ends(model, tokenizer, completion, rationale):
+    reward = AnswerLikelihoodReward(model, tokenizer)
+    expected = likelihood(model, tokenizer, f"{PROMPTS[0]}{rationale}\n#### ", "3")
+    assert reward(PROMPTS[:1], [completion], answer=["3"]) == pytest.approx([expected], abs=1e-5)
+
+
+def test_answers_are_checked_before_anything_is_sampled(make_trainer, model, tokenizer):
+    reward = AnswerLikelihoodReward(model, tokenizer)
+    for problems, said in (
+        ([{**row, "answer": int(row["answer"])} for row in PROBLEMS], "needs answers as text"),
+        ([{"prompt": row["prompt"]} for row in PROBLEMS], "which the problems do not have"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            make_trainer(reward_funcs=reward, reward_threshold=-1.0, train_dataset=Dataset.from_list(problems))
+
+
+def test_a_negative_reward_is_no_weight(make_trainer, model, tokenizer):
+    trainer = make_trainer(
+        solve_easy_and_hinted,
+        reward_funcs=AnswerLikelihoodReward(copy.deepcopy(model), tokenizer, answer_prefix="\n"),
+        reward_threshold=-100.0,
+        sample_weighting="reward",
+        html_report=False,
+    )
+    with pytest.raises(ValueError, match="by its reward -.* negative weight drives the model away"):
+        trainer.train()
 
 
 def test_rationales_that_make_the_answer_likelier_are_kept(make_trainer, model, tokenizer):

@@ -62,7 +62,7 @@ def build_evaluator(task: TaskArguments, args: STaRConfig, model_args: ModelConf
     # An evaluation does not use these. They would be refused without training and evaluation sets that fit.
     args.sample_weighting, args.distillation, args.gradient_view_samples = "uniform", None, 0
     args.load_best_model_at_end, args.eval_strategy = False, IntervalStrategy.NO
-    args.asks_for_metric = False
+    args.metric_for_best_model = None
     args.max_length, args.packing, args.few_shot_train = None, False, False
     args.ignored_settings = []  # those of the training do not matter here
     args.push_to_hub = False  # a trainer would create the repository on creation

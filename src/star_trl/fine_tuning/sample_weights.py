@@ -58,6 +58,12 @@ def sample_weights(
         weights, metrics = _importance_weights(selected, args, policy_logprobs(selected))
     elif args.sample_weighting == "reward":
         weights = [_reward(sample, args) for sample in selected]
+        if min(weights, default=0.0) < 0:
+            raise ValueError(
+                f"`sample_weighting='reward'` would weigh a kept sample by its reward {min(weights):g}. A negative "
+                "weight drives the model away from it. Use rewards that are not negative for kept samples, or "
+                "`sample_weighting='advantage'`."
+            )
     elif args.sample_weighting in ("advantage", "teacher_advantage"):
         weights = _advantages(selected, judged, args)
     else:

@@ -82,7 +82,8 @@ def exploration_metrics(samples: Sequence[Sample]) -> dict[str, float]:
 def _best_is_kept(drawn: Sequence[Sample]) -> float:
     """Returns the share of the samples with the highest reward that are kept."""
     rewards = [-inf if sample.reward is None else sample.reward for sample in drawn]
-    return fmean(sample.kept for sample, reward in zip(drawn, rewards, strict=True) if reward == max(rewards))
+    best = max(rewards)
+    return fmean(sample.kept for sample, reward in zip(drawn, rewards, strict=True) if reward == best)
 
 
 def reward_metrics(samples: Sequence[Sample]) -> dict[str, float]:

@@ -93,7 +93,7 @@ def figures(run: Run) -> Iterator[str]:
                     "Share of the problems with a right answer among k completions (pass@k), and of those whose "
                     "completion with the highest reward is right (best of k).",
                     numbers,
-                    {name.replace("_of_", " of "): _column(trained, name) for name in explored},
+                    {re.sub(r"/best_of_(\d+)$", r"/best of \1", name): _column(trained, name) for name in explored},
                 )
         fates = dict.fromkeys(name for row in trained for name in row if name.startswith("samples/"))
         yield bars(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from datasets import Dataset
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
@@ -235,6 +236,12 @@ class Scorer:
                     f"The reward function `{name}` takes {called}, but it is called with the keyword "
                     f"arguments {', '.join(not_taken)} as well. Add `**kwargs` to its parameters, as in GRPOTrainer."
                 )
+
+    def check_problems(self, problems: Dataset) -> None:
+        """Lets every reward function that has a method `check_problems` look at the problems."""
+        for func in self.reward_funcs:
+            if (check := getattr(func, "check_problems", None)) is not None:
+                check(problems)
 
     def __call__(
         self, prompts: list, completions: list, completion_ids: list[list[int]], **columns: Any

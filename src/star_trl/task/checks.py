@@ -136,6 +136,8 @@ def check_dataset(
     supplied = name == "train_dataset" and all(sampler.supplies_answer for sampler in samplers)
     has_more = any(sampler.adds_columns for sampler in samplers)
     scorer.check_columns([*dataset.column_names, *(["answer"] if supplied else [])], has_more)
+    if not supplied and not has_more:
+        scorer.check_problems(dataset)
     if group_column is not None:
         check_problems(dataset, name, [group_column])
         if name != "train_dataset" and PAIR_COLUMN in dataset.column_names:

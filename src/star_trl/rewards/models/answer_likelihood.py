@@ -7,6 +7,7 @@ from statistics import fmean
 from typing import Any
 
 import torch
+from datasets import Dataset
 from torch import nn
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase
 from trl.trainer.utils import pad, selective_log_softmax
@@ -126,6 +127,10 @@ class AnswerLikelihoodReward(ModelReward):
             scores[index] = fmean(values) - (fmean(values_without) if self.relative else 0.0)
         return scores
 
+    def check_problems(self, problems: Dataset) -> None:
+        """Raises `ValueError` if the problems have no column of that name, or an answer is not text."""
+        self._answers({name: problems[name][:] for name in problems.column_names if name == self.answer_column})
+
     def _answers(self, columns: dict[str, Any]) -> list[str | None]:
         if self.answer_column not in columns:
             raise ValueError(
@@ -143,8 +148,9 @@ class AnswerLikelihoodReward(ModelReward):
 
     def _rationale(self, completion: CompletionLike) -> str:
         text = completion_text(completion).rstrip()
-        before, prefix, _ = text.rpartition(self.answer_prefix.strip() or self.answer_prefix)
-        return (before if prefix else text).rstrip()
+        # The model may have left out spaces behind the prefix. A completion may begin with its answer.
+        before, prefix, _ = f"\n{text}".rpartition(self.answer_prefix.rstrip() or self.answer_prefix)
+        return before[1:].rstrip() if prefix else text
 
     def _row(self, head: str, answer: str | None) -> tuple[list[int], int]:
         """Returns the token ids of a head with its answer, and how many of them are the answer's."""
@@ -185,4 +191,5 @@ class AnswerLikelihoodReward(ModelReward):
 
 
 def _perplexity(logprobs: list[list[float]]) -> float:
-    return math.exp(-fmean([value for values in logprobs for value in values]))
+    mean = fmean([value for values in logprobs for value in values])
+    return math.exp(-mean) if mean > -700 else math.inf  # which a float cannot hold
