@@ -20,15 +20,15 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 import matplotlib.pyplot as plt
 import torch
 from datasets import Dataset
+from transformers import AutoTokenizer
 from trl import GRPOConfig, GRPOTrainer
 
-from family import Budget, Curve, StepBudget, accuracy_within
+from family import Budget, Curve, StepBudget, mean_accuracy
 from grpo import grpo_config
 from star_trl import EnvironmentSampler, RationaleSampler, RationalizationSampler, Sampler, STaRConfig
 
@@ -140,11 +140,13 @@ def _engine_speed(base_model: str, seed: int, problems: Dataset, num_turns: int)
     """Returns the speed of the engine alone, which writes some single turns behind each prompt."""
     with tempfile.TemporaryDirectory() as folder:
         config = STaRConfig(**CONFIG, num_generations=num_turns, output_dir=folder, seed=seed)
+        tokenizer = AutoTokenizer.from_pretrained(base_model)
         rows = []
         for row in problems:
-            (message,) = row["prompt"]
-            shown = KeyAndDoor().reset(**row)
-            rows.append({"prompt": [{**message, "content": message["content"] + shown}]})
+            (message,), game = row["prompt"], KeyAndDoor()
+            shown = [{**message, "content": message["content"] + game.reset(**row)}]
+            text = tokenizer.apply_chat_template(shown, tools=[game.go], add_generation_prompt=True, tokenize=False)
+            rows.append({"prompt": text})
         others = {"samplers": [RationaleSampler()], "reward_funcs": no_reward, "environment_factory": None}
         trainer = make_trainer(base_model, config, Dataset.from_list(rows), **others)
         start = time.process_time()
@@ -212,10 +214,7 @@ def main() -> None:
     results = runs.read_results(RESULTS)
     speeds = results.pop(SPEED, {})
     draw(results, args.cpu_seconds)
-    accuracies = {
-        name: round(fmean(accuracy_within(curve, args.cpu_seconds) for curve in found.values()), 3)
-        for name, found in results.items()
-    }
+    accuracies = {name: round(mean_accuracy(found, args.cpu_seconds), 3) for name, found in results.items()}
     print(json.dumps({**accuracies, **({SPEED: speeds} if speeds else {})}))
 
 

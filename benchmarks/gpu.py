@@ -9,7 +9,9 @@ models have random weights and the shapes of Qwen 3 (0.6B and 1.7B parameters).
     python benchmarks/gpu.py --rehearse                       # every part but flex attention in small, on a CPU
 
 Each part runs in a process of its own with a time limit. One that fails, takes too long or needs a package that is not
-installed is recorded as such, and the others run all the same. The last line is JSON.
+installed is recorded as such, and the others run all the same. A rehearsal launches FSDP 2 and ZeRO-3, but shards
+nothing: accelerate has neither on a CPU. Results of earlier parts with the same versions are kept. The last line is
+JSON.
 """
 
 import argparse
@@ -364,6 +366,8 @@ def write_part(name: str, folder: Path, scale: Scale) -> None:
     disable_progress_bars()
     device = torch.cuda.get_device_name() if scale.device == "cuda" else "cpu"
     results = PARTS[name].function(scale, folder)
+    if PARTS[name].config and scale.device == "cuda" and results["parallelism"] not in ("FSDP", "DEEPSPEED"):
+        raise RuntimeError(f"{name} ran with parallelism {results['parallelism']!r}: nothing was sharded.")
     (folder / f"{name}.json").write_text(json.dumps({"device": device, **results}))
 
 
@@ -382,6 +386,8 @@ def main() -> None:
     output = args.output or (None if args.rehearse else RESULTS)
     versions = {package.name: package.version for package in distributions() if package.name in PACKAGES}
     results: dict[str, Any] = {"versions": versions, "parts": {}}
+    if output is not None and output.exists() and (earlier := json.loads(output.read_text()))["versions"] == versions:
+        results["parts"] = earlier["parts"]  # of which some may be made again
     with tempfile.TemporaryDirectory() as folder:
         for name in args.parts:
             results["parts"][name] = outcome = check(name, Path(folder), args.rehearse)

@@ -15,6 +15,7 @@ from star_trl import RationaleSampler, RationalizationSampler, load_ledger
 from star_trl.fine_tuning.sample_weights import sample_weights
 from star_trl.ledger import Ledger
 from star_trl.ledger.selection import select_samples
+from star_trl.run.state import CannotResume
 from support.scripted_engine import ScriptedEngine
 from support.sums import EXAMPLES, PROBLEMS, last_question, solve_easy_and_hinted
 from support.tiny_models import build_model, build_tokenizer
@@ -345,6 +346,23 @@ def test_each_iteration_takes_the_next_problems_of_a_stream(make_trainer, proble
     for name, count in (("eval_next", 2), ("eval_all", 4)):
         assert len({sample.problem_id for sample in Ledger(trainer.args.output_dir, name=name).read(1)}) == count
     assert trainer.evaluate(IterableDataset.from_generator(stream))["eval_accuracy"] == 1.0
+
+
+@pytest.mark.parametrize("changed", [[0, 1, 3, 2], [0, 1], [0, 1, 2]])
+def test_a_resumed_run_refuses_another_stream(make_trainer, changed):
+    def make(rows):
+        return make_trainer(
+            solve_easy_and_hinted,
+            model=build_model(build_tokenizer()),
+            train_dataset=Dataset.from_list([PROBLEMS[row] for row in rows]).to_iterable_dataset(),
+            num_problems_per_iteration=2,
+            num_iterations=2,
+            initial_steps=1,
+        )
+
+    make([0, 1, 2, 3]).train()
+    with pytest.raises(CannotResume, match="the stream `train_dataset` has other problems for iteration 2"):
+        make(changed).train(resume_from_checkpoint=True)
 
 
 def test_several_generations_duplicates_and_cap(make_trainer):

@@ -14,8 +14,8 @@ A game of several turns: a tiny chat model walks on a grid, finds a key and open
     assistant: Done.
 
 A plus marks the cells in which the model has the key. The environment knows the way and shows it as a hint: "The way
-is a1 east b1 north b2+ east ...". The base model is made on the spot, from documents of walks. Without the way they
-are random, and open the door now and then. With it most of them follow it.
+is a1 north a2 east b2+ east c2+ east d2+ south". The base model is made on the spot, from documents of walks. Without
+the way they are random, and open the door now and then. With it most of them follow it.
 
 ```bash
 python examples/from_scratch/key_and_door.py --output_dir runs/key-and-door
@@ -133,7 +133,9 @@ def find_way(cell: str, key: str, door: str) -> list[str]:
 
 
 def make_problems(seed: int, count: int) -> list[dict[str, Any]]:
-    """Makes different problems. Their number is limited by the 3,360 placements of three things in 16 cells."""
+    """Makes different problems. There are 3,360, the placements of three things in 16 cells."""
+    if count > 3360:
+        raise ValueError(f"There are 3,360 problems, and {count:,} were asked for. Ask for fewer.")
     rng = random.Random(seed)
     found: dict[tuple[str, ...], dict[str, Any]] = {}
     while len(found) < count:

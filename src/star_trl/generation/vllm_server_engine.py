@@ -220,12 +220,13 @@ class VLLMServerEngine(Engine):
                 f"those of a LoRA adapter without DoRA, biases or further modules. {HOW_TO_START} Or set "
                 "`vllm_mode='colocate'`."
             )
-        if client.communicator is None:
-            client.init_communicator(device)
         weights = list(checkpoint_weights(model))
         names = [(name, str(tensor.dtype).removeprefix("torch."), list(tensor.shape)) for name, tensor in weights]
-        client.update_named_params(names, iter(weights))
-        client.reset_prefix_cache()
+        with self._asking():
+            if client.communicator is None:
+                client.init_communicator(device)
+            client.update_named_params(names, iter(weights))
+            client.reset_prefix_cache()
         return client.model
 
     def _send_adapter(self, client: "VLLMClient", model: "PeftModel") -> bool:

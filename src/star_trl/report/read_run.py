@@ -206,8 +206,9 @@ def _by_group(numbers: set[int], stored: list[dict[str, Any]]) -> dict[str, int]
 def _row(ledger: str, sample: Sample, doubt: str | None) -> dict[str, Any]:
     """Returns what is shown of a sample. The token ids are left out, so that all samples of a run fit in memory."""
     turns, shown = turns_of(sample.extra), dict(sample.extra)
-    hinted_prompt = shown.pop(HINTED_PROMPT, None)
-    if turns is not None:
+    hinted_prompt = None
+    if turns is not None:  # shown as a conversation, behind the prompt that the model saw
+        hinted_prompt = shown.pop(HINTED_PROMPT, None)
         del shown["messages"]
     return {
         "key": (ledger, sample.problem_id),

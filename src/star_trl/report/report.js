@@ -282,7 +282,7 @@ function conversation(sample, column, fewShot) {
   const problem = samples.problem[sample];
   const own = messagesOf(problems.prompt[problem]) ?? [{ role: "prompt", content: problems.prompt[problem] }];
   const seenText = samples.hinted_prompt[sample] ?? (column && column !== "prompt" ? problems.prompts[problem][column] : null);
-  const given = messagesOf(seenText) ?? own;
+  const given = messagesOf(seenText) ?? (seenText == null ? own : [{ role: "prompt", content: seenText }]);
   const examples = data.examples[problems.examples[problem][column ?? "prompt"]];
   const list = element("ol", { class: "turns", "aria-label": "Turns" });
   for (const [number, message] of given.entries()) {

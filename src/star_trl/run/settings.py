@@ -83,6 +83,7 @@ def run_settings(task: Task, args: STaRConfig, trainer: SFTTrainer) -> dict[str,
         "eval_dataset": {name: digest(dataset) for name, dataset in evaluation.items()},
         "eos tokens": builder.tokenizer.convert_ids_to_tokens(sorted(eos)),
         "frozen weights": frozen_weights_digest(model),
+        **({"stream": _stream_digests(task.problems, size, args.num_iterations)} if task.is_stream else {}),
         **_model_settings(model),
         **_adapter_settings(model),
         **_quantization_settings(model),
@@ -105,10 +106,11 @@ def describe_differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     prompts_differ = any(name.startswith("prompts") for name in differing)
     # An example may differ in a key that no prompt shows, which is no difference of the runs.
     examples = _examples_differ(old, new) if prompts_differ else []
-    problems = _problems_differ(old, new, differing)
+    problems = _problems_differ(old, new, differing) or _streams_differ(old, new)
     if examples or problems:  # which explain why the prompts differ
         differing = [name for name in differing if not name.startswith("prompts")]
-    others = [name for name in differing if name not in ("few-shot examples", "number of problems", *_DATASETS)]
+    explained = ("few-shot examples", "number of problems", "stream", *_DATASETS)
+    others = [name for name in differing if name not in explained]
     return [
         *problems,
         *examples,
@@ -149,6 +151,13 @@ def _problems_differ(old: dict[str, Any], new: dict[str, Any], differing: list[s
     return found
 
 
+def _streams_differ(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+    # One of the runs may have more iterations than the other.
+    pairs = zip(old.get("stream", []), new.get("stream", []), strict=False)
+    changed = [number for number, (before, after) in enumerate(pairs, start=1) if before != after]
+    return [f"the stream `train_dataset` has other problems for iteration {changed[0]}"] if changed else []
+
+
 _DATASETS = ("train_dataset", "eval_dataset")
 
 
@@ -158,6 +167,12 @@ def digest(rows: Iterable[Any]) -> str:
     for row in rows:
         found.update(json.dumps(row, default=str, sort_keys=True).encode())
     return found.hexdigest()
+
+
+def _stream_digests(problems: Dataset, size: int, num_iterations: int) -> list[str]:
+    """Returns a hash of the problems of each iteration. A stream begins again where it ends."""
+    places = [range(first, first + size) for first in range(0, size * num_iterations, size)]
+    return [digest(problems.select([place % len(problems) for place in each])) for each in places]
 
 
 def _prompts_digest(builder: PromptBuilder, dataset: Dataset, samplers: Sequence[Sampler]) -> str:

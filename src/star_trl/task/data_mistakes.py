@@ -93,8 +93,10 @@ def signs_of_overlap(problems: Dataset, held_out: Dataset, name: str, samplers: 
         samplers (`list[Sampler]`):
             The samplers that propose for the training problems.
     """
+    # Hints, and what only one of the two has, make no other problem.
+    columns = [name for name in problems.column_names if name in held_out.column_names and name != "hinted_prompt"]
+    problems, rows = problems.select_columns(columns), _identities(held_out.select_columns(columns), samplers)
     trained = {each: index for index, each in reversed(list(enumerate(_identities(problems, samplers))))}
-    rows = _identities(held_out, samplers)
     same = [index for index, each in enumerate(rows) if each in trained]
     if not same:
         return []

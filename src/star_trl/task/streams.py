@@ -41,7 +41,9 @@ def read_stream(dataset: Any, name: str, args: STaRConfig) -> Any:
             "Leave `problem_order` out, or make a `Dataset` of the problems."
         )
     rows = list(islice(dataset, size * (args.num_iterations if is_trained else 1)))
-    return Dataset.from_list(rows, features=dataset.features)
+    columns = dict.fromkeys(name for row in rows for name in row)  # also those that the first row does not have
+    features = dataset.features if rows else None
+    return Dataset.from_dict({name: [row.get(name) for row in rows] for name in columns}, features=features)
 
 
 def read_streams(eval_dataset: Any, args: STaRConfig) -> Any:
