@@ -213,7 +213,8 @@ def main() -> None:
             runs.merge_results(RESULTS, name, {f"seed {seed}": result})
     results = runs.read_results(RESULTS)
     speeds = results.pop(SPEED, {})
-    draw(results, args.cpu_seconds)
+    if results:
+        draw(results, args.cpu_seconds)
     accuracies = {name: round(mean_accuracy(found, args.cpu_seconds), 3) for name, found in results.items()}
     print(json.dumps({**accuracies, **({SPEED: speeds} if speeds else {})}))
 
