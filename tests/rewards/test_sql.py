@@ -7,6 +7,7 @@ import sqlite3
 import sys
 import threading
 import time
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -201,6 +202,10 @@ def test_no_hostile_query_does_harm(tmp_path, monkeypatch):
     queries = [query for queries in HOSTILE.values() for query in queries]
     assert len(queries) > 400
     reward = partial(sql_execution_reward, database=database, timeout=TIMEOUT)
+    for _ in range(50):  # a busy machine may not run the right query in time, which then is not remembered
+        with suppress(ValueError):
+            reward(["no query"], [REFERENCE])
+            break
     peak = 0
     start = time.monotonic()
     for query in queries:
