@@ -187,15 +187,19 @@ def kill(lab: Lab, rng: random.Random, folder: Path, result: Result) -> None:
     """kill -9"""
     before: set[str] = set()
     moments = []
-    for _ in range(rng.randint(1, 3)):
-        process = lab.start(folder)
-        moment = Moment.draw(lab.seconds, rng)
-        if process.reach(moment):
+    for number in range(rng.randint(1, 3)):
+        if number == 0:  # at least one run is killed
+            process, moment = lab.start_and_reach(folder, rng)
+            is_running = True
+        else:
+            process, moment = lab.start(folder), Moment.draw(lab.seconds, rng)
+            is_running = process.reach(moment)
+        if is_running:
             process.signal(signal.SIGKILL)
             moments.append(str(moment))
         process.wait()
         before |= process.work
-    result.fault = f"killed while: {', '.join(moments) or 'already done'}"
+    result.fault = f"killed while: {', '.join(moments)}"
     lab.resume(folder, result, before)
 
 

@@ -13,12 +13,14 @@ turns into the figures and tables of `docs/word_problems.md`. An interrupted run
 make reproduce-word-problems DATA=path/to/files                       # the lines of table 2, seed 0
 make reproduce-word-problems DATA=path/to/files SETTING=star SEED=1
 python examples/language_models/word_problems_reproduction.py --help  # the settings
+python examples/language_models/word_problems_reproduction.py --data_dir path/to/files --evaluated 2000 --evaluate \
+    runs/word-problems/smollm2 runs/word-problems/operation_all_problems-0/star/iteration-001/checkpoint
 ```
 """
 
 import argparse
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -43,6 +45,7 @@ from star_trl import (
     load_history,
     load_ledger,
 )
+from star_trl.ledger.interval import confidence_interval
 from star_trl.rewards import derived_answer_reward
 
 
@@ -236,6 +239,23 @@ def judge_samples(output_dir: Path, reference_steps: dict[str, int]) -> dict[int
     return result
 
 
+def evaluate(model: Path, args: argparse.Namespace) -> None:
+    """Evaluates a model behind the few-shot examples and prints its accuracies with their 95% intervals."""
+    output_dir = args.output_dir / "evaluations" / "-".join(model.parts[-4:])
+    metrics = do_run(
+        "few_shot_cot",
+        replace(word_problems.DOMAIN, load=evaluated_on(args.evaluated, word_problems.DOMAIN.load)),
+        DomainArguments(data_dir=args.data_dir),
+        STaRConfig(**{**CONFIG, "output_dir": str(output_dir)}),
+        ModelConfig(model_name_or_path=str(model), dtype="float32"),
+    )
+    rows = evaluated_on(args.evaluated, word_problems.load)("eval", args.data_dir)
+    for source, count in Counter(row["source"] for row in rows).items():
+        accuracy = metrics[f"eval_accuracy/{source}"]
+        low, high = confidence_interval(accuracy, count)
+        print(f"{model}, {source}: {accuracy:.1%} ({low:.1%} to {high:.1%}) of {count:,}", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument(
@@ -250,8 +270,11 @@ def main() -> None:
     parser.add_argument("--max_train_problems", type=int, default=500, help="Training problems.")
     parser.add_argument("--evaluated", type=int, default=150, help="Evaluation problems of each source.")
     parser.add_argument("--output_dir", type=Path, default=Path("runs/word-problems"), help="Where the runs go.")
+    parser.add_argument("--evaluate", type=Path, nargs="+", help="Models to evaluate, and nothing else.")
     args = parser.parse_args()
-    for name in args.setting:
+    for model in args.evaluate or ():
+        evaluate(model, args)
+    for name in [] if args.evaluate else args.setting:
         print(f"{name}, seed {args.seed}", flush=True)
         iterations = do_setting(name, args)
         sizes = {"max_train_problems": args.max_train_problems, "evaluated": args.evaluated}

@@ -144,6 +144,12 @@ def test_fine_tuning_on_answers_takes_as_many_steps_as_star(tiny):
     assert answers["steps"] == 2 and answers["train_data_used"] == 1.0
 
 
+def test_a_model_is_evaluated_without_a_run(tiny, tiny_model, capsys):
+    assert tiny("--evaluate", str(tiny_model), "--evaluated", "1") == {}
+    lines = [line.removeprefix(f"{tiny_model}, ") for line in capsys.readouterr().out.splitlines()]
+    assert lines[-2:] == ["held out: 0.0% (0.0% to 79.3%) of 1", "SVAMP: 0.0% (0.0% to 79.3%) of 1"]
+
+
 def test_filters_drop_what_is_copied(tiny, script_engine):
     def solve_one(prompt: str) -> str:
         question = prompt.rpartition("Q: ")[2]
