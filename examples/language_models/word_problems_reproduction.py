@@ -241,11 +241,12 @@ def judge_samples(output_dir: Path, reference_steps: dict[str, int]) -> dict[int
 
 def evaluate(model: Path, args: argparse.Namespace) -> None:
     """Evaluates a model behind the few-shot examples and prints its accuracies with their 95% intervals."""
-    output_dir = args.output_dir / "evaluations" / "-".join(model.parts[-4:])
+    name = "-".join([*model.parts[-4:], *(["without-calculator"] if args.without_calculator else [])])
+    output_dir = args.output_dir / "evaluations" / name.strip("/")
     metrics = do_run(
         "few_shot_cot",
         replace(word_problems.DOMAIN, load=evaluated_on(args.evaluated, word_problems.DOMAIN.load)),
-        DomainArguments(data_dir=args.data_dir),
+        DomainArguments(data_dir=args.data_dir, calculator=not args.without_calculator),
         STaRConfig(**{**CONFIG, "output_dir": str(output_dir)}),
         ModelConfig(model_name_or_path=str(model), dtype="float32"),
     )
@@ -271,6 +272,7 @@ def main() -> None:
     parser.add_argument("--evaluated", type=int, default=150, help="Evaluation problems of each source.")
     parser.add_argument("--output_dir", type=Path, default=Path("runs/word-problems"), help="Where the runs go.")
     parser.add_argument("--evaluate", type=Path, nargs="+", help="Models to evaluate, and nothing else.")
+    parser.add_argument("--without_calculator", action="store_true", help="Evaluate them without the calculator.")
     args = parser.parse_args()
     for model in args.evaluate or ():
         evaluate(model, args)

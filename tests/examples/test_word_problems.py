@@ -144,10 +144,19 @@ def test_fine_tuning_on_answers_takes_as_many_steps_as_star(tiny):
     assert answers["steps"] == 2 and answers["train_data_used"] == 1.0
 
 
-def test_a_model_is_evaluated_without_a_run(tiny, tiny_model, capsys):
-    assert tiny("--evaluate", str(tiny_model), "--evaluated", "1") == {}
+@pytest.mark.parametrize("options", [[], ["--without_calculator"]])
+def test_a_model_is_evaluated_without_a_run(tiny, tiny_model, script_engine, capsys, options):
+    seen = []
+
+    def follow(prompt: str) -> str:
+        seen.append(prompt)
+        return follow_the_hint(prompt)
+
+    script_engine(follow)
+    assert tiny("--evaluate", str(tiny_model), "--evaluated", "1", *options) == {}
     lines = [line.removeprefix(f"{tiny_model}, ") for line in capsys.readouterr().out.splitlines()]
     assert lines[-2:] == ["held out: 0.0% (0.0% to 79.3%) of 1", "SVAMP: 0.0% (0.0% to 79.3%) of 1"]
+    assert any(prompt.endswith(">>") for prompt in seen) != bool(options)  # what the calculator wrote
 
 
 def test_filters_drop_what_is_copied(tiny, script_engine):
