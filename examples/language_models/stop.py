@@ -71,6 +71,7 @@ FIRST_SOLUTION = '''def algorithm(train_samples, train_parity, test_samples):
     return [most for _ in test_samples]
 '''
 BUDGETS = {"model_budget": 32, "utility_budget": 8, "utility_seconds": 2.0}
+PROCESS = os.path.abspath(stop_process.__file__)
 PROCESS_SECONDS = 300.0
 
 Ask = Callable[[str], str]
@@ -112,7 +113,7 @@ def run_job(job: dict[str, Any]) -> dict[str, Any]:
     """Runs a job in a process with limits, and returns what it printed last, or an `error`."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         result = run_limited(
-            [sys.executable, "-P", "-s", "-B", "-X", "utf8", "-W", "ignore", os.path.abspath(stop_process.__file__)],
+            [sys.executable, "-P", "-s", "-B", "-X", "utf8", "-W", "ignore", PROCESS],
             input=json.dumps(job),
             cwd=folder,
             env=ENVIRONMENT,
@@ -121,7 +122,7 @@ def run_job(job: dict[str, Any]) -> dict[str, Any]:
             file_bytes=2**20,
             folder_bytes=2**20,
             max_processes=1,
-            readable=[*READABLE, os.path.abspath(stop_process.__file__)],
+            readable=[*READABLE, PROCESS],
         )
     lines = result.stdout.splitlines()
     try:
@@ -191,6 +192,7 @@ def score(improver: str, answers: Answers, seed: int) -> float:
 def stop(ask: Ask, output_dir: Path, num_rounds: int) -> list[float]:
     """Runs STOP, and returns the score of the first improver and of each round's."""
     output_dir.mkdir(parents=True, exist_ok=True)
+    seed = held_out_seed(output_dir)
     improver, scores = SEED_IMPROVER, []
     for number in range(num_rounds + 1):
         # Answers belong to a round, so that an improver that asks as the last one did is answered anew.
@@ -198,7 +200,7 @@ def stop(ask: Ask, output_dir: Path, num_rounds: int) -> list[float]:
         if number:
             improver = run_improver(improver, improver, answers, meta=True)
         (output_dir / f"improver_{number}.py").write_text(improver, encoding="utf-8")
-        scores.append(score(improver, answers, held_out_seed(output_dir)))
+        scores.append(score(improver, answers, seed))
         print(f"improver {number}: {scores[-1]:.1%} of the held-out parities right", flush=True)
     return scores
 
