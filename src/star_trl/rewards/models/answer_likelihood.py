@@ -163,12 +163,10 @@ class AnswerLikelihoodReward(ModelReward):
     def _logprobs(self, rows: list[tuple[list[int], int]]) -> list[list[float]]:
         """Returns the log-probabilities of the last tokens of each row, as many as it says."""
         found: list[list[float]] = [[] for _ in rows]
-        order = sorted(range(len(rows)), key=lambda index: len(rows[index][0]))  # to reduce padding
         was_training = self.model.training
         self.model.eval()
         with torch.autocast(self.model.device.type, enabled=False):
-            for start in range(0, len(rows), self.batch_size):
-                indices = order[start : start + self.batch_size]
+            for indices in self._batches([len(ids) for ids, _ in rows]):
                 batch = [torch.tensor(rows[index][0]) for index in indices]
                 # Padding on the left aligns the answers, so that only their logits are computed.
                 padding: dict[str, Any] = {"padding_side": "left"}

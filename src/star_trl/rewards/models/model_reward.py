@@ -1,7 +1,7 @@
 # Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
 """Base class of the reward functions that use a model."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -106,16 +106,20 @@ class ModelReward:
         text: Any = self.processing_class.apply_chat_template(prompt, add_generation_prompt=True, tokenize=False)
         return text
 
+    def _batches(self, lengths: Sequence[int]) -> Iterator[list[int]]:
+        """Yields the indices of the rows of each forward pass. Rows of similar length meet, to reduce padding."""
+        order = sorted(range(len(lengths)), key=lengths.__getitem__)
+        for start in range(0, len(order), self.batch_size):
+            yield order[start : start + self.batch_size]
+
     @torch.no_grad()
     def _logits(self, rows: Sequence[list[int]]) -> list[torch.Tensor]:
         """Returns the model's logits for each row of token ids, in float32 on the host."""
         logits: dict[int, torch.Tensor] = {}
-        order = sorted(range(len(rows)), key=lambda index: len(rows[index]))  # to reduce padding
         device = self.model.device
         # Sampling runs under autocast. A score must not depend on the precision that the policy is trained with.
         with torch.autocast(device.type, enabled=False):
-            for start in range(0, len(rows), self.batch_size):
-                indices = order[start : start + self.batch_size]
+            for indices in self._batches([len(row) for row in rows]):
                 batch = [torch.tensor(rows[index]) for index in indices]
                 input_ids = pad(batch, padding_value=self.processing_class.pad_token_id)
                 attention_mask = pad([torch.ones_like(row) for row in batch])
