@@ -331,8 +331,8 @@ def run_in_process(command: list[str], seconds: float, output: Path) -> dict:
         status = "failed" if process.wait(seconds) else "done"
     except psutil.TimeoutExpired:
         status = "timed out"
-        # Launchers start their processes in other groups.
-        for each in [*process.children(recursive=True), process]:
+        # Launchers start their processes in other groups. The launcher dies first, since it would report their death.
+        for each in [process, *process.children(recursive=True)]:
             with suppress(psutil.NoSuchProcess):
                 each.kill()
         process.wait()
