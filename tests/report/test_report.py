@@ -8,6 +8,7 @@ import shutil
 import time
 
 import pytest
+from datasets import Dataset
 
 from star_trl import RationaleSampler, RationalizationSampler, load_ledger
 from star_trl.ledger import Ledger
@@ -226,7 +227,7 @@ def test_the_few_shot_examples_are_stored_once(tmp_path, tokenizer, problems):
     chat = [{**as_messages(EXAMPLES[0]), "completion": "2"}]
     dataset = [{**as_messages(row), "answer": "?"} for row in PROBLEMS]
     dataset[0]["prompt"].insert(0, {"role": "system", "content": "Be brief."})
-    write_prompts(tmp_path, make_task(dataset, samplers, PromptBuilder(tokenizer, chat)))
+    write_prompts(tmp_path, make_task(Dataset.from_list(dataset), samplers, PromptBuilder(tokenizer, chat)))
     stored = read_prompts(tmp_path)
     turns = [*chat[0]["prompt"], {"role": "assistant", "content": "2"}]
     assert json.loads(stored["examples"][0]) == turns and len(stored["examples"]) == 2

@@ -19,7 +19,7 @@ class LiveReport(Observer):
 
     def begin(self, run: OuterRun) -> None:
         """Stores the parts of the problems that the report needs."""
-        self.reader = RunReader(run.ledger.output_dir, MAX_SAMPLES)
+        self.reader = RunReader(run.ledger.output_dir, MAX_SAMPLES, run.ledger)
         self._attempt(write_prompts, run.ledger.output_dir, run.task, run.args.eval_group_column)
 
     def iteration_complete(self, run: OuterRun, saved: int) -> None:

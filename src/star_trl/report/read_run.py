@@ -103,10 +103,13 @@ class RunReader:
         max_samples (`int`):
             Maximum number of samples to browse. If there are more, some problems are left out at random, so that the
             others keep their whole history.
+        ledger ([`~star_trl.ledger.Ledger`], *optional*):
+            Ledger of a run in progress. It holds the samples of the latest iteration, which are not read again.
     """
 
-    def __init__(self, output_dir: str | os.PathLike, max_samples: int):
+    def __init__(self, output_dir: str | os.PathLike, max_samples: int, ledger: Ledger | None = None):
         self.path = Path(output_dir).resolve()
+        self._ledger = ledger or Ledger(self.path)
         self._shown = _Shown(max_samples)
         self._total = 0
         self._counts: Counts = defaultdict(lambda: defaultdict(Counter))
@@ -148,10 +151,11 @@ class RunReader:
         check_seals(path, seals, [key for key in seals if key not in self._checked])
         self._checked.update(seals)
         for name in ledgers:
-            ledger = Ledger(path, name=name)
+            ledger = self._ledger if name == TRAINING else Ledger(path, name=name)
             for iteration in ledger.iterations():
                 if (name, iteration) not in self._done:
-                    self._add(name, iteration, ledger.read(iteration))
+                    # The ledger of a run orders them by its samplers.
+                    self._add(name, iteration, sorted(ledger.read(iteration), key=lambda sample: sample.key))
                     self._done.add((name, iteration))
         prompts = read_prompts(path)
         run.evaluated = {

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ..ledger.messages import as_text
 from ..ledger.paired_groups import PAIR_COLUMN, as_texts
 from ..output_dir import PROMPTS_NAME, damaged, read_json, write_json
+from ..task.rows import read_rows
 
 
 if TYPE_CHECKING:  # `star-trl report` does without torch
@@ -50,7 +51,7 @@ def write_prompts(
                     if (text := _few_shot_text(problem, column, task.prompt_builder))
                 },
             }
-            for problem in dataset
+            for problem in read_rows(dataset)
         ]
     pairs = {
         name: as_texts(dataset[PAIR_COLUMN])

@@ -119,7 +119,7 @@ class CompletionScorer:
         for completion in failed:
             nothing: dict[str, float | None] = dict.fromkeys(self.scorer.names)
             score = Score(rewards=nothing, reward=None, passed=False, verified=False, error=completion.error)
-            (text,) = self.tokenizer.batch_decode([completion.token_ids], skip_special_tokens=True)
+            text = self.tokenizer.decode(completion.token_ids, skip_special_tokens=True)
             samples.append(_sample(completion, text, score, sampler, iteration, completion.extra, self.unfinished))
         sampler.scored([*completions, *failed])
         return samples
@@ -128,9 +128,7 @@ class CompletionScorer:
         self, completions: list[Completion], sampler: Sampler, iteration: int, trainer_state: TrainerState
     ) -> list[Sample]:
         rows = [completion.prompt.columns for completion in completions]
-        texts = self.tokenizer.batch_decode(
-            [completion.token_ids for completion in completions], skip_special_tokens=True
-        )
+        texts = self.tokenizer.decode([completion.token_ids for completion in completions], skip_special_tokens=True)
         columns = {name: [row[name] for row in rows] for name in rows[0] if name not in ("prompt", "completion")}
         if sampler.supplies_answer and not self.true_answers:
             columns["answer"] = [completion.answer for completion in completions]

@@ -19,6 +19,7 @@ from ..samplers import Sampler
 from ..star_config import STaRConfig
 from ..task.checks import named_datasets
 from ..task.prompting import PromptBuilder
+from ..task.rows import read_rows
 from ..task.task import Task
 
 
@@ -79,8 +80,8 @@ def run_settings(task: Task, args: STaRConfig, trainer: SFTTrainer) -> dict[str,
         "number of problems": {
             name: len(dataset) for name, dataset in {"train_dataset": problems, **evaluation}.items()
         },
-        "train_dataset": digest(problems),
-        "eval_dataset": {name: digest(dataset) for name, dataset in evaluation.items()},
+        "train_dataset": digest(read_rows(problems)),
+        "eval_dataset": {name: digest(read_rows(dataset)) for name, dataset in evaluation.items()},
         "eos tokens": builder.tokenizer.convert_ids_to_tokens(sorted(eos)),
         "frozen weights": frozen_weights_digest(model),
         **({"stream": _stream_digests(task.problems, size, args.num_iterations)} if task.is_stream else {}),
@@ -172,12 +173,13 @@ def digest(rows: Iterable[Any]) -> str:
 def _stream_digests(problems: Dataset, size: int, num_iterations: int) -> list[str]:
     """Returns a hash of the problems of each iteration. A stream begins again where it ends."""
     places = [range(first, first + size) for first in range(0, size * num_iterations, size)]
-    return [digest(problems.select([place % len(problems) for place in each])) for each in places]
+    return [digest(read_rows(problems.select([place % len(problems) for place in each]))) for each in places]
 
 
 def _prompts_digest(builder: PromptBuilder, dataset: Dataset, samplers: Sequence[Sampler]) -> str:
     columns = dict.fromkeys(sampler.prompt_column for sampler in samplers)
-    return digest([as_text(builder.render(row, column, few_shot=True)) for column in columns] for row in dataset)
+    rows = read_rows(dataset)
+    return digest([as_text(builder.render(row, column, few_shot=True)) for column in columns] for row in rows)
 
 
 def _tokenizer_digest(tokenizer: PreTrainedTokenizerBase) -> str:

@@ -19,6 +19,7 @@ from ..rewards.text import normalize_spaces
 from ..samplers import Sampler
 from ..user_input import nearest
 from .prompting import FewShotExamples
+from .rows import read_rows
 
 
 # Share of the rows from which repeated problems are warned of. Small random tasks repeat a few by chance.
@@ -158,7 +159,7 @@ def _ends_in_space(texts: list, name: str, column: str) -> list[str]:
 def _identities(dataset: Dataset, samplers: Sequence[Sampler]) -> list[str]:
     """Returns what tells problems apart: the prompts, or whole rows where an environment makes the prompts of them."""
     if any(sampler.makes_prompts for sampler in samplers):
-        return [json.dumps(row, default=str, sort_keys=True) for row in dataset]
+        return [json.dumps(row, default=str, sort_keys=True) for row in read_rows(dataset)]
     return [as_text(prompt) for prompt in dataset["prompt"][:]]
 
 

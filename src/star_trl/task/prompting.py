@@ -10,6 +10,7 @@ from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
 from ..ledger.messages import Messages
+from .rows import read_rows
 
 
 # Few-shot examples are dicts with `prompt`, `completion` and, for samplers that read it, `hinted_prompt`. A function
@@ -74,7 +75,7 @@ class PromptBuilder:
         """Returns the indices of the problems that are not among their own few-shot examples."""
         return [
             index
-            for index, problem in enumerate(dataset)
+            for index, problem in enumerate(read_rows(dataset))
             if all(_question(example["prompt"]) != _question(problem["prompt"]) for example in self.examples(problem))
         ]
 
