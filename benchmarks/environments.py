@@ -41,9 +41,8 @@ from star_trl.tools.environments import Environments
 sys.path.append(str(Path(__file__).parents[1] / "examples" / "from_scratch"))
 import key_and_door  # noqa: E402
 import runs  # noqa: E402
-import synthetic_console  # noqa: E402
+import synthetic_console as console  # noqa: E402
 from key_and_door import make_trainer  # noqa: E402
-from synthetic_sql import make_database  # noqa: E402
 
 
 @dataclass(frozen=True)
@@ -74,14 +73,6 @@ class Game:
     make_problems: Callable[[int, int, Path], list[dict[str, Any]]]
 
 
-def make_console_problems(seed: int, count: int, folder: Path) -> list[dict[str, Any]]:
-    """Makes problems of the console, and their database if it is not there."""
-    database = folder / "city.sqlite"
-    return synthetic_console.make_problems(
-        seed, count, str(database) if database.exists() else make_database(database)
-    )
-
-
 GAMES = {
     "key_and_door": Game(
         "environments",
@@ -94,10 +85,10 @@ GAMES = {
     "console": Game(
         "console_environment",
         "right queries",
-        synthetic_console.SqlConsole,
-        synthetic_console.CONFIG,
-        synthetic_console.make_base_model,
-        make_console_problems,
+        console.SqlConsole,
+        console.CONFIG,
+        console.make_base_model,
+        lambda seed, count, folder: console.make_problems(seed, count, console.database_in(folder)),
     ),
 }
 CPU_SECONDS = 480.0

@@ -5,12 +5,12 @@
 # ///
 r"""
 Text to SQL on GeoQuery with a console: a chat model may run queries before it answers with one. A conversation, whose
-calls stand in the form of the model's chat template:
+calls have the form of the model's chat template:
 
     user: which rivers flow through ohio
           Tables: border_info(state_name, border); city(...); ...
     assistant: query(sql: SELECT * FROM river WHERE river_name = 'ohio')
-    tool: ohio | 1569 | usa | illinois
+    tool: ohio | 1569 | usa | pennsylvania
           ...
     assistant: submit(sql: SELECT river_name FROM river WHERE traverse = 'ohio')
     tool: Submitted.

@@ -68,8 +68,14 @@ def compare(column: str, operator: str, value: str) -> str:
     return f"SELECT name FROM city WHERE {column} {operator} {value}"
 
 
+def database_in(folder: Path) -> str:
+    """Returns the database in a folder, which is made if it is not there."""
+    path = folder / "city.sqlite"
+    return str(path) if path.exists() else make_database(path)
+
+
 def make_problems(seed: int, count: int, database: str) -> list[dict[str, Any]]:
-    """Makes different problems on the table of `synthetic_sql.make_database`, each with a result."""
+    """Makes different problems on the table of `synthetic_sql.py`, each with a result."""
     rng = random.Random(seed)
     found: dict[str, dict[str, Any]] = {}
     while len(found) < count:
@@ -150,8 +156,7 @@ def main() -> None:
     parser.add_argument("--problems", type=int, default=400, help="Training problems.")
     args = parser.parse_args()
     model = make_base_model(args.output_dir / "base")
-    database = make_database(args.output_dir / "city.sqlite")
-    rows = make_problems(0, args.problems + 200, database)
+    rows = make_problems(0, args.problems + 200, database_in(args.output_dir))
     config = STaRConfig(**CONFIG, num_iterations=args.num_iterations, output_dir=str(args.output_dir / "run"))
     held_out = Dataset.from_list(rows[:200])
     others: dict[str, Any] = {"eval_dataset": held_out, "environment_factory": SqlConsole}
