@@ -18,7 +18,7 @@ import argparse
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -122,15 +122,16 @@ def serve() -> Iterator[str]:
         thread.join()
 
 
-def run(url: str, output_dir: Path, num_iterations: int) -> None:
+def run(url: str, output_dir: Path, num_iterations: int, num_problems: int) -> None:
     """Trains the model of `key_and_door.py` with the game behind an address, and prints the accuracies."""
-    rows = make_problems(0, 600)
+    num_held_out = num_problems // 2
+    rows = make_problems(0, num_problems + num_held_out)
     config = STaRConfig(**CONFIG, num_iterations=num_iterations, output_dir=str(output_dir / "run"))
     trainer = make_trainer(
         make_base_model(output_dir / "base"),
         config,
-        Dataset.from_list(rows[200:]),
-        eval_dataset=Dataset.from_list(rows[:200]),
+        Dataset.from_list(rows[num_held_out:]),
+        eval_dataset=Dataset.from_list(rows[:num_held_out]),
         environment_factory=partial(RemoteGame, url),
     )
     trainer.train()
@@ -141,13 +142,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--output_dir", type=Path, required=True, help="Where the run and the base model go.")
     parser.add_argument("--num_iterations", type=int, default=4, help="Outer iterations.")
+    parser.add_argument("--problems", type=int, default=400, help="Training problems. Half as many are held out.")
     parser.add_argument("--url", help="Address of a server of the game. By default one is started.")
     args = parser.parse_args()
-    if args.url:
-        run(args.url, args.output_dir, args.num_iterations)
-    else:
-        with serve() as url:
-            run(url, args.output_dir, args.num_iterations)
+    with nullcontext(args.url) if args.url else serve() as url:
+        run(url, args.output_dir, args.num_iterations, args.problems)
 
 
 if __name__ == "__main__":

@@ -260,14 +260,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--output_dir", type=Path, required=True, help="Where the run and the base model go.")
     parser.add_argument("--num_iterations", type=int, default=4, help="Outer iterations.")
+    parser.add_argument("--problems", type=int, default=400, help="Training problems. Half as many are held out.")
     args = parser.parse_args()
-    taskset = DoorTaskset(DoorTasksetConfig(count=600))
+    num_held_out = args.problems // 2
+    taskset = DoorTaskset(DoorTasksetConfig(count=args.problems + num_held_out))
     config = STaRConfig(**CONFIG, num_iterations=args.num_iterations, output_dir=str(args.output_dir / "run"))
     trainer = make_trainer(
         make_base_model(args.output_dir / "base"),
         config,
-        make_dataset(taskset, show_way).select(range(200, 600)),
-        eval_dataset=make_dataset(taskset).select(range(200)),
+        make_dataset(taskset, show_way).skip(num_held_out),
+        eval_dataset=make_dataset(taskset).take(num_held_out),
         environment_factory=make_environment(taskset),
         reward_funcs=verifiers_reward,
     )

@@ -9,7 +9,7 @@ import pytest
 from datasets import Dataset
 from filelock import FileLock
 
-from star_trl import STaRConfig
+from star_trl import STaRConfig, load_ledger
 from support.game import follow
 from support.scripted_engine import ScriptedEngine
 
@@ -47,7 +47,16 @@ def geography(tmp_path) -> str:
 
 
 @pytest.fixture
-def play_the_game(tmp_path):
+def untrained_player(tmp_path) -> Path:
+    """A folder with a base model of the game that has hardly been trained, since the engine is scripted."""
+    from key_and_door import make_base_model
+
+    make_base_model(tmp_path / "game" / "base", phases=((1, 2, None),))
+    return tmp_path / "game"
+
+
+@pytest.fixture
+def play_the_game(untrained_player):
     """
     Trains for one iteration on problems of the game, with a model that follows the way where it is shown. Returns
     which samples are kept. Other arguments are those of the trainer.
@@ -55,12 +64,28 @@ def play_the_game(tmp_path):
     import key_and_door
 
     def play(rows, **others) -> dict[tuple[str, int], bool]:
-        model = key_and_door.make_base_model(tmp_path / "base", phases=((1, 2, None),))
         settings = {**key_and_door.CONFIG, "num_iterations": 1, "initial_steps": 1}
-        config = STaRConfig(**settings, output_dir=str(tmp_path / "out"))
-        trainer = key_and_door.make_trainer(model, config, Dataset.from_list(list(rows)), **others)
+        config = STaRConfig(**settings, output_dir=str(untrained_player / "out"))
+        trainer = key_and_door.make_trainer(untrained_player / "base", config, Dataset.from_list(list(rows)), **others)
         trainer.engine = ScriptedEngine(trainer.processing_class, follow)
         trainer.train()
         return {(sample.sampler, sample.problem_id): sample.kept for sample in trainer.ledger.read(1)}
 
     return play
+
+
+@pytest.fixture
+def run_game(untrained_player, script_engine, run_command, monkeypatch):
+    """
+    Runs the `main` of an example of the game for one iteration on 20 problems, with a model that follows the way where
+    it is shown. Returns the number of kept samples.
+    """
+    import key_and_door
+
+    def run(module) -> int:
+        script_engine(follow)
+        monkeypatch.setattr(module, "CONFIG", {**key_and_door.CONFIG, "initial_steps": 1})
+        run_command(module.main, output_dir=untrained_player, num_iterations=1, problems=20)
+        return sum(load_ledger(untrained_player / "run")["kept"])
+
+    return run

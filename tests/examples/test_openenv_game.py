@@ -12,6 +12,7 @@ from support.game import KEPT_WITH_HINT
 
 pytest.importorskip("openenv.core")
 
+import openenv_game  # noqa: E402
 from openenv_game import RemoteGame, serve  # noqa: E402
 
 
@@ -48,3 +49,7 @@ def test_an_error_of_the_server_is_an_error_of_the_call(url):
 
 def test_a_run_with_the_server(url, play_the_game):
     assert play_the_game(make_problems(0, 2), environment_factory=partial(RemoteGame, url)) == KEPT_WITH_HINT
+
+
+def test_its_command_starts_a_server(run_game):
+    assert run_game(openenv_game) == 20

@@ -14,8 +14,10 @@ vf = pytest.importorskip("verifiers.v1")
 
 import verifiers_game  # noqa: E402
 from verifiers_game import (  # noqa: E402
+    DoorState,
     DoorTaskset,
     DoorTasksetConfig,
+    DoorTools,
     make_dataset,
     make_environment,
     show_way,
@@ -28,14 +30,19 @@ def taskset():
     return DoorTaskset(DoorTasksetConfig(count=2))
 
 
-def taskset_of(task_class, config=None):
-    """A taskset of one task of a class."""
+def taskset_of(task_class, shared=()):
+    """A taskset of one task of a class, and tools that all tasks share."""
 
     class Single(vf.Taskset[task_class, vf.TasksetConfig]):
         def load(self):
-            yield task_class(vf.TaskData(prompt="What is 1 + 1?", system_prompt="Be brief."), self.config.task)
+            prompt = [vf.UserMessage(content="What is 1 + 1?")]
+            yield task_class(vf.TaskData(prompt=prompt, system_prompt="Be brief."), self.config.task)
 
-    return Single(config or vf.TasksetConfig())
+        @classmethod
+        def toolsets(cls, config):
+            return list(shared)
+
+    return Single(vf.TasksetConfig())
 
 
 def test_the_problems_are_those_of_the_taskset(taskset):
@@ -78,6 +85,10 @@ def test_a_run_with_the_taskset(taskset, play_the_game):
     assert kept == KEPT_WITH_HINT
 
 
+def test_its_command(run_game):
+    assert run_game(verifiers_game) == 20
+
+
 def test_rewards_see_the_whole_conversation():
     seen = []
 
@@ -89,7 +100,7 @@ def test_rewards_see_the_whole_conversation():
 
         @vf.reward
         async def called(self, task, trace) -> float:
-            return float(len(trace.tool_messages) == 2 and task.prompt == "What is 1 + 1?")
+            return float(len(trace.tool_messages) == 2 and task.prompt_text == "What is 1 + 1?")
 
     taskset = taskset_of(Task)
     (row,) = make_dataset(taskset)
@@ -115,16 +126,59 @@ def test_rewards_see_the_whole_conversation():
     assert (calls[0].name, calls[0].arguments) == ("add", '{"a": 1}')
 
 
-def test_tasks_that_need_a_runtime_are_refused():
+def test_tools_are_called_as_the_taskset_calls_them():
+    class Tools(vf.Toolset[vf.ToolsetConfig, vf.State]):
+        TOOL_PREFIX = "sums"
+
+        @vf.tool(name="plus")
+        async def add(self, a: int, b: int) -> int:
+            """Adds."""
+            return a + b
+
+    class Task(vf.Task[vf.TaskData, vf.State]):
+        @classmethod
+        def toolsets(cls, config):
+            return [Tools(vf.ToolsetConfig())]
+
+    async def call() -> int:
+        environment = make_environment(taskset_of(Task))()
+        await environment.reset(task=0)
+        return await environment.sums_plus(1, b=2)
+
+    assert asyncio.run(call()) == 3
+
+
+def test_what_does_not_fit_into_this_process_is_refused():
     class Reward(vf.Task[vf.TaskData, vf.State]):
         @vf.reward
         async def files(self, trace, runtime) -> float:
             return 0.0
 
+    class Setup(vf.Task[vf.TaskData, vf.State]):
+        async def setup(self, trace, runtime) -> None:
+            pass
+
     class Container(vf.Task[vf.TaskData, vf.State]):
         NEEDS_CONTAINER = True
 
-    for task_class, reason in ((Reward, "files"), (Container, "a container")):
-        with pytest.raises(ValueError, match=f"needs a runtime of verifiers \\({reason}\\)"):
-            make_environment(taskset_of(task_class))
-    assert verifiers_game.check(taskset_of(vf.Task), vf.Task(vf.TaskData())) is None
+    class States(vf.Task[vf.TaskData, DoorState]):
+        @classmethod
+        def toolsets(cls, config):
+            return [DoorTools(vf.ToolsetConfig())] * 2
+
+    class Fine(vf.Task[vf.TaskData, vf.State]):
+        @vf.reward
+        async def files(self, trace, runtime=None) -> float:
+            return 0.0
+
+    shared = taskset_of(Fine, [DoorTools(vf.ToolsetConfig())])
+    for taskset, reason in (
+        (taskset_of(Reward), r"needs a runtime of verifiers \(files\)"),
+        (taskset_of(Setup), r"needs a runtime of verifiers \(setup\)"),
+        (taskset_of(Container), r"needs a runtime of verifiers \(a container\)"),
+        (shared, "has tools that all tasks share"),
+        (taskset_of(States), "Several toolsets of `States` have a state"),
+    ):
+        with pytest.raises(ValueError, match=reason):
+            make_environment(taskset)
+    make_environment(taskset_of(Fine))
