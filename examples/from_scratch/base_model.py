@@ -5,6 +5,7 @@ base model reads and in how many steps. Everything else is here.
 """
 
 import random
+import re
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM,
 
 
 PAD, EOS = "<pad>", "<eos>"
+BEGIN, CHAT_EOS = "<|im_start|>", "<|im_end|>"  # of a turn
 LEARNING_RATE = 4e-3
 
 # A text, and whether the model is trained on it or only reads it
@@ -46,6 +48,33 @@ def build_word_tokenizer(words: Sequence[str]) -> PreTrainedTokenizerFast:
         eos_token=EOS,
         clean_up_tokenization_spaces=False,
         model_input_names=["input_ids", "attention_mask"],
+    )
+
+
+def build_chat_tokenizer(tools: list[Callable], phrases: Sequence[str]) -> PreTrainedTokenizerFast:
+    """
+    Builds a tokenizer with the chat template of Qwen 3. The template's description of the tools is one token, and so
+    is each phrase. Where several begin, the first of the list is taken. Anything else is one token for each character.
+    """
+    from trl.chat_template_utils import qwen3_instruct_2507_chat_template  # takes seconds
+
+    template: dict[str, Any] = {"chat_template": qwen3_instruct_2507_chat_template}
+    whole = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(models.WordLevel({PAD: 0}, unk_token=PAD)), **template)
+    system = str(whole.apply_chat_template([{"role": "user", "content": ""}], tools=tools, tokenize=False))
+    phrases = [system.split(CHAT_EOS)[0].removeprefix(BEGIN), *phrases]
+    characters = [chr(code) for code in range(32, 127)] + ["\n"]
+    vocab = {token: number for number, token in enumerate([PAD, BEGIN, CHAT_EOS, *phrases, *characters])}
+    tokenizer = Tokenizer(models.WordLevel(vocab, unk_token=PAD))
+    pieces = "|".join([*map(re.escape, phrases), r"[\s\S]"])
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(pieces), "isolated")
+    tokenizer.decoder = decoders.Fuse()
+    tokenizer.add_special_tokens([PAD, BEGIN, CHAT_EOS])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token=PAD,
+        eos_token=CHAT_EOS,
+        clean_up_tokenization_spaces=False,
+        **template,
     )
 
 

@@ -24,18 +24,16 @@ python examples/from_scratch/key_and_door.py --output_dir runs/key-and-door
 
 import argparse
 import random
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from datasets import Dataset
-from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
-from trl.chat_template_utils import qwen3_instruct_2507_chat_template
 
 import base_model
-from base_model import PAD, Piece
+from base_model import BEGIN, Piece
+from base_model import CHAT_EOS as EOS
 from runs import ON_A_CPU
 from star_trl import STaRConfig, STaRTrainer, load_history
 
@@ -43,7 +41,6 @@ from star_trl import STaRConfig, STaRTrainer, load_history
 COLUMNS, ROWS = "abcd", "1234"
 CELLS = [column + row for column in COLUMNS for row in ROWS]
 DIRECTIONS = {"north": (0, 1), "east": (1, 0), "south": (0, -1), "west": (-1, 0)}
-BEGIN, EOS = "<|im_start|>", "<|im_end|>"
 CALL = '<tool_call>\n{"name": "go", "arguments": {"direction": "', '"}}\n</tool_call>'
 RESULT = f"\n{BEGIN}user\n<tool_response>\n", f"\n</tool_response>{EOS}\n{BEGIN}assistant\n"
 MESSAGES = [{"role": "user", "content": "Open the door. "}]
@@ -161,35 +158,15 @@ def make_document(rng: random.Random, prompt: str) -> Iterator[Piece]:
 
 
 def build_tokenizer() -> PreTrainedTokenizerFast:
-    """
-    Builds a tokenizer with the chat template of Qwen 3. What the template and the game always write in the same way,
-    such as the description of the tool, is one token. Anything else is one token for each character.
-    """
-    characters = [chr(code) for code in range(32, 127)] + ["\n"]
-    whole = PreTrainedTokenizerFast(
-        tokenizer_object=Tokenizer(models.WordLevel({PAD: 0}, unk_token=PAD)),
-        chat_template=qwen3_instruct_2507_chat_template,
-    )
-    system = str(whole.apply_chat_template(MESSAGES, tools=[KeyAndDoor().go], tokenize=False))
-    phrases = [
-        system.split(EOS)[0].removeprefix(BEGIN),
-        *("user\n<tool_response>\n", "\n</tool_response>", "user\n", "assistant\n", *CALL, MESSAGES[0]["content"]),
-        *("You are at ", " The key is at ", " The door is at ", " The way is ", " The door opens.", "Done."),
-        *(cell + mark for cell in CELLS for mark in ("+", "")),
-        *(space + direction for direction in DIRECTIONS for space in (" ", "")),
-    ]
-    vocab = {token: number for number, token in enumerate([PAD, BEGIN, EOS, *phrases, *characters])}
-    tokenizer = Tokenizer(models.WordLevel(vocab, unk_token=PAD))
-    pieces = "|".join([*map(re.escape, phrases), r"[\s\S]"])
-    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(pieces), "isolated")
-    tokenizer.decoder = decoders.Fuse()
-    tokenizer.add_special_tokens([PAD, BEGIN, EOS])
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        pad_token=PAD,
-        eos_token=EOS,
-        clean_up_tokenization_spaces=False,
-        chat_template=qwen3_instruct_2507_chat_template,
+    """Builds a tokenizer with one token for each cell and direction, and for what the game says every time."""
+    return base_model.build_chat_tokenizer(
+        [KeyAndDoor().go],
+        [
+            *("user\n<tool_response>\n", "\n</tool_response>", "user\n", "assistant\n", *CALL, MESSAGES[0]["content"]),
+            *("You are at ", " The key is at ", " The door is at ", " The way is ", " The door opens.", "Done."),
+            *(cell + mark for cell in CELLS for mark in ("+", "")),
+            *(space + direction for direction in DIRECTIONS for space in (" ", "")),
+        ],
     )
 
 

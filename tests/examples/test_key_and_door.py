@@ -4,12 +4,10 @@
 import random
 
 import pytest
-from datasets import Dataset
 
 import key_and_door
-from key_and_door import CONFIG, EOS, KeyAndDoor, build_tokenizer, find_way, make_document, make_problems
-from star_trl import STaRConfig
-from support.scripted_engine import ScriptedEngine
+from key_and_door import EOS, KeyAndDoor, build_tokenizer, find_way, make_document, make_problems
+from support.game import KEPT_WITH_HINT
 
 
 def test_the_way_opens_the_door():
@@ -56,25 +54,5 @@ def test_the_base_model_reads_what_the_chat_template_writes():
         assert tokenizer.decode(tokenizer(text)["input_ids"]) == text
 
 
-def test_a_model_that_follows_the_way_learns_from_the_hint(tmp_path):
-    model = key_and_door.make_base_model(tmp_path / "base", phases=((1, 2, None),))
-    rows = make_problems(0, 2)
-    config = STaRConfig(**{**CONFIG, "num_iterations": 1, "initial_steps": 1}, output_dir=str(tmp_path / "out"))
-    trainer = key_and_door.make_trainer(model, config, Dataset.from_list(rows))
-
-    def follow(prompt):
-        way = prompt.partition("The way is ")[2].partition(".")[0].split()[1::2]
-        turn = prompt.count("<tool_response>")
-        if turn >= len(way):
-            return "Done."
-        return f"{key_and_door.CALL[0]}{way[turn]}{key_and_door.CALL[1]}"
-
-    trainer.engine = ScriptedEngine(trainer.processing_class, follow)
-    trainer.train()
-    kept = {(sample.sampler, sample.problem_id): sample.kept for sample in trainer.ledger.read(1)}
-    assert kept == {
-        ("rationale", 0): False,
-        ("rationale", 1): False,
-        ("rationalization", 0): True,
-        ("rationalization", 1): True,
-    }
+def test_a_model_that_follows_the_way_learns_from_the_hint(play_the_game):
+    assert play_the_game(make_problems(0, 2)) == KEPT_WITH_HINT

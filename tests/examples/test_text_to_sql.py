@@ -4,7 +4,6 @@
 import json
 import random
 import re
-import sqlite3
 
 import pytest
 
@@ -25,33 +24,11 @@ def geoquery(shared_data) -> str:
     return str(shared_data / "geoquery")
 
 
-@pytest.fixture
-def folder(tmp_path) -> str:
-    """Data in the form of GeoQuery's files."""
-    connection = sqlite3.connect(tmp_path / "geography.sqlite")
-    connection.execute("CREATE TABLE state (state_name TEXT, capital TEXT)")
-    names = [f"s{i}" for i in range(20)]
-    connection.executemany("INSERT INTO state VALUES (?, ?)", [(name, f"{name}'s capital") for name in names])
-    connection.commit()
-    connection.close()
-    query = 'SELECT STATEalias0.CAPITAL FROM STATE AS STATEalias0 WHERE STATEalias0.STATE_NAME = "state_name0" ;'
-    sentences = [
-        {"text": "what is the  capital of state_name0", "variables": {"state_name0": name}, "question-split": split}
-        for name, split in zip([*names, "nowhere"], [*["train"] * 12, "dev", *["test"] * 7, "train"], strict=True)
-    ]
-    failing = {"sql": ["SELECT 1 > ALL (SELECT 2)"], "sentences": sentences[:1]}
-    variant = {"sql": ["SELECT nowhere FROM state", "SELECT 1 FROM state"], "sentences": sentences[:1]}
-    variant["sentences"] = [{**sentences[0], "text": "which number is it"}]
-    entries = [{"sql": [query], "sentences": sentences}, failing, variant]
-    (tmp_path / "geography.json").write_text(json.dumps(entries))
-    return str(tmp_path)
-
-
 # Problems
 
 
-def test_variables_are_filled_in_and_what_cannot_be_checked_is_left_out(folder, capsys):
-    train, held_out = (text_to_sql.load(split, folder) for split in ("train", "eval"))
+def test_variables_are_filled_in_and_what_cannot_be_checked_is_left_out(geography, capsys):
+    train, held_out = (text_to_sql.load(split, geography) for split in ("train", "eval"))
     assert (len(train), len(held_out)) == (14, 7)  # with the dev split, and the second variant of a query
     assert "14 questions, without 1 whose query fails and 1 without a result" in capsys.readouterr().out
     query = "SELECT STATE0.CAPITAL FROM STATE AS STATE0 WHERE STATE0.STATE_NAME = 's0'"
@@ -59,7 +36,7 @@ def test_variables_are_filled_in_and_what_cannot_be_checked_is_left_out(folder, 
         "prompt": "Q: what is the capital of s0\nTables: state(state_name, capital)\nA:",
         "hinted_prompt": f"Q: what is the capital of s0 ({query})\nTables: state(state_name, capital)\nA:",
         "answer": query,
-        "database": f"{folder}/geography.sqlite",
+        "database": f"{geography}/geography.sqlite",
         "direct": f" SQL: {query}",
     }
 
@@ -110,8 +87,8 @@ def model(tmp_path_factory):
 
 @pytest.fixture
 def command(run_domain, model):
-    def run(folder, *arguments):
-        return run_domain(text_to_sql.DOMAIN, model, "--data_dir", folder, *arguments)
+    def run(geography, *arguments):
+        return run_domain(text_to_sql.DOMAIN, model, "--data_dir", geography, *arguments)
 
     return run
 
@@ -133,26 +110,26 @@ def write_query(prompt):
 @pytest.mark.parametrize(
     "arguments", [[], ["--chat", "--chat_template_kwargs", '{"enable_thinking": false}']], ids=["base", "chat"]
 )
-def test_star_sql(command, folder, arguments, follow_the_hint, capsys):
-    samples = load_ledger(command(folder, *arguments) / "star")
+def test_star_sql(command, geography, arguments, follow_the_hint, capsys):
+    samples = load_ledger(command(geography, *arguments) / "star")
     kept = [row["sampler"] for row in samples if row["kept"]]
     assert (kept.count("rationale"), kept.count("rationalization")) == (1, 13)
     assert "14.3%" in capsys.readouterr().out.split("strict")[-1]  # one of seven
 
 
-def test_every_run(command, folder, follow_the_hint):
-    runs = command(folder, "--runs", "all", "--num_train_epochs", "0.1")
+def test_every_run(command, geography, follow_the_hint):
+    runs = command(geography, "--runs", "all", "--num_train_epochs", "0.1")
     assert {path.parent.name for path in runs.glob("*/result.json")} == set(paper_runs.RUNS)
 
 
-def test_the_other_runs_go_on_where_nothing_survives(command, folder, script_engine, capsys):
+def test_the_other_runs_go_on_where_nothing_survives(command, geography, script_engine, capsys):
     def write_hint(prompt):
         hinted = "(SELECT" in prompt.split("Q: ")[-1]
         return write_query(prompt) if hinted else " I look.\nSQL: SELECT capital FROM state"
 
     script_engine(write_hint)
     names = ("star_without_rationalization", "star")
-    runs = command(folder, "--runs", *names)
+    runs = command(geography, "--runs", *names)
     without, used = (json.loads((runs / name / "result.json").read_text())["train_data_used"] for name in names)
     assert without == 0.0 < used
     assert "star_without_rationalization: No sample of iteration 1 survives" in capsys.readouterr().out

@@ -1,6 +1,7 @@
 # Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
 """The report of a run: one file, which shows what is on disk and runs nothing that a model wrote."""
 
+import dataclasses
 import json
 import random
 import re
@@ -212,6 +213,14 @@ def test_numbers_that_json_does_not_know(tmp_path):
     assert run.counts["reward"][1] == {(0.25, True): 1}
 
 
+def test_prompts_of_a_problem_that_differ_are_kept(tmp_path):
+    said = ["A door.", "A red door.", "A door."]
+    Ledger(tmp_path).append([make_sample(prompt=prompt, sample_index=index) for index, prompt in enumerate(said)])
+    columns = RunReader(tmp_path, max_samples=10).read().columns
+    assert columns["problems"]["prompt"] == ["A door."]
+    assert columns["samples"]["prompt"] == {1: "A red door."}
+
+
 def test_the_few_shot_examples_are_stored_once(tmp_path, tokenizer, problems):
     def as_messages(row):
         return {name: [{"role": "user", "content": row[name]}] for name in ("prompt", "hinted_prompt")}
@@ -233,6 +242,18 @@ def test_the_few_shot_examples_are_stored_once(tmp_path, tokenizer, problems):
     assert json.loads(stored["examples"][0]) == turns and len(stored["examples"]) == 2
     hinted = stored["problems"]["samples"][0]["prompts"]["hinted_prompt"]
     assert json.loads(hinted) == dataset[0]["hinted_prompt"]
+
+
+def test_a_shorter_stream_loses_no_prompts(tmp_path, tokenizer, problems):
+    """A run on a stream that is resumed with fewer iterations reads fewer problems than the ledger has samples of."""
+    task = make_task(problems, [RationalizationSampler()], PromptBuilder(tokenizer, EXAMPLES), eval=problems)
+    write_prompts(tmp_path, task)
+    stored = read_prompts(tmp_path)
+    write_prompts(tmp_path, dataclasses.replace(task, problems=problems.select([0])))
+    assert read_prompts(tmp_path) == stored
+    (tmp_path / "prompts.json").write_text("{}")
+    write_prompts(tmp_path, task)
+    assert read_prompts(tmp_path) == stored
 
 
 @pytest.mark.parametrize(
@@ -499,6 +520,23 @@ def test_a_conversation_is_shown_turn_by_turn_with_its_calls_folded(browser, tmp
     assert "flat" not in texts(browser, "#detail")[0]
     select(browser, search="a lock")
     assert texts(browser, ".call[open] > pre mark") == ["A lock"]
+
+
+def test_each_conversation_has_its_own_prompt(browser, tmp_path):
+    """An environment may say something else to each sample of a problem, or fail before it says anything."""
+    said = ["A door.", "A red door.", "A blue door."]
+    samples = []
+    for index, content in enumerate(said):
+        prompt = [{"role": "user", "content": content}]
+        hinted = [{"role": "user", "content": f"{content} Key: b."}]
+        extra = {"hinted_prompt": json.dumps(hinted), "messages": [{"role": "assistant", "content": "Done."}]}
+        samples.append(make_sample(prompt=json.dumps(prompt), sample_index=index, extra=extra))
+    Ledger(tmp_path).append(samples)
+    browser.open(write_report(tmp_path))
+    for content in said:
+        select(browser, search=content[2:])
+        assert texts(browser, ".turn > pre")[0] == f"{content} Key: b."
+        assert texts(browser, ".turn .hint") == [" Key: b."]
 
 
 @pytest.mark.parametrize("text", NASTY)

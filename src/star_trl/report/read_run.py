@@ -261,6 +261,12 @@ def _columns(rows: list[dict[str, Any]], ledgers: list[str], prompts: dict[str, 
             **{name: [row[name] for row in rows] for name in ("iteration", "index", "reward", "tokens", "completion")},
             **{name: [code[row[name]] for row in rows] for name, code in codes.items()},
             "rewards": [[row["rewards"].get(name) for row in rows] for name in rewards],
+            # The prompts that differ from that of the problem's first sample
+            "prompt": {
+                number: row["prompt"]
+                for number, row in enumerate(rows)
+                if row["prompt"] != problems[number_of[row["key"]]]["prompt"]
+            },
             # Fields that few samples have, by the sample's number
             **{
                 name: {number: row[name] for number, row in enumerate(rows) if row[name] is not None}

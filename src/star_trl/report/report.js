@@ -93,7 +93,7 @@ function filter() {
     reasons[samples.drop_reason[sample]] &&
     (!result.startsWith("?") || samples.doubt[sample] === result.slice(1)) &&
     (!label || (label === "-" ? !labels.has(sample) : label === "+" ? labels.has(sample) : labels.get(sample)?.includes(label))) &&
-    (!search || found[samples.problem[sample]] || search.test(samples.completion[sample])));
+    (!search || found[samples.problem[sample]] || search.test(samples.completion[sample]) || search.test(plain(samples.prompt[sample]) ?? "")));
   const distinct = new Set(Array.from(view, (sample) => samples.problem[sample]));
   const named = filters.filter((filter) => filter.value).map((filter) => filter.selectedOptions[0].text);
   const shown = data.total > samples.problem.length
@@ -137,7 +137,7 @@ function row(position) {
 
 function snippet(sample) {
   const line = (text) => text.replace(/\s+/g, " ").trim();
-  const prompt = seen(samples.problem[sample], "prompt");
+  const prompt = plain(promptOf(sample));
   for (const text of query ? [samples.completion[sample], prompt] : []) {
     const at = text.search(query);
     if (at >= 0) return (at > 20 ? "…" : "") + line(text.slice(Math.max(0, at - 20), at + 160));
@@ -214,6 +214,9 @@ const seen = (problem, column) => {
   return text === undefined ? null : plain(text);
 };
 
+// An environment may say something else to each sample of a problem.
+const promptOf = (sample) => samples.prompt[sample] ?? problems.prompt[samples.problem[sample]];
+
 // Marks as the hint what a text has in addition to the plain prompt.
 function hintMarked(text, prompt) {
   let start = 0;
@@ -224,12 +227,13 @@ function hintMarked(text, prompt) {
   return [...marked(text.slice(0, start)), hint && element("mark", { class: "hint", title: "the hint" }, hint), ...marked(text.slice(text.length - end))];
 }
 
-function promptBox(problem, column, fewShot) {
-  const prompt = seen(problem, "prompt");
+function promptBox(sample, column, fewShot) {
+  const problem = samples.problem[sample];
+  const prompt = plain(promptOf(sample));
   const examples = data.examples[problems.examples[problem][column]];
   const node = element("div", { class: "text" });
   if (fewShot && examples) node.append(fewShotBox(examples));
-  const text = seen(problem, column);
+  const text = column === "prompt" ? prompt : seen(problem, column);
   node.append(text === null ? "Not stored with this run." : element("pre", {}, ...hintMarked(text, prompt)));
   return node;
 }
@@ -280,7 +284,7 @@ function callBox(call, result) {
 
 function conversation(sample, column, fewShot) {
   const problem = samples.problem[sample];
-  const own = messagesOf(problems.prompt[problem]) ?? [{ role: "prompt", content: problems.prompt[problem] }];
+  const own = messagesOf(promptOf(sample)) ?? [{ role: "prompt", content: promptOf(sample) }];
   const seenText = samples.hinted_prompt[sample] ?? (column && column !== "prompt" ? problems.prompts[problem][column] : null);
   const given = messagesOf(seenText) ?? (seenText == null ? own : [{ role: "prompt", content: seenText }]);
   const examples = data.examples[problems.examples[problem][column ?? "prompt"]];
@@ -309,7 +313,7 @@ function panels(sample) {
   const isConversation = samples.turns[sample] !== undefined;
   const fewShot = last == null || Math.max(samples.iteration[sample], 1) <= last;
   const left = isConversation ? conversation(sample, column, fewShot)
-    : element("section", {}, element("h4", {}, column ? "What the model saw" : "The prompt, without a hint"), promptBox(problem, column ?? "prompt", fewShot));
+    : element("section", {}, element("h4", {}, column ? "What the model saw" : "The prompt, without a hint"), promptBox(sample, column ?? "prompt", fewShot));
   const right = element("section", {}, element("h4", {}, "What it is trained on"));
   const note = (text) => right.append(element("p", { class: "note" }, text));
   // As in `STaRConfig.counts_draws` and `trains_on_failed`. Runs of older versions have no `distillation`.
@@ -320,7 +324,7 @@ function panels(sample) {
   else if (reason !== null && !failedToo) note(`Nothing: ${reason}.`);
   else {
     const shown = samples.hint_shown[sample];
-    if (!isConversation) right.append(promptBox(problem, shown ? column ?? "prompt" : "prompt", fewShotTrain));
+    if (!isConversation) right.append(promptBox(sample, shown ? column ?? "prompt" : "prompt", fewShotTrain));
     const trained = !isConversation ? "The completion follows; only it has a loss."
       : `${shown ? "The conversation" : "The conversation without the hint"}. Only what the model wrote has a loss.`;
     note(`${shown ? "The hint is left in, by the sampler's choice. " : ""}${trained} ${countsDraws ? "It counts as often as it was drawn." : "Left out if a duplicate, or over the cap per problem."}`);

@@ -35,7 +35,10 @@ def write_prompts(
         group_column (`str`, *optional*):
             Column whose values are the groups.
     """
-    examples: dict[str, int] = {}  # the text of some few-shot examples -> its number
+    # A stream gives fewer problems to a run that is resumed with fewer iterations. The ledger has samples of all.
+    earlier, stored_examples = _read_earlier(output_dir, len(task.problems))
+    # The text of some few-shot examples -> its number
+    examples = {text: number for number, text in enumerate(stored_examples)}
     problems = {}
     for name, dataset in {"samples": task.problems, **task.evaluation_sets}.items():
         used = task.samplers if name == "samples" else task.samplers[:1]  # an evaluation is the first sampler's
@@ -53,6 +56,7 @@ def write_prompts(
             }
             for problem in read_rows(dataset)
         ]
+    problems["samples"] += earlier
     pairs = {
         name: as_texts(dataset[PAIR_COLUMN])
         for name, dataset in task.evaluation_sets.items()
@@ -83,6 +87,16 @@ def read_prompts(output_dir: str | os.PathLike) -> dict[str, Any]:
     ):
         raise damaged(path, "it does not hold `columns`, `problems`, `examples` and `pairs` as a run writes them")
     return content
+
+
+def _read_earlier(output_dir: str | os.PathLike, start: int) -> tuple[list[dict[str, Any]], list[str]]:
+    """Returns what is stored of the training problems from an index on, and the few-shot examples that it names."""
+    try:
+        stored = read_prompts(output_dir)
+    except ValueError:  # a damaged file is written anew
+        return [], []
+    problems = stored["problems"].get("samples", [])[start:]
+    return problems, stored["examples"] if problems else []
 
 
 def _few_shot_text(problem: dict[str, Any], column: str, builder: "PromptBuilder") -> str:

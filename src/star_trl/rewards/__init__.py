@@ -12,7 +12,7 @@ from .models.answer_likelihood import AnswerLikelihoodReward
 from .models.process_reward_model import ProcessRewardModel
 from .models.reward_model import RewardModel
 from .proof.proof import ProofCheckReward
-from .sql.sql import extract_sql, run_sql, sql_execution_reward
+from .sql.sql import extract_sql, first_sql_rows, run_sql, sql_execution_reward
 
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "exact_match_reward",
     "extract_number",
     "extract_sql",
+    "first_sql_rows",
     "get_format_reward",
     "math_verify_reward",
     "multiple_choice_reward",

@@ -206,7 +206,49 @@ def run_sql(query: str, database: str, timeout: float = 5.0, max_rows: int = 10_
             f"{query!r}. Correct it, or leave its row out; one that takes or returns much may need more than "
             f"`timeout={timeout}` and `max_rows={max_rows}`."
         )
-    return [tuple(tuple(value) if isinstance(value, list) else value for value in row) for row in rows]
+    return _as_tuples(rows)
+
+
+def first_sql_rows(query: str, database: str, num_rows: int, timeout: float = 5.0) -> list[tuple]:
+    """
+    Returns the first rows of a query that a model wrote. It runs as in [`sql_execution_reward`]. Use it in an
+    environment whose model may query a database.
+
+    Args:
+        query (`str`):
+            One query.
+        database (`str`):
+            Database, as in [`run_sql`].
+        num_rows (`int`):
+            Maximum number of rows. Further rows are not read.
+        timeout (`float`, *optional*, defaults to `5.0`):
+            Seconds.
+
+    Returns:
+        `list[tuple]`: The rows. Bytes are tuples of `"blob"` and their hexadecimal digits.
+
+    Raises:
+        `FileNotFoundError`: If there is no such database.
+        `ValueError`: If the query does not run. The message is the database's own, or `timeout`.
+        `RuntimeError`: If the database cannot be opened or reached.
+        `ImportError`: If a URL is given and SQLAlchemy is not installed.
+
+    Example:
+    ```python
+    >>> import sqlite3, tempfile
+    >>> from star_trl.rewards import first_sql_rows
+
+    >>> path = tempfile.mkdtemp() + "/empty.sqlite"
+    >>> sqlite3.connect(path).close()
+    >>> first_sql_rows("SELECT 1 UNION SELECT 2", path, num_rows=1)
+    [(1,)]
+    ```
+    """
+    _check_database(database)
+    rows, error = _run(query, database, timeout, num_rows)
+    if rows is None:
+        raise ValueError(error)
+    return _as_tuples(rows)
 
 
 def has_order(query: str) -> bool:
@@ -258,6 +300,10 @@ def _check_database(database: str) -> None:
             f"{database} has a write-ahead log ({log}) that is not part of it yet, and would not be seen. Run "
             f"`sqlite3 {database} 'PRAGMA journal_mode=DELETE'` first, and do not write to it while training."
         )
+
+
+def _as_tuples(rows: list[list]) -> list[tuple]:
+    return [tuple(tuple(value) if isinstance(value, list) else value for value in row) for row in rows]
 
 
 def _run(query: str, database: str, timeout: float, max_rows: int) -> tuple[list[list] | None, str | None]:
