@@ -95,6 +95,20 @@ def figures(run: Run) -> Iterator[str]:
                     numbers,
                     {re.sub(r"/best_of_(\d+)$", r"/best of \1", name): _column(trained, name) for name in explored},
                 )
+        probed = [row for row in trained if "probe/effect" in row]
+        if probed:
+            yield table(
+                "Temperature and threshold",
+                "Those with the greatest query effect on the probe problems, before each iteration.",
+                ["iteration", "temperature", "threshold", "query effect"],
+                [
+                    [
+                        str(row["iteration"]),
+                        *(_cell(row, f"probe/{key}") for key in ("temperature", "threshold", "effect")),
+                    ]
+                    for row in probed
+                ],
+            )
         fates = dict.fromkeys(name for row in trained for name in row if name.startswith("samples/"))
         yield bars(
             "What became of the samples",
@@ -218,6 +232,11 @@ def _phases(rows: list[dict[str, Any]]) -> dict[str, list[float]]:
 def _set_name(key: str) -> str:
     name = key.removesuffix("_accuracy")
     return "the evaluation set" if name == "eval" else name.removeprefix("eval_")
+
+
+def _cell(row: dict[str, Any], key: str) -> str:
+    value = _value(row, key)
+    return "-" if value is None else number(value)
 
 
 def _column(rows: list[dict[str, Any]], key: str) -> list[float | None]:
