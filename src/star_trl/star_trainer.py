@@ -7,6 +7,7 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import torch
+from accelerate.utils import gather_object
 from datasets import Dataset, IterableDataset
 from transformers import (
     BitsAndBytesConfig,
@@ -468,6 +469,7 @@ class STaRTrainer(WeightedSFTTrainer):
         self.ledger.forget_sizes()
         if self.args.problem_order == "adaptive":
             self.outer_run.check_earlier_samples(iteration)
+        self.rollouts.prompt_tokens = self.evaluations.prompt_tokens = 0
         samplers = self.task.samplers
         if self.args.probes:
             samplers, metrics = self.probes.samplers(iteration)
@@ -651,7 +653,10 @@ class STaRTrainer(WeightedSFTTrainer):
         inner.free_optimizer()
         self.outer_run.iteration = iteration
         seconds = self.outer_run.times.stop("fine_tune")
-        self.outer_run.record({"train_loss": output.training_loss, "seconds/fine_tune": seconds})
+        flops = output.metrics["total_flos"]
+        self.outer_run.record(
+            {"train_loss": output.training_loss, "seconds/fine_tune": seconds, "flops/fine_tune": flops}
+        )
         self.outer_run.save_model()
         return output
 
@@ -799,6 +804,11 @@ class STaRTrainer(WeightedSFTTrainer):
         if self.is_world_process_zero():
             write_doubts(str(self.args.output_dir), iteration, found)
         num_tokens = sum(len(sample.completion_ids) for sample in samples)
+        if self.args.probes:
+            num_tokens += self.probes.completion_tokens(iteration)
+        prompt_tokens = sum(gather_object([self.rollouts.prompt_tokens + self.evaluations.prompt_tokens]))
+        # As `Trainer.floating_point_ops`, which counts twice as much for the backward pass as for the forward pass.
+        flops = 2 * self.model.num_parameters(exclude_embeddings=True) * (prompt_tokens + num_tokens)
         self.outer_run.record(
             {
                 **({"samples/problems": len(candidates)} if self.args.num_kept_per_iteration else {}),
@@ -808,6 +818,7 @@ class STaRTrainer(WeightedSFTTrainer):
                 **self.rollouts.scoring.pop_metrics(),
                 "seconds/sample": seconds,
                 "tokens_per_second": num_tokens / max(seconds, 1e-9),  # a clock has steps
+                "flops/sample": flops,
             }
         )
         if self.args.log_completions and self.is_world_process_zero():

@@ -98,6 +98,11 @@ class Probes:
         best = self.best(iteration)
         return [TemperatureSampler(self.sampler, best.temperature), *self.task.samplers[1:]], best.metrics
 
+    def completion_tokens(self, iteration: int) -> int:
+        """Returns the number of tokens of the completions of the probe problems."""
+        samples = (sample for each in self.temperatures for sample in self._ledger(each).read(iteration))
+        return sum(len(sample.completion_ids) for sample in samples)
+
     def best(self, iteration: int) -> Balance:
         """
         Returns the settings with the greatest query effect on the samples of the probe problems. Of equal ones the
