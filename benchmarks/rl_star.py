@@ -43,11 +43,14 @@ CONFIG: dict[str, Any] = {
     "temperature": 1.0,
     # Every draw counts, as in the theory: a trace that is drawn twice is trained on twice.
     "loss_normalization": "problems",
-    "initial_steps": 150,
+    "initial_steps": 20,
     "step_growth": 1.0,
     "per_device_train_batch_size": 512,
-    "learning_rate": 0.02,
+    "learning_rate": 0.1,
     "lr_scheduler_type": "linear",
+    "generation_batch_size": 1024,
+    "shared_prefix_train": False,  # the rows are short
+    "logging_steps": 1000,
     "save_strategy": "no",
     "html_report": False,
     "disable_tqdm": True,
@@ -106,11 +109,13 @@ class Setting:
 SETTINGS = {
     "delta 0.2": Setting(deltas=[0.2] * 3),
     "delta 0.1": Setting(deltas=[0.1] * 3),
-    "delta 0.2, one step at chance": Setting(deltas=[0.2, 0.0, 0.2]),
+    "delta 0.3, one step at chance": Setting(deltas=[0.3, 0.0, 0.3]),
     "chance": Setting(deltas=[0.0] * 3),
     "delta 0.2, without duplicates": Setting(deltas=[0.2] * 3, config={"loss_normalization": "tokens"}),
     "delta 0.2, transformer": Setting(
-        deltas=[0.2] * 3, transformer=True, config={"learning_rate": 3e-3, "per_device_train_batch_size": 256}
+        deltas=[0.2] * 3,
+        transformer=True,
+        config={"learning_rate": 3e-3, "per_device_train_batch_size": 256, "initial_steps": 40},
     ),
 }
 
@@ -193,7 +198,7 @@ def make_table_model(chain: Chain, tokenizer: PreTrainedTokenizerFast, deltas: S
 
 
 def make_transformer(
-    chain: Chain, tokenizer: PreTrainedTokenizerFast, deltas: Sequence[float], steps: int = 400
+    chain: Chain, tokenizer: PreTrainedTokenizerFast, deltas: Sequence[float], steps: int = 400, batch_size: int = 256
 ) -> LlamaForCausalLM:
     """Returns a transformer that was trained on traces of the table."""
     model = _llama(tokenizer, hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=2)
@@ -202,7 +207,7 @@ def make_transformer(
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
     schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, steps)
     for _ in range(steps):
-        tokens = [first[torch.randint(len(first), (256,))]]
+        tokens = [first[torch.randint(len(first), (batch_size,))]]
         for _ in range(chain.num_steps + 1):
             tokens.append(torch.multinomial(probabilities[tokens[-1]], 1)[:, 0])
         ids = torch.stack(tokens, dim=1)
@@ -246,9 +251,9 @@ def measure(samples: Sequence[Sample], chain: Chain) -> dict[str, Any]:
 
 
 def predict(deltas: Sequence[float], num_iterations: int, num_states: int) -> list[dict[str, Any]]:
-    """Returns what the theory says of the first model and of that of each iteration but the last, as `measure`."""
+    """Returns what the theory says of the first model and of that of each iteration, in the form of `measure`."""
     rows = []
-    for _ in range(num_iterations):
+    for _ in range(num_iterations + 1):
         whole = accuracy(deltas, num_states)
         chains = torch.tensor([accuracy([delta], num_states) for delta in deltas]).prod().item()
         rows.append({"accuracy": whole, "deltas": list(deltas), "right_chains": chains / whole})
@@ -259,7 +264,7 @@ def predict(deltas: Sequence[float], num_iterations: int, num_states: int) -> li
 def run(
     setting: Setting, chain: Chain, num_iterations: int, num_generations: int, seed: int, **config: Any
 ) -> list[dict[str, Any]]:
-    """Runs STaR. Returns a row for each iteration, which measures the model that sampled in it."""
+    """Runs STaR. Returns what is measured of the first model and of that of each iteration."""
     set_seed(seed)
     tokenizer = make_tokenizer(chain)
     with torch.no_grad() if not setting.transformer else torch.enable_grad():
@@ -286,16 +291,16 @@ def run(
             processing_class=tokenizer,
         )
         trainer.train()
-        return [measure(trainer.ledger.read(iteration), chain) for iteration in range(1, num_iterations + 1)]
+        samples = [trainer.ledger.read(iteration) for iteration in range(1, num_iterations + 1)]
+        samples.append(trainer.sample_problems(chain.problems, sampler=RationaleSampler()))  # of the last model
+        return [measure(each, chain) for each in samples]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--settings", nargs="+", choices=list(SETTINGS), default=list(SETTINGS), help="What to run.")
-    parser.add_argument(
-        "--num_iterations", type=int, default=8, help="Iterations; the first measures the first model."
-    )
-    parser.add_argument("--num_generations", type=int, default=1024, help="Completions of each of the M problems.")
+    parser.add_argument("--num_iterations", type=int, default=9, help="Outer iterations.")
+    parser.add_argument("--num_generations", type=int, default=512, help="Completions of each of the M problems.")
     parser.add_argument("--seed", type=int, default=0, help="Seed.")
     args = parser.parse_args()
     chain = Chain()

@@ -69,11 +69,14 @@ def test_what_is_measured():
     }
 
 
+FEW_STEPS = {"initial_steps": 20, "per_device_train_batch_size": 128, "learning_rate": 0.1}
+
+
 def test_a_small_run(tmp_path):
     chain = Chain(num_states=4)
     setting = Setting(deltas=[0.6] * 3)
-    rows = rl_star.run(setting, chain, num_iterations=3, num_generations=64, seed=0, initial_steps=40)
-    predicted = rl_star.predict(setting.deltas, 3, 4)
+    rows = rl_star.run(setting, chain, num_iterations=2, num_generations=64, seed=0, **FEW_STEPS)
+    predicted = rl_star.predict(setting.deltas, 2, 4)
     assert predicted[0]["accuracy"] == pytest.approx((1 + 3 * 0.6**3) / 4)
     for row, theory in zip(rows, predicted, strict=True):
         assert row["accuracy"] == pytest.approx(theory["accuracy"], abs=0.12)
@@ -84,6 +87,6 @@ def test_the_transformer_writes_chains():
     chain = Chain(num_states=4)
     tokenizer = rl_star.make_tokenizer(chain)
     torch.manual_seed(0)
-    model = rl_star.make_transformer(chain, tokenizer, [1.0] * 3, steps=60)
+    model = rl_star.make_transformer(chain, tokenizer, [1.0] * 3, steps=60, batch_size=16)
     ids = torch.tensor([tokenizer("s0-2")["input_ids"]])
-    assert tokenizer.decode(model.generate(ids, max_new_tokens=4, do_sample=False)[0]) == "s0-2 s1-2 s2-2 s3-2<eos>"
+    assert tokenizer.decode(model.generate(ids, max_new_tokens=4, do_sample=False)[0]) == "s0-2 s1-2 s2-2 s3-2 <eos>"
