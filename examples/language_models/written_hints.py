@@ -42,6 +42,13 @@ WRITTEN = [
     "Divide the grapes by the number of friends.",
 ]
 
+HINT_SETTINGS = {
+    "stop_strings": ["\n"],
+    "max_completion_length": 40,
+    "reward_threshold": None,
+    "reward_weights": None,
+}
+
 
 def make_request(question: str, answer: str) -> str:
     """Returns the prompt for a hint. `question` is a problem's prompt."""
@@ -69,7 +76,7 @@ def make_writer(model: str, problems: list[dict], examples: list[dict], **settin
     ]
     return STaRTrainer(
         model=model,
-        args=STaRConfig(**{**SETTINGS, "stop_strings": ["\n"], "max_completion_length": 40, **settings}),
+        args=STaRConfig(**{**SETTINGS, **HINT_SETTINGS, **settings}),
         reward_funcs=hold_no_answer_reward,
         samplers=[RationaleSampler()],
         few_shot_examples=shown,
@@ -104,7 +111,7 @@ def main() -> None:
     model = str(make_smollm2(Path(args.output_dir).parent / "smollm2"))
     problems = draw_problems("train", 4)
     examples = [{**row, "answer": extract_number(row["completion"])} for row in read_examples(DOMAIN)]
-    hints = write_hints(make_writer(model, problems, examples, output_dir=f"{args.output_dir}-hints"))
+    hints = write_hints(make_writer(model, problems, examples, output_dir=args.output_dir))
     print(f"Hints that do not hold the answer: {len(hints)} of {len(problems)}. The first ones:")
     for number in list(hints)[:4]:
         print(f"{problems[number]['prompt'].removesuffix('A:')}   {hints[number]}")

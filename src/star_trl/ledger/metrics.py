@@ -99,7 +99,7 @@ def query_effect(selected: Iterable[Sample], num_problems: int, num_wanted: int)
         n[sample.problem_id] += 1
         right[sample.problem_id] += sample.kept
     effects = (min(right[problem] / num_wanted, 1) * right[problem] / n[problem] for problem in sorted(n))
-    return sum(effects) / num_problems
+    return sum(effects) / max(num_problems, 1)
 
 
 def _best_is_kept(drawn: Sequence[Sample]) -> float:
