@@ -95,6 +95,8 @@ class Setting:
     Args:
         deltas (`Sequence[float]`):
             Delta of each step of the first model.
+        num_iterations (`int`):
+            Number of outer iterations.
         transformer (`bool`, *optional*, defaults to `False`):
             Whether the model is a transformer that was trained on traces of the table, in place of the table.
         config (`dict[str, Any]`, *optional*):
@@ -102,20 +104,24 @@ class Setting:
     """
 
     deltas: Sequence[float]
+    num_iterations: int
     transformer: bool = False
     config: dict[str, Any] = field(default_factory=dict)
 
 
 SETTINGS = {
-    "delta 0.2": Setting(deltas=[0.2] * 3),
-    "delta 0.1": Setting(deltas=[0.1] * 3),
-    "delta 0.3, one step at chance": Setting(deltas=[0.3, 0.0, 0.3]),
-    "chance": Setting(deltas=[0.0] * 3),
-    "delta 0.2, without duplicates": Setting(deltas=[0.2] * 3, config={"loss_normalization": "tokens"}),
+    "delta 0.2": Setting(deltas=[0.2] * 3, num_iterations=6),
+    "delta 0.1": Setting(deltas=[0.1] * 3, num_iterations=9),
+    "delta 0.3, one step at chance": Setting(deltas=[0.3, 0.0, 0.3], num_iterations=6),
+    "chance": Setting(deltas=[0.0] * 3, num_iterations=9),
     "delta 0.2, transformer": Setting(
         deltas=[0.2] * 3,
+        num_iterations=5,
         transformer=True,
         config={"learning_rate": 3e-3, "per_device_train_batch_size": 256, "initial_steps": 40},
+    ),
+    "delta 0.2, without duplicates": Setting(
+        deltas=[0.2] * 3, num_iterations=7, config={"loss_normalization": "tokens"}
     ),
 }
 
@@ -261,9 +267,7 @@ def predict(deltas: Sequence[float], num_iterations: int, num_states: int) -> li
     return rows
 
 
-def run(
-    setting: Setting, chain: Chain, num_iterations: int, num_generations: int, seed: int, **config: Any
-) -> list[dict[str, Any]]:
+def run(setting: Setting, chain: Chain, num_generations: int, seed: int, **config: Any) -> list[dict[str, Any]]:
     """Runs STaR. Returns what is measured of the first model and of that of each iteration."""
     set_seed(seed)
     tokenizer = make_tokenizer(chain)
@@ -278,7 +282,7 @@ def run(
                     **CONFIG,
                     **setting.config,
                     "output_dir": output_dir,
-                    "num_iterations": num_iterations,
+                    "num_iterations": setting.num_iterations,
                     "num_generations": num_generations,
                     "max_completion_length": chain.num_steps + 1,
                     "seed": seed,
@@ -291,7 +295,7 @@ def run(
             processing_class=tokenizer,
         )
         trainer.train()
-        samples = [trainer.ledger.read(iteration) for iteration in range(1, num_iterations + 1)]
+        samples = [trainer.ledger.read(iteration) for iteration in range(1, setting.num_iterations + 1)]
         samples.append(trainer.sample_problems(chain.problems, sampler=RationaleSampler()))  # of the last model
         return [measure(each, chain) for each in samples]
 
@@ -299,15 +303,14 @@ def run(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--settings", nargs="+", choices=list(SETTINGS), default=list(SETTINGS), help="What to run.")
-    parser.add_argument("--num_iterations", type=int, default=9, help="Outer iterations.")
     parser.add_argument("--num_generations", type=int, default=512, help="Completions of each of the M problems.")
     parser.add_argument("--seed", type=int, default=0, help="Seed.")
     args = parser.parse_args()
     chain = Chain()
     for name in args.settings:
         begin = time.process_time()
-        predicted = predict(SETTINGS[name].deltas, args.num_iterations, chain.num_states)
-        measured = run(SETTINGS[name], chain, args.num_iterations, args.num_generations, args.seed)
+        predicted = predict(SETTINGS[name].deltas, SETTINGS[name].num_iterations, chain.num_states)
+        measured = run(SETTINGS[name], chain, args.num_generations, args.seed)
         rows = {"theory": predicted, f"seed {args.seed}": measured}
         runs.merge_results(RESULTS, name, rows)
         pairs = zip(measured, predicted, strict=True)

@@ -74,8 +74,8 @@ FEW_STEPS = {"initial_steps": 20, "per_device_train_batch_size": 128, "learning_
 
 def test_a_small_run(tmp_path):
     chain = Chain(num_states=4)
-    setting = Setting(deltas=[0.6] * 3)
-    rows = rl_star.run(setting, chain, num_iterations=2, num_generations=64, seed=0, **FEW_STEPS)
+    setting = Setting(deltas=[0.6] * 3, num_iterations=2)
+    rows = rl_star.run(setting, chain, num_generations=64, seed=0, **FEW_STEPS)
     predicted = rl_star.predict(setting.deltas, 2, 4)
     assert predicted[0]["accuracy"] == pytest.approx((1 + 3 * 0.6**3) / 4)
     for row, theory in zip(rows, predicted, strict=True):
