@@ -5,7 +5,7 @@ predicts of it, on the paper's kind of task. A problem is one of M states. N ste
 states, of which one is right, and the last state is the answer. A model takes the right step with the probability
 (1 + (M - 1) delta) / M, and any other with (1 - delta) / M. At delta = 0 it is at chance.
 
-    python benchmarks/rl_star.py                                    # all, about 5 CPU minutes on one thread
+    python benchmarks/rl_star.py                                    # all, half a CPU minute each for tables
     python benchmarks/rl_star.py --settings "delta 0.2"
 
 The model is a table, as in the theory: a step depends on the state before it only. One setting has a transformer,
