@@ -154,6 +154,21 @@ class STaRConfig(SFTConfig):
             were not sampled for longest come first, and of these the ones with the lowest share of kept samples. Only
             the first round(m α²) of the m problems of an iteration count as sampled, where α is the share of them that
             was solved.
+        adaptive_temperatures (`list[float]`, *optional*):
+            Temperatures of which each outer iteration takes the one that suits its model best, for the first sampler,
+            in place of `temperature` and of the sampler's own. Before an iteration, the first sampler solves some
+            training problems, the probe problems, at each of these temperatures. The one with the greatest query
+            effect is taken: the mean over the problems of min(n'/n*, 1) n'/n, where n is the number of samples of a
+            problem that would be selected, n' that of the right ones among them, and n* `num_wanted_per_problem`.
+            This is [B-STaR](https://huggingface.co/papers/2412.17256).
+        adaptive_thresholds (`list[float]`, *optional*):
+            Rewards of which each outer iteration takes one as its threshold, by the same measure. Samples are then
+            selected by their reward, the weighted sum of all reward functions, **right or wrong**. What is right is
+            decided by `reward_threshold`, as otherwise.
+        num_probe_problems (`int`, *optional*, defaults to `200`):
+            Number of probe problems, drawn once, at random. Only used with one of the two settings before.
+        num_wanted_per_problem (`int`, *optional*, defaults to `8`):
+            Number of right samples of a problem that suffice: n* of the query effect (that of B-STaR's code).
         sample_iterations (`int`, *optional*, defaults to `1`):
             Number of most recent outer iterations whose samples are trained on. With `1`, as in the paper, these are
             the samples of the current iteration only.
@@ -394,6 +409,22 @@ class STaRConfig(SFTConfig):
             "help": "Which problems come first if some are left out: `random` or `adaptive` (AdaSTaR).",
             "choices": ["random", "adaptive"],
         },
+    )
+    adaptive_temperatures: list[float] | None = field(
+        default=None,
+        metadata={"help": "Temperatures of which each outer iteration takes the one that suits its model (B-STaR)."},
+    )
+    adaptive_thresholds: list[float] | None = field(
+        default=None,
+        metadata={"help": "Rewards of which each outer iteration takes one as its threshold (B-STaR)."},
+    )
+    num_probe_problems: int = field(
+        default=200,
+        metadata={"help": "Number of problems on which the temperature and the threshold are chosen."},
+    )
+    num_wanted_per_problem: int = field(
+        default=8,
+        metadata={"help": "Number of right samples of a problem that suffice, for the query effect of B-STaR."},
     )
     sample_iterations: int = field(
         default=1,
@@ -807,7 +838,7 @@ class STaRConfig(SFTConfig):
             raise ValueError(
                 f"`max_tool_calling_iterations` must be 0 or more, or None, got {self.max_tool_calling_iterations}."
             )
-        for name in ("num_iterations", "sample_iterations"):
+        for name in ("num_iterations", "sample_iterations", "num_probe_problems", "num_wanted_per_problem"):
             if getattr(self, name) < 1:
                 raise ValueError(f"`{name}` must be at least 1, got {getattr(self, name)}.")
         for name in (
@@ -911,6 +942,23 @@ class STaRConfig(SFTConfig):
             self.stop_strings = [self.stop_strings]
         if self.stop_strings is not None and not all(self.stop_strings):
             raise ValueError("`stop_strings` holds an empty string, which would end every completion at once.")
+        self._check_adaptive()
+
+    def _check_adaptive(self):
+        for name in ("adaptive_temperatures", "adaptive_thresholds"):
+            values = getattr(self, name)
+            if values is not None and (
+                not values or len(set(values)) < len(values) or not all(map(math.isfinite, values))
+            ):
+                raise ValueError(f"`{name}` must be different finite numbers to choose from, or None, got {values}.")
+        if min(self.adaptive_temperatures or [1.0]) <= 0:
+            raise ValueError(f"`adaptive_temperatures` must be positive, got {self.adaptive_temperatures}.")
+        if self.adaptive_thresholds is not None and self.trains_on_failed:
+            raise ValueError(
+                f"`adaptive_thresholds={self.adaptive_thresholds}` chooses which samples are trained on, but with "
+                f"`sample_weighting={self.sample_weighting!r}` and `distillation={self.distillation!r}` all of them "
+                "are. Leave `adaptive_thresholds` out, or use another weighting."
+            )
 
     def _check_loss(self):
         if self.weighted and (self.loss_type != "nll" or self.label_smoothing_factor):
@@ -999,6 +1047,11 @@ class STaRConfig(SFTConfig):
     def trains_on_failed(self) -> bool:
         """Returns whether samples that were not kept are trained on as well."""
         return self.sample_weighting == "advantage" or self.has_teacher
+
+    @property
+    def probes(self) -> bool:
+        """Returns whether each outer iteration tries its settings on probe problems first."""
+        return self.adaptive_temperatures is not None or self.adaptive_thresholds is not None
 
     @property
     def counts_draws(self) -> bool:

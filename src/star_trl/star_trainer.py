@@ -7,6 +7,7 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import torch
+from accelerate.utils import gather_object
 from datasets import Dataset, IterableDataset
 from transformers import (
     BitsAndBytesConfig,
@@ -35,7 +36,7 @@ from .generation.policy import Policy, check_sharding, place
 from .ledger.accuracy import accuracy_metrics
 from .ledger.ledger import Ledger, Sample
 from .ledger.metrics import reward_metrics, sampling_metrics, selection_metrics
-from .ledger.selection import NothingSurvives, select_samples, with_failed
+from .ledger.selection import NothingSurvives, choose_samples
 from .monitoring.diagnosis import (
     signs_in_samples,
     signs_of_chance,
@@ -55,6 +56,7 @@ from .report.live import LiveReport
 from .rewards.calling import RewardCaller
 from .rewards.scoring import RewardFunc, Scorer
 from .rollout.curriculum import Curriculum
+from .rollout.probes import Probes
 from .rollout.rollouts import Rollouts
 from .run.inner_run import Length, inner_arguments, inner_run
 from .run.outer_run import Observer, OuterRun
@@ -364,7 +366,8 @@ class STaRTrainer(WeightedSFTTrainer):
         follow = partial(follow_sampling, self, self._after_samples)
         self.rollouts = Rollouts(self.task, args, self.policy, lambda: self.state, follow)
         self.evaluations = Rollouts(self.task, args, self.policy, lambda: self.state, follow, evaluation=True)
-        self.ledger = Ledger(
+        make_ledger = partial(
+            Ledger,
             str(args.output_dir),
             self.accelerator.process_index,
             self.accelerator.num_processes,
@@ -372,6 +375,8 @@ class STaRTrainer(WeightedSFTTrainer):
             num_problems=len(train_dataset),
             vocab_size=config.get_text_config().vocab_size,
         )
+        self.ledger = make_ledger()
+        self.probes = Probes(self.task, args, self.evaluations, make_ledger)
         self.curriculum = Curriculum(
             args,
             self.task.candidates,
@@ -464,13 +469,18 @@ class STaRTrainer(WeightedSFTTrainer):
         self.ledger.forget_sizes()
         if self.args.problem_order == "adaptive":
             self.outer_run.check_earlier_samples(iteration)
+        self.rollouts.prompt_tokens = self.evaluations.prompt_tokens = 0
+        samplers = self.task.samplers
+        if self.args.probes:
+            samplers, metrics = self.probes.samplers(iteration)
+            self.outer_run.record(metrics)
         sampled: list[int] = []
         samples: list[Sample] = []
         for number, candidates in enumerate(self.curriculum.rounds(iteration)):
             sampled += candidates
             stream = (iteration, number) if number else (iteration,)
             earlier: set[str] = set()
-            for sampler in self.task.samplers:
+            for sampler in samplers:
                 state = LoopState(
                     iteration=iteration,
                     problems=self.task.problems,
@@ -549,13 +559,8 @@ class STaRTrainer(WeightedSFTTrainer):
         Returns:
             `tuple[list[Sample], Counter[str]]`: The chosen samples, and the number of the others by reason.
         """
-        return select_samples(
-            with_failed(samples) if self.args.trains_on_failed else samples,
-            self.args.max_samples_per_problem,
-            self.args.sample_preference,
-            all_draws=self.args.counts_draws,
-            seed=self.args.seed,
-        )
+        threshold = self.probes.best(iteration).threshold if self.args.adaptive_thresholds else None
+        return choose_samples(samples, self.args, threshold)
 
     def why_nothing_is_chosen(self, samples: Sequence[Sample], dropped: Counter[str], iteration: int) -> str:
         """Explains why [`~STaRTrainer.choose`] returned no sample, and what to do."""
@@ -648,7 +653,10 @@ class STaRTrainer(WeightedSFTTrainer):
         inner.free_optimizer()
         self.outer_run.iteration = iteration
         seconds = self.outer_run.times.stop("fine_tune")
-        self.outer_run.record({"train_loss": output.training_loss, "seconds/fine_tune": seconds})
+        flops = output.metrics["total_flos"]
+        self.outer_run.record(
+            {"train_loss": output.training_loss, "seconds/fine_tune": seconds, "flops/fine_tune": flops}
+        )
         self.outer_run.save_model()
         return output
 
@@ -796,6 +804,11 @@ class STaRTrainer(WeightedSFTTrainer):
         if self.is_world_process_zero():
             write_doubts(str(self.args.output_dir), iteration, found)
         num_tokens = sum(len(sample.completion_ids) for sample in samples)
+        if self.args.probes:
+            num_tokens += self.probes.completion_tokens(iteration)
+        prompt_tokens = sum(gather_object([self.rollouts.prompt_tokens + self.evaluations.prompt_tokens]))
+        # As `Trainer.floating_point_ops`, which counts twice as much for the backward pass as for the forward pass.
+        flops = 2 * self.model.num_parameters(exclude_embeddings=True) * (prompt_tokens + num_tokens)
         self.outer_run.record(
             {
                 **({"samples/problems": len(candidates)} if self.args.num_kept_per_iteration else {}),
@@ -805,6 +818,7 @@ class STaRTrainer(WeightedSFTTrainer):
                 **self.rollouts.scoring.pop_metrics(),
                 "seconds/sample": seconds,
                 "tokens_per_second": num_tokens / max(seconds, 1e-9),  # a clock has steps
+                "flops/sample": flops,
             }
         )
         if self.args.log_completions and self.is_world_process_zero():

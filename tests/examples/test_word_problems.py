@@ -13,6 +13,7 @@ import dataset_model
 import smollm2
 import story_problems
 import word_problems
+import written_hints
 from runs import read_results
 from star_trl import load_ledger
 from star_trl.rewards import derived_answer_reward
@@ -243,3 +244,42 @@ def test_the_demo_reports_what_changed(tiny_model, script_engine, tmp_path, monk
     monkeypatch.setattr(demo, "load_ledger", lambda output_dir, name: rows)
     demo.report(tmp_path / "run")
     assert re.search(r"Q: 1\+1\?.*<<1\+0>>.*<<1\+1>>.*\[wrong\].*\[right\]", capsys.readouterr().out, re.DOTALL)
+
+
+# Hints that the model writes itself
+
+
+@pytest.mark.parametrize("text", ["It is 12.", "Take 12.0 eggs.", "A dozen is Twelve.", "6 + 6 = <<6+6=12>>12", "$12"])
+def test_a_hint_that_holds_the_answer(text):
+    assert written_hints.hold_no_answer_reward([text], ["12"]) == [0.0]
+
+
+@pytest.mark.parametrize("text", ["Add the eggs.", "There are 120 of them.", "Not 2, and not 1.", "Add six and six."])
+def test_a_hint_that_does_not(text):
+    assert written_hints.hold_no_answer_reward([text], ["12"]) == [1.0]
+
+
+def test_a_hint_for_each_problem_that_has_a_good_one(tmp_path, script_engine, tiny_model, monkeypatch, capsys):
+    problems = story_problems.draw_problems("train", 1)[:4]
+    monkeypatch.setattr(written_hints, "make_smollm2", lambda path: tiny_model)
+    monkeypatch.setattr(written_hints, "draw_problems", lambda split, number: problems)
+
+    def answer(prompt):
+        own = prompt.rpartition("Q: ")[2]
+        if "A hint that does not tell the answer:" in own:
+            # The first problem's hint is its answer.
+            return f" It is {problems[0]['answer']}." if problems[0]["prompt"][3:-3] in own else " Think of both."
+        known = next(row["answer"] for row in problems if row["prompt"][3:-3] in own)
+        return f" So.\n#### {known if '(Think of both.)' in own or f'({known})' in own else 0}"
+
+    script_engine(answer)
+    arguments = {"max_completion_length": 40, "initial_steps": 1, "output_dir": str(tmp_path / "run")}
+    given = [part for name, value in arguments.items() for part in (f"--{name}", str(value))]
+    monkeypatch.setattr(sys, "argv", ["written_hints.py", *given])
+    written_hints.main()
+    assert "Hints that do not hold the answer: 3 of 4." in capsys.readouterr().out
+    samples = load_ledger(str(tmp_path / "run"))
+    kept = {row["problem_id"]: row["sampler"] for row in samples if row["kept"]}
+    # Where the model wrote no hint, the answer is the hint.
+    assert kept == dict.fromkeys(range(4), "rationalization_written")
+    assert len(samples) == 8

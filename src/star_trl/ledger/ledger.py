@@ -89,6 +89,8 @@ class Sample:
         return self.sampler, self.problem_id, self.sample_index
 
 
+# What the names of the ledgers begin with that hold the samples of probe problems. Their temperature follows.
+PROBE = "probe-"
 FIELDS = tuple(each.name for each in fields(Sample))
 NUMBER = (float, int, NoneType)
 # Types of the fields as JSON reads them
@@ -348,9 +350,10 @@ class Ledger:
 
 
 def ledger_names(output_dir: str | os.PathLike) -> set[str]:
-    """Returns the names of the ledgers in an output directory."""
+    """Returns the names of the ledgers in an output directory, those of probes excepted."""
     shards = Path(output_dir).glob("iteration-*/*-?????-of-?????.jsonl")
-    return {unquote(shard.name[: -len("-00000-of-00000.jsonl")]) for shard in shards}
+    names = {unquote(shard.name[: -len("-00000-of-00000.jsonl")]) for shard in shards}
+    return {name for name in names if not name.startswith(PROBE)}
 
 
 def problem_of(sample: Sample, iteration: int | None, num_problems: int | None, vocab_size: int | None) -> str | None:
@@ -423,7 +426,7 @@ def load_ledger(output_dir: str | os.PathLike, name: str = "samples") -> Dataset
             Output directory of the run.
         name (`str`, *optional*, defaults to `"samples"`):
             `"samples"` for the samples of the training problems, `"eval"` for those of the evaluations. With several
-            evaluation sets `"eval_<name>"`.
+            evaluation sets `"eval_<name>"`. `"probe-<temperature>"` for those of the probe problems of B-STaR.
 
     Returns:
         [`~datasets.Dataset`]: One row per sample, sorted by iteration, sampler, problem and sample index, with the

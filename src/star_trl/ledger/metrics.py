@@ -79,6 +79,29 @@ def exploration_metrics(samples: Sequence[Sample]) -> dict[str, float]:
     }
 
 
+def query_effect(selected: Iterable[Sample], num_problems: int, num_wanted: int) -> float:
+    """
+    Computes how much settings help on some problems: the mean of min(n'/n*, 1) n'/n over the problems, the query
+    effect of [B-STaR](https://huggingface.co/papers/2412.17256) (Zeng et al., 2024). The definitions of n and n' are
+    those of the authors' code (`determine_hyper.py`).
+
+    Args:
+        selected (`Iterable[Sample]`):
+            Samples that the settings select, n of a problem. n' of them are kept, which means that they are right.
+        num_problems (`int`):
+            Number of problems, those without a selected sample included. Their effect is 0.
+        num_wanted (`int`):
+            Number of right samples of a problem that suffice, n*.
+    """
+    n: Counter[int] = Counter()
+    right: Counter[int] = Counter()
+    for sample in selected:
+        n[sample.problem_id] += 1
+        right[sample.problem_id] += sample.kept
+    effects = (min(right[problem] / num_wanted, 1) * right[problem] / n[problem] for problem in sorted(n))
+    return sum(effects) / max(num_problems, 1)
+
+
 def _best_is_kept(drawn: Sequence[Sample]) -> float:
     """Returns the share of the samples with the highest reward that are kept."""
     rewards = [-inf if sample.reward is None else sample.reward for sample in drawn]

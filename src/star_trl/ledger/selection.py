@@ -6,11 +6,39 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ..seeds import seed_of
+from ..star_config import STaRConfig
 from .ledger import Sample
 
 
 class NothingSurvives(RuntimeError):
     """Raised when no sample of the first iteration is kept, so that there is nothing to train on."""
+
+
+def choose_samples(
+    samples: Sequence[Sample], args: STaRConfig, threshold: float | None = None
+) -> tuple[list[Sample], Counter[str]]:
+    """
+    Selects the samples to train on, by the settings of a run.
+
+    Args:
+        samples (`list[Sample]`):
+            Samples of one or more iterations, kept or not.
+        args ([`STaRConfig`]):
+            Configuration.
+        threshold (`float`, *optional*):
+            Reward from which a sample is selectable, right or wrong. Right samples are by default.
+
+    Returns:
+        `tuple[list[Sample], Counter[str]]`: As [`select_samples`]. The reason `"threshold"` is that of right samples
+        below the threshold.
+    """
+    if args.trains_on_failed:
+        samples = with_failed(samples)
+    elif threshold is not None:
+        samples = at_threshold(samples, threshold)
+    return select_samples(
+        samples, args.max_samples_per_problem, args.sample_preference, all_draws=args.counts_draws, seed=args.seed
+    )
 
 
 def select_samples(
@@ -65,6 +93,18 @@ def with_failed(samples: Sequence[Sample]) -> list[Sample]:
     """Makes the wrong and the truncated samples selectable as well, which advantages need."""
     failed = ("wrong", "truncated")
     return [replace(sample, drop_reason=None) if sample.drop_reason in failed else sample for sample in samples]
+
+
+def at_threshold(samples: Sequence[Sample], threshold: float) -> list[Sample]:
+    """Makes the samples selectable whose reward reaches a threshold, right or wrong, and no others."""
+
+    def reason(sample: Sample) -> str | None:
+        if sample.drop_reason not in (None, "wrong"):
+            return sample.drop_reason
+        reaches = sample.reward is not None and sample.reward >= threshold
+        return None if reaches else sample.drop_reason or "threshold"
+
+    return [replace(sample, drop_reason=reason(sample)) for sample in samples]
 
 
 def _rank(sample: Sample, preference: str, seed: int) -> float:

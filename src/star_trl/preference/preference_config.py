@@ -15,6 +15,7 @@ MUST_BE = {
     "loss_type": ("nll", "`DPOTrainer` computes the loss. `beta` and `rpo_alpha` set it"),
     "label_smoothing_factor": (0.0, "`DPOTrainer` computes the loss. `beta` and `rpo_alpha` set it"),
     "max_samples_per_problem": (None, "`max_pairs_per_problem` limits the pairs"),
+    "adaptive_thresholds": (None, "pairs are of right and wrong completions, which `reward_threshold` decides"),
     "distillation": (None, "`beta` and `rpo_alpha` set the loss"),
     "gradient_view_samples": (0, "its metrics are those of a loss on single samples"),
 }
@@ -26,7 +27,8 @@ class IterativeRPOConfig(STaRConfig):
     r"""
     Configuration of [`IterativeRPOTrainer`]. Fields not listed here are those of [`STaRConfig`]. Batch sizes count
     pairs, as in [`~trl.DPOConfig`]. `sample_weighting`, `loss_normalization`, `max_samples_per_problem`, `packing`,
-    `loss_type`, `label_smoothing_factor` and `gradient_view_samples` have to stay at their defaults.
+    `loss_type`, `label_smoothing_factor`, `adaptive_thresholds` and `gradient_view_samples` have to stay at their
+    defaults.
     `shared_prefix_train` has no effect on the inner loop.
 
     Args:

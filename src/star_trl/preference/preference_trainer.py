@@ -282,11 +282,12 @@ class SPINTrainer(IterativeRPOTrainer):
         if (
             reward_funcs is None
             and args is not None
-            and (args.num_kept_per_iteration or args.problem_order != "random")
+            and (args.num_kept_per_iteration or args.problem_order != "random" or args.probes)
         ):
             raise ValueError(
-                "`num_kept_per_iteration` and `problem_order='adaptive'` count right completions, but without "
-                "`reward_funcs` none is judged. Give `reward_funcs`, or leave the settings out."
+                "`num_kept_per_iteration`, `problem_order='adaptive'` and `adaptive_temperatures` count right "
+                "completions, but without `reward_funcs` none is judged. Give `reward_funcs`, or leave the "
+                "settings out."
             )
         super().__init__(model, args, not_judged if reward_funcs is None else reward_funcs, samplers, **kwargs)
         self.task.scorer.warns_of_none = reward_funcs is not None

@@ -230,8 +230,12 @@ def _settings(run: OuterRun, model: Any, peft_config: Any) -> dict[str, Any]:
         "iterations whose samples are trained on": args.sample_iterations if args.sample_iterations > 1 else None,
         "few-shot examples": few_shot,
         "generation": type(run.policy.engine).__name__,
-        "temperature": f"{args.temperature:g}" if args.temperature else "0 (greedy)",
-        "top_p, top_k, min_p": f"{args.top_p:g}, {args.top_k}, {args.min_p}" if args.temperature else None,
+        "temperature": _one_of(args.adaptive_temperatures)
+        or (f"{args.temperature:g}" if args.temperature else "0 (greedy)"),
+        "reward of what is trained on": _one_of(args.adaptive_thresholds),
+        "top_p, top_k, min_p": f"{args.top_p:g}, {args.top_k}, {args.min_p}"
+        if args.temperature or args.adaptive_temperatures
+        else None,
         "completions of a problem": args.num_generations,
         "most tokens of a completion": args.max_completion_length,
         **trainer.loss_settings,
@@ -243,6 +247,10 @@ def _settings(run: OuterRun, model: Any, peft_config: Any) -> dict[str, Any]:
         "adapter": _adapter(peft_config) if peft_config is not None else None,
         "quantization": _quantization(model.config),
     }
+
+
+def _one_of(values: list[float] | None) -> str | None:
+    return None if values is None else f"one of {', '.join(f'{value:g}' for value in values)}, by probes"
 
 
 def _length(args: STaRConfig) -> str:

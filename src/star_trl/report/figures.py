@@ -17,6 +17,7 @@ from .svg import (
     KEPT,
     NOT_KEPT,
     bars,
+    flops_unit,
     interval,
     lines,
     number,
@@ -95,6 +96,20 @@ def figures(run: Run) -> Iterator[str]:
                     numbers,
                     {re.sub(r"/best_of_(\d+)$", r"/best of \1", name): _column(trained, name) for name in explored},
                 )
+        probed = [row for row in trained if "probe/effect" in row]
+        if probed:
+            yield table(
+                "Temperature and threshold",
+                "Those with the greatest query effect on the probe problems, before each iteration.",
+                ["iteration", "temperature", "threshold", "query effect"],
+                [
+                    [
+                        str(row["iteration"]),
+                        *(_cell(row, f"probe/{key}") for key in ("temperature", "threshold", "effect")),
+                    ]
+                    for row in probed
+                ],
+            )
         fates = dict.fromkeys(name for row in trained for name in row if name.startswith("samples/"))
         yield bars(
             "What became of the samples",
@@ -130,6 +145,16 @@ def figures(run: Run) -> Iterator[str]:
         yield bars(
             "Training steps", note, list(run.inner_steps), {"steps": list(run.inner_steps.values())}, colors=["c6"]
         )
+    if any(_flops(trained).values()):
+        size, unit = flops_unit(max(map(sum, zip(*_flops(trained).values(), strict=True))))
+        yield bars(
+            "Compute",
+            f"Estimate of the floating-point operations of each iteration, in {unit}: 2 for each parameter and token "
+            "that is sampled, and 6 for each that is trained on. Evaluations are not counted.",
+            numbers,
+            {name: [value / size for value in values] for name, values in _flops(trained).items()},
+            colors=["c4", "c6"],
+        )
     if rows:
         size, unit = time_unit(max(_amounts(rows, "seconds")))
         phases = {name: [value / size for value in values] for name, values in _phases(rows).items()}
@@ -163,6 +188,10 @@ def summary(run: Run) -> str:
     facts.append(("Samples", number(run.columns["total"]), ""))
     if run.inner_steps:
         facts.append(("Training steps", number(sum(run.inner_steps.values())), ""))
+    flops = sum(map(sum, _flops(trained).values()))
+    if flops:
+        size, unit = flops_unit(flops)
+        facts.append(("Compute", f"{flops / size:.3g} {unit}", ""))
     facts.append(("Time", seconds(sum(_amounts(run.history, "seconds"))), ""))
     return "".join(
         f"<div><dt>{escape(name)}</dt><dd>{escape(value)}{f' <small>{escape(of)}</small>' if of else ''}</dd></div>"
@@ -215,9 +244,18 @@ def _phases(rows: list[dict[str, Any]]) -> dict[str, list[float]]:
     return {**phases, "other": rest}
 
 
+def _flops(rows: list[dict[str, Any]]) -> dict[str, list[float]]:
+    return {"sampling": _amounts(rows, "flops/sample"), "fine-tuning": _amounts(rows, "flops/fine_tune")}
+
+
 def _set_name(key: str) -> str:
     name = key.removesuffix("_accuracy")
     return "the evaluation set" if name == "eval" else name.removeprefix("eval_")
+
+
+def _cell(row: dict[str, Any], key: str) -> str:
+    value = _value(row, key)
+    return "-" if value is None else number(value)
 
 
 def _column(rows: list[dict[str, Any]], key: str) -> list[float | None]:

@@ -59,6 +59,12 @@ def time_unit(value: float) -> tuple[int, str]:
     return next((size, unit) for size, unit in ((3600, "h"), (60, "min"), (1, "s")) if value >= size or size == 1)
 
 
+def flops_unit(value: float) -> tuple[float, str]:
+    """Returns the unit for a number of floating-point operations: its size and its name."""
+    sizes = ((1e18, "EFLOP"), (1e15, "PFLOP"), (1e12, "TFLOP"), (1e9, "GFLOP"), (1e6, "MFLOP"))
+    return next(((size, unit) for size, unit in sizes if value >= size), (1.0, "FLOP"))
+
+
 def lines(
     title: str,
     note: str,

@@ -13,6 +13,7 @@ from ..distributed import own_part
 from ..generation.answers import exit_is_an_error
 from ..generation.engine import SamplingParams
 from ..generation.policy import Policy, eos_token_ids
+from ..generation.prefix_sharing.groups import num_distinct
 from ..ledger.ledger import Ledger, Sample
 from ..samplers import Completion, Prompt, Sampler
 from ..seeds import seed_of
@@ -58,6 +59,8 @@ class Rollouts:
     Attributes:
         scoring ([`CompletionScorer`]):
             Scores the completions, and holds the metrics that reward functions log with `log_metric`.
+        prompt_tokens (`int`):
+            Number of tokens of this process's prompts so far. Tokens that prompts of a sampler begin with count once.
     """
 
     def __init__(
@@ -75,6 +78,7 @@ class Rollouts:
         self.state = state
         self.follow = follow
         self.evaluation = evaluation
+        self.prompt_tokens = 0
         batch_size = min(BATCH_SIZE, args.generation_batch_size or BATCH_SIZE)
         self.scoring = CompletionScorer(
             task.scorer, task.prompt_builder.tokenizer, batch_size, evaluation, args.unfinished
@@ -101,6 +105,7 @@ class Rollouts:
         rows = dataset.select(problems).to_list()
         few_shot = self.args.samples_few_shot(iteration)
         all_ids = self._encode(sampler, rows, sampler.prompt_column, few_shot)
+        self.prompt_tokens += num_distinct(all_ids)
         return [
             Prompt(
                 problem=problem,

@@ -58,9 +58,10 @@ def check_samplers(samplers: list[Sampler] | None, args: STaRConfig, has_hints: 
     names = [sampler.name for sampler in samplers]
     if not samplers or len(set(names)) < len(names):
         raise ValueError(f"`samplers` must be a list of samplers with different names, got {names}.")
-    for sampler in samplers:
+    for number, sampler in enumerate(samplers):
         num_generations = sampler.num_generations or args.num_generations
-        check_draws(sampler, args)
+        if number or args.adaptive_temperatures is None:
+            check_draws(sampler, args)
         if args.sample_weighting in ("advantage", "teacher_advantage") and num_generations < 2:
             raise ValueError(
                 f"`sample_weighting={args.sample_weighting!r}` compares a problem's samples, but the sampler "
@@ -72,7 +73,8 @@ def check_samplers(samplers: list[Sampler] | None, args: STaRConfig, has_hints: 
                 "`sample_weighting='importance'` divides by the probability with which a completion was drawn, which "
                 f"is the model's own only at temperature 1 without truncation. The sampler `{sampler.name}` draws "
                 f"with temperature={temperature} (0 is greedy), top_p={top_p}, top_k={top_k}, min_p={args.min_p}, "
-                f"generation_kwargs={args.generation_kwargs}. Set `temperature=1.0` and leave the others out."
+                f"generation_kwargs={args.generation_kwargs}, adaptive_temperatures={args.adaptive_temperatures}. Set "
+                "`temperature=1.0` and leave the others out."
             )
     _check_token_weighting(samplers, args)
     return samplers, without_hints
@@ -197,6 +199,7 @@ def draws_from_model(sampler: Sampler, args: STaRConfig) -> bool:
         and not sampler.setting("top_k", args)
         and args.min_p is None
         and not args.generation_kwargs
+        and args.adaptive_temperatures is None
     )
 
 

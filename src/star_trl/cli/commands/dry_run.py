@@ -126,6 +126,7 @@ def measure_sampling(trainer: STaRTrainer, num_problems: int) -> tuple[list[Prop
     """
     total = len(trainer.candidates(1))
     trainer.args.num_problems_per_iteration = min(num_problems, total)
+    trainer.probes.problems = []  # their number does not depend on that of the problems
     scale = total / trainer.args.num_problems_per_iteration
     start = time.perf_counter()
     samples = trainer.sample(1)

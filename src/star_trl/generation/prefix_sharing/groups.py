@@ -68,6 +68,13 @@ def _split(prompts: Sequence[list[int]], order: list[int], shared: list[int]) ->
     return groups
 
 
+def num_distinct(prompts: Sequence[list[int]]) -> int:
+    """Returns the number of tokens of prompts where those that several prompts begin with count once."""
+    ordered = sorted(prompts)
+    shared = sum(shared_length(a, b) for a, b in zip(ordered, ordered[1:], strict=False))
+    return sum(map(len, ordered)) - shared
+
+
 def shared_length(first: list[int], second: list[int]) -> int:
     """Returns the length of the common prefix of two prompts."""
     shorter = min(len(first), len(second))
