@@ -65,6 +65,7 @@ CONFIG: dict[str, Any] = {
     "lr_scheduler_type": "constant",
     "logging_steps": 2,
     "save_steps": 2,
+    "save_total_limit": 1,
     "disable_tqdm": True,
 }
 THOUGHTS: dict[str, Any] = {
