@@ -163,7 +163,8 @@ def make_terse(number: int, seed: int) -> Dataset:
 def judge(model: Any, tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> dict[str, float]:
     """
     Returns the share of right answers with and without thoughts, and the share of thoughts behind `=` that are the
-    running sums. A model without thoughts gives the first one alone.
+    running sums, of greedy ones and of ones that are drawn as in training. A model without thoughts gives the first
+    one alone.
     """
     ids = torch.tensor([tokenizer(text)["input_ids"] for text in texts], device=model.device)
     questions, answers = ids[:, : NUM_DIGITS + 1], ids[:, NUM_DIGITS + 1]
@@ -173,13 +174,15 @@ def judge(model: Any, tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> d
     if quiet is not None:
         written = quiet.generate(questions, max_new_tokens=1, eos_token_id=[])[:, -1]
         result["with thoughts"] = (written == answers).float().mean().item()
-        thoughts = quiet(ids).thought_ids[:, 0, NUM_DIGITS]
         sums = torch.tensor(
             [tokenizer(" ".join(map(str, running_sums(row)))).input_ids for row in digits_of(questions, tokenizer)],
             device=model.device,
         )
-        length = min(thoughts.shape[-1], NUM_DIGITS)
-        result["right thoughts"] = (thoughts[:, :length] == sums[:, :length]).all(dim=-1).float().mean().item()
+        for name, temperature in {"right thoughts": 0.0, "right drawn thoughts": 1.0}.items():
+            with torch.random.fork_rng():  # the training draws the same thoughts without these
+                thoughts = quiet(ids, temperature=temperature).thought_ids[:, 0, NUM_DIGITS]
+            length = min(thoughts.shape[-1], NUM_DIGITS)
+            result[name] = (thoughts[:, :length] == sums[:, :length]).all(dim=-1).float().mean().item()
     return result
 
 

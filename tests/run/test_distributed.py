@@ -246,3 +246,15 @@ def test_the_pairs_of_iterative_rpo_train_the_same_model_in_two_processes(base_m
     before = load_file(Path(base_model) / "model.safetensors")
     assert any(not torch.equal(one[name], before[name]) for name in one)
     assert all(torch.allclose(one[name], two[name], atol=1e-4) for name in one)
+
+
+def test_thoughts_train_the_same_model_in_two_processes(base_model, tmp_path):
+    for number in (1, 2):
+        launch("quiet", base_model, tmp_path / str(number), number)
+    for file in ("model.safetensors", "thought_head.safetensors"):
+        one, two = (load_file(tmp_path / name / file) for name in ("1", "2"))
+        assert all(torch.allclose(one[name], two[name], atol=1e-5) for name in one), file
+    before = load_file(Path(base_model) / "model.safetensors")
+    one = {**load_file(tmp_path / "1" / "model.safetensors"), **one}
+    assert any((one[name] - before[name]).abs().max() > 1e-3 for name in before)
+    assert one["mixing.4.weight"].any()

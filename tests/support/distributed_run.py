@@ -23,6 +23,7 @@ from star_trl.fine_tuning.original_weights import OriginalWeights, frozen_weight
 from star_trl.generation import GenerationRequest, PrefixSharingEngine, SamplingParams
 from star_trl.generation.policy import whole_parameters
 from star_trl.preference import IterativeRPOConfig, IterativeRPOTrainer
+from star_trl.quiet import QuietSTaRConfig, QuietSTaRTrainer
 
 
 sys.path.append(str(Path(__file__).parents[1]))
@@ -163,6 +164,32 @@ def pairs(base_model: str, output_dir: Path) -> None:
         (output_dir / "done.json").write_text(json.dumps({"pairs": trainer.outer_run.history[-1]["pairs"]}))
 
 
+def quiet(base_model: str, output_dir: Path) -> None:
+    """Steps of Quiet-STaR with four texts each, whatever the number of processes. The thoughts are left no choice."""
+    trainer = QuietSTaRTrainer(
+        model=base_model,
+        args=QuietSTaRConfig(
+            output_dir=str(output_dir),
+            num_thought_tokens=2,
+            num_true_tokens=2,
+            thought_temperature=1e-4,
+            mixing_learning_rate=1.0,
+            learning_rate=0.1,
+            optim="sgd",
+            max_grad_norm=0.0,
+            max_steps=3,
+            per_device_train_batch_size=4 // int(os.environ["WORLD_SIZE"]),
+            **ON_A_CPU,
+        ),
+        # Texts of different lengths: the processes have different numbers of labels.
+        train_dataset=Dataset.from_list([{"text": f"{10**number}+1={10**number + 1}."} for number in range(12)]),
+    )
+    trainer.train()
+    trainer.save_model()
+    if trainer.is_world_process_zero():
+        (output_dir / "done.json").write_text("{}")
+
+
 def fsdp2(output_dir: Path) -> None:
     """The engine on a model that FSDP 2 shards: each process generates another number of completions."""
     torch.distributed.init_process_group("gloo")
@@ -212,6 +239,8 @@ def main(backend: str, base_model: str, output_dir: str) -> None:
         fsdp2(Path(output_dir))
     elif backend == "pairs":
         pairs(base_model, Path(output_dir))
+    elif backend == "quiet":
+        quiet(base_model, Path(output_dir))
     else:
         train(backend, base_model, Path(output_dir))
     # All is checked. Gloo's threads sometimes abort a process that ends in the usual way, after it has destroyed its
