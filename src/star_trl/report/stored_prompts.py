@@ -45,8 +45,8 @@ def write_prompts(
         shown = list(dict.fromkeys(["prompt", *(sampler.prompt_column for sampler in used)]))
         problems[name] = [
             {
-                "group": None if problem.get(group_column) is None else str(problem[group_column]),
-                "answer": None if problem.get("answer") is None else str(problem["answer"]),
+                "group": _text(problem, group_column),
+                "answer": _text(problem, "answer"),
                 "prompts": {column: as_text(problem[column]) for column in shown if column != "prompt"},
                 "examples": {
                     column: examples.setdefault(text, len(examples))
@@ -97,6 +97,11 @@ def _read_earlier(output_dir: str | os.PathLike, start: int) -> tuple[list[dict[
         return [], []
     problems = stored["problems"].get("samples", [])[start:]
     return problems, stored["examples"] if problems else []
+
+
+def _text(problem: dict[str, Any], column: str | None) -> str | None:
+    value = None if column is None else problem.get(column)
+    return None if value is None else str(value)
 
 
 def _few_shot_text(problem: dict[str, Any], column: str, builder: "PromptBuilder") -> str:
