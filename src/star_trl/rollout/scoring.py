@@ -119,7 +119,7 @@ class CompletionScorer:
         for completion in failed:
             nothing: dict[str, float | None] = dict.fromkeys(self.scorer.names)
             score = Score(rewards=nothing, reward=None, passed=False, verified=False, error=completion.error)
-            (text,) = self.tokenizer.decode([completion.token_ids], skip_special_tokens=True)
+            text = str(self.tokenizer.decode(completion.token_ids, skip_special_tokens=True))
             samples.append(_sample(completion, text, score, sampler, iteration, completion.extra, self.unfinished))
         sampler.scored([*completions, *failed])
         return samples
