@@ -5,9 +5,9 @@ cost: the same base model, problems, reward and CPU seconds, on one thread. The 
 `examples/from_scratch/key_and_door.py`, or the console of `examples/from_scratch/synthetic_console.py`. Evaluations
 are the same for all and are not counted, nor is the process that runs the queries of the console.
 
-    python benchmarks/environments.py --output_dir runs/environments        # 4 x 8 minutes of CPU time
+    python benchmarks/environments.py --output_dir runs/environments        # 4 x 5 minutes of CPU time
     python benchmarks/environments.py --output_dir runs/environments --methods speed
-    python benchmarks/environments.py --output_dir runs/console --environment console
+    python benchmarks/environments.py --output_dir runs/environments --environment console --cpu_seconds 120
     python benchmarks/environments.py --output_dir runs/environments --draw # only the figure, from the results
 
 `speed` compares the sampling of conversations with that of the engine alone, which writes about as many single turns
@@ -91,7 +91,7 @@ GAMES = {
         lambda seed, count, folder: console.make_problems(seed, count, console.database_in(folder)),
     ),
 }
-CPU_SECONDS = 480.0
+CPU_SECONDS = 300.0
 GRPO_LEARNING_RATES = (3e-4, 1e-3)
 NUM_TRAINING, NUM_HELD_OUT = 400, 200
 STAR = {
@@ -259,7 +259,7 @@ def main() -> None:
     torch.set_num_threads(1)
     game = GAMES[args.environment]
     results_file = runs.RESULTS / f"{game.name}.json"
-    base_model = str(game.make_base_model(args.output_dir / "base"))
+    base_model = str(game.make_base_model(args.output_dir / args.environment))
     for seed in [] if args.draw else args.seeds:
         datasets = make_datasets(game, seed, args.output_dir)
         for name in args.methods:

@@ -251,7 +251,9 @@ def measure(samples: Sequence[Sample], chain: Chain) -> dict[str, Any]:
     num_right = sum(sample.kept for sample in samples)
     return {
         "accuracy": num_right / len(samples),
-        "deltas": [(chain.num_states * right / num_whole - 1) / (chain.num_states - 1) for right in right_steps],
+        "deltas": [
+            (chain.num_states * right / max(num_whole, 1) - 1) / (chain.num_states - 1) for right in right_steps
+        ],
         "right_chains": num_right_chains / max(num_right, 1),
     }
 

@@ -100,7 +100,7 @@ class SqlConsole:
 
     def submit(self, sql: str) -> str:
         """
-        Submits the query that answers the question. There is no other try.
+        Submits the query that answers the question. The first query that runs counts.
 
         Args:
             sql: One SELECT of SQLite.

@@ -46,21 +46,21 @@ SETTINGS: dict[str, tuple[str, dict[str, Any]]] = {
     "thought_9": ("Thoughts of 9 tokens", {"num_thought_tokens": 9}),
     "true_1": ("1 true token", {"num_true_tokens": 1}),
     "signed": ("Signed reward", {"clamp_reward": False}),
-    "noise": ("Noise, policy weight 30", {**NOISY, "policy_weight": 30.0}),
+    "noise": ("60% noise, policy weight 30", {**NOISY, "policy_weight": 30.0}),
     "noise_signed": (
-        "Noise, policy weight 30, signed reward",
+        "60% noise, policy weight 30, signed reward",
         {**NOISY, "policy_weight": 30.0, "clamp_reward": False},
     ),
-    "noise_weight_1": ("Noise, policy weight 1", {**NOISY, "policy_weight": 1.0}),
+    "noise_weight_1": ("60% noise, policy weight 1", {**NOISY, "policy_weight": 1.0}),
     "noise_slow": (
-        "Noise, policy weight 3, 4 thoughts, learning rate 1e-4",
+        "60% noise, policy weight 3, 4 thoughts, learning rate 1e-4",
         {**NOISY, **SLOW, "policy_weight": 3.0},
     ),
     "noise_slow_no_policy": (
-        "Noise, no policy loss, 4 thoughts, learning rate 1e-4",
+        "60% noise, no policy loss, 4 thoughts, learning rate 1e-4",
         {**NOISY, **SLOW, "policy_weight": 0.0},
     ),
-    "noise_no_policy": ("Noise, no policy loss", {**NOISY, "policy_weight": 0.0}),
+    "noise_no_policy": ("60% noise, no policy loss", {**NOISY, "policy_weight": 0.0}),
     "less_noise": ("40% noise, policy weight 30, mixing head no faster", {**LESS_NOISY, "policy_weight": 30.0}),
     "less_noise_no_policy": ("40% noise, no policy loss, mixing head no faster", {**LESS_NOISY, "policy_weight": 0.0}),
 }
@@ -90,7 +90,7 @@ def report() -> None:
         title: {name: seeds for name, seeds in runs.items() if ("noise" in name) == noisy}
         for title, noisy in (
             ("All spelled-out documents are right", False),
-            ("Many of the later spelled-out documents are noise", True),
+            ("40 or 60% of the later spelled-out documents are noise", True),
         )
     }
     groups = {title: members for title, members in groups.items() if members}

@@ -71,7 +71,9 @@ def compare(column: str, operator: str, value: str) -> str:
 def database_in(folder: Path) -> str:
     """Returns the database in a folder, which is made if it is not there."""
     path = folder / "city.sqlite"
-    return str(path) if path.exists() else make_database(path)
+    if not path.exists():
+        Path(make_database(path.with_suffix(".partial"))).replace(path)  # a database that is not complete is not used
+    return str(path)
 
 
 def make_problems(seed: int, count: int, database: str) -> list[dict[str, Any]]:

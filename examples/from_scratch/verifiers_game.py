@@ -146,10 +146,15 @@ def make_environment(taskset: vf.Taskset) -> type:
     tasks, which need docstrings in Google's form. A conversation has toolsets of its own, in this process.
 
     Raises:
-        `ValueError`: If a task needs a runtime, or its tools are shared with other tasks.
+        `ValueError`: If the tasks need a runtime, share their tools, or are of several classes.
     """
-    tasks = list(taskset)
-    check(taskset, tasks[0])
+    tasks = {task.data.idx: task for task in taskset}
+    first, *others = {type(task): task for task in tasks.values()}.values()
+    check(taskset, first)
+    if others:
+        raise ValueError(
+            f"`{type(taskset).__name__}` has tasks of several classes. Take one whose tasks have one class."
+        )
 
     class TasksetEnvironment:
         async def reset(self, task: int, **kwargs: Any) -> None:
@@ -159,7 +164,7 @@ def make_environment(taskset: vf.Taskset) -> type:
                 await toolset.setup()
                 await toolset.setup_task(self.task.data)
 
-    for number, toolset in enumerate(toolsets_of(tasks[0])):
+    for number, toolset in enumerate(toolsets_of(first)):
         for tool in discover_decorated(toolset, "tool"):
             method = as_method(number, tool.__func__)
             method.__name__ = "_".join(filter(None, (toolset.server_name, tool.tool_name or tool.__name__)))

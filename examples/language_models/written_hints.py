@@ -13,6 +13,7 @@ python examples/language_models/written_hints.py --output_dir runs/written-hints
 ```
 """
 
+import re
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -56,14 +57,16 @@ def make_request(question: str, answer: str) -> str:
 
 
 def hold_no_answer_reward(completions: list[str], answer: list[str], **kwargs: Any) -> list[float]:
-    """1.0 for a hint that does not hold the answer, as a number in any form or as a word."""
+    """1.0 for a hint that does not hold the answer, as a number in any form or as a word up to twelve."""
     return [float(not holds_answer(text, right)) for text, right in zip(completions, answer, strict=True)]
 
 
 def holds_answer(text: str, answer: str) -> bool:
     wanted = parse_number(answer)
     values = {value for value, _, _ in find_numbers(plain_numbers(text))}
-    words = text.lower().replace(".", " ").replace(",", " ").split()
+    # Digits that `find_numbers` takes for a part of something else, such as a result of the calculator or a difference
+    values |= {Fraction(digits) for digits in re.findall(r"\d+(?:\.\d+)?", text)}
+    words = re.findall(r"[a-z]+", text.lower())
     return wanted in values | {Fraction(NUMBER_WORDS.index(word)) for word in words if word in NUMBER_WORDS}
 
 

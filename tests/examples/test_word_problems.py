@@ -249,7 +249,9 @@ def test_the_demo_reports_what_changed(tiny_model, script_engine, tmp_path, monk
 # Hints that the model writes itself
 
 
-@pytest.mark.parametrize("text", ["It is 12.", "Take 12.0 eggs.", "A dozen is Twelve.", "6 + 6 = <<6+6=12>>12", "$12"])
+@pytest.mark.parametrize(
+    "text", ["It is 12.", "Take 12.0 eggs.", "A dozen is twelve!", "Add them: <<6+6=12>>.", "$12", "24-12"]
+)
 def test_a_hint_that_holds_the_answer(text):
     assert written_hints.hold_no_answer_reward([text], ["12"]) == [0.0]
 
