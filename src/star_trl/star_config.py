@@ -164,7 +164,7 @@ class STaRConfig(SFTConfig):
         adaptive_thresholds (`list[float]`, *optional*):
             Rewards of which each outer iteration takes one as its threshold, by the same measure. Samples are then
             selected by their reward, the weighted sum of all reward functions, **right or wrong**. What is right is
-            decided by `reward_threshold`, as otherwise.
+            decided by `reward_threshold`, as otherwise, and `num_kept_per_iteration` counts the right ones.
         num_probe_problems (`int`, *optional*, defaults to `200`):
             Number of probe problems, drawn once, at random. Only used with one of the two settings before.
         num_wanted_per_problem (`int`, *optional*, defaults to `8`):

@@ -376,7 +376,7 @@ class STaRTrainer(WeightedSFTTrainer):
             vocab_size=config.get_text_config().vocab_size,
         )
         self.ledger = make_ledger()
-        self.probes = Probes(self.task, args, self.evaluations, make_ledger)
+        self.probes = Probes(self.task, args, self.rollouts, make_ledger)
         self.curriculum = Curriculum(
             args,
             self.task.candidates,
@@ -469,7 +469,7 @@ class STaRTrainer(WeightedSFTTrainer):
         self.ledger.forget_sizes()
         if self.args.problem_order == "adaptive":
             self.outer_run.check_earlier_samples(iteration)
-        self.rollouts.prompt_tokens = self.evaluations.prompt_tokens = 0
+        self.rollouts.prompt_tokens = 0
         samplers = self.task.samplers
         if self.args.probes:
             samplers, metrics = self.probes.samplers(iteration)
@@ -806,7 +806,7 @@ class STaRTrainer(WeightedSFTTrainer):
         num_tokens = sum(len(sample.completion_ids) for sample in samples)
         if self.args.probes:
             num_tokens += self.probes.completion_tokens(iteration)
-        prompt_tokens = sum(gather_object([self.rollouts.prompt_tokens + self.evaluations.prompt_tokens]))
+        prompt_tokens = sum(gather_object([self.rollouts.prompt_tokens]))
         # As `Trainer.floating_point_ops`, which counts twice as much for the backward pass as for the forward pass.
         flops = 2 * self.model.num_parameters(exclude_embeddings=True) * (prompt_tokens + num_tokens)
         self.outer_run.record(

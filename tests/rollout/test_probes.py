@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from star_trl import RationaleSampler, RationalizationSampler, load_ledger
+from star_trl import MajorityVoteSampler, RationaleSampler, RationalizationSampler, load_history, load_ledger
 from star_trl.cli.commands.dry_run import measure_sampling
 from star_trl.ledger.metrics import query_effect
 from star_trl.ledger.selection import at_threshold
@@ -222,6 +222,21 @@ def test_what_does_not_go_with_probes_is_refused(make_trainer, tmp_path):
         make_trainer(adaptive_temperatures=[0.5], num_generations=4)
 
 
+def test_a_rollout_func_draws_as_it_likes(make_trainer):
+    def rollout_func(prompts, trainer):
+        raise AssertionError
+
+    with pytest.raises(ValueError, match="a `rollout_func` draws as it likes"):
+        make_trainer(adaptive_temperatures=[0.5, 1.0], samplers=None, rollout_func=rollout_func)
+
+
+def test_probes_are_judged_as_the_samples_of_the_iteration(make_probing, problems):
+    voting = MajorityVoteSampler(lambda text: text.split("\n")[-1], num_generations=3)
+    trainer = make_probing(samplers=[voting], train_dataset=problems.select_columns(["prompt"]), num_iterations=1)
+    trainer.train()
+    assert load_history(trainer.args.output_dir)[-1]["probe/effect"] > 0
+
+
 def test_a_threshold_that_nothing_reaches_is_named(make_probing):
-    with pytest.raises(RuntimeError, match=r"The right ones do not reach .* `adaptive_thresholds=\[9.0\]`"):
+    with pytest.raises(RuntimeError, match=r"are right, but do not reach .* `adaptive_thresholds=\[9.0\]`"):
         make_probing(adaptive_temperatures=[0.5], adaptive_thresholds=[9.0]).train()

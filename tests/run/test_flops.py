@@ -73,7 +73,7 @@ def test_prompts_of_probes_and_of_several_draws_count(make):
     probing = make(name="probing", adaptive_temperatures=[0.5], **settings)
     probing.sample(1)
     # The answers do not depend on the temperature, and the prompts are the same.
-    tokens = [trainer.rollouts.prompt_tokens + trainer.evaluations.prompt_tokens for trainer in (once, probing)]
+    tokens = [trainer.rollouts.prompt_tokens for trainer in (once, probing)]
     assert tokens[1] == 2 * tokens[0]
     assert probing.probes.completion_tokens(1) == sum(len(sample.completion_ids) for sample in once.ledger.read(1))
 

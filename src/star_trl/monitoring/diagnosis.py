@@ -213,10 +213,10 @@ def why_nothing_survives(
         return f"{message}: the samplers proposed none. Check which problems their `select` chooses."
     found = ", ".join(f"{count:,} {reason}" for reason, count in dropped.most_common())
     ((reason, _),) = dropped.most_common(1)
-    if reason == "threshold":
+    if dropped["threshold"]:
         return (
-            f"{message}: {found}. The right ones do not reach the threshold that was chosen. Give lower values than "
-            f"`adaptive_thresholds={args.adaptive_thresholds}`."
+            f"{message}: {found}. The {dropped['threshold']:,} are right, but do not reach the threshold that was "
+            f"chosen. Give lower values than `adaptive_thresholds={args.adaptive_thresholds}`."
         )
     own = [sample for sample in samples if sample.drop_reason == reason]
     if reason == "wrong":

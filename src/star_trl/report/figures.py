@@ -145,14 +145,15 @@ def figures(run: Run) -> Iterator[str]:
         yield bars(
             "Training steps", note, list(run.inner_steps), {"steps": list(run.inner_steps.values())}, colors=["c6"]
         )
-    if any(_flops(trained).values()):
-        size, unit = flops_unit(max(map(sum, zip(*_flops(trained).values(), strict=True))))
+    flops = _flops(trained)
+    if any(map(any, flops.values())):
+        size, unit = flops_unit(max(map(sum, zip(*flops.values(), strict=True))))
         yield bars(
             "Compute",
             f"Estimate of the floating-point operations of each iteration, in {unit}: 2 for each parameter and token "
             "that is sampled, and 6 for each that is trained on. Evaluations are not counted.",
             numbers,
-            {name: [value / size for value in values] for name, values in _flops(trained).items()},
+            {name: [value / size for value in values] for name, values in flops.items()},
             colors=["c4", "c6"],
         )
     if rows:

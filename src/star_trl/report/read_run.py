@@ -172,6 +172,10 @@ class RunReader:
             "sets": ledgers,
             "total": self._total,
             "settings": run.settings,
+            # The reward from which the samples of an iteration were selected, where it was chosen by probes
+            "thresholds": {
+                row["iteration"]: row["probe/threshold"] for row in run.history if "probe/threshold" in row
+            },
             **_columns(self._shown.rows, ledgers, prompts),
         }
         return run

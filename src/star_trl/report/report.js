@@ -320,8 +320,13 @@ function panels(sample) {
   const countsDraws = !["uniform", "reward"].includes(weighting ?? "uniform") || distillation != null || normalization === "problems";
   const learnsFromFailed = ["advantage", "teacher", "teacher_advantage"].includes(weighting) || distillation != null;
   const failedToo = learnsFromFailed && (reason === "wrong" || reason === "truncated");
+  // As in `at_threshold`
+  const threshold = data.thresholds[samples.iteration[sample]];
+  const judged = threshold !== undefined && (reason === null || reason === "wrong");
+  const reaches = judged && samples.reward[sample] !== null && samples.reward[sample] >= threshold;
   if (held) note("Nothing: an evaluation problem.");
-  else if (reason !== null && !failedToo) note(`Nothing: ${reason}.`);
+  else if (judged && !reaches) note(`Nothing: its reward is below ${threshold}, the threshold of the iteration.`);
+  else if (reason !== null && !failedToo && !reaches) note(`Nothing: ${reason}.`);
   else {
     const shown = samples.hint_shown[sample];
     if (!isConversation) right.append(promptBox(sample, shown ? column ?? "prompt" : "prompt", fewShotTrain));

@@ -53,10 +53,11 @@ class Probes:
     [B-STaR](https://huggingface.co/papers/2412.17256) (Zeng et al., 2024) does. The samples are in ledgers of their
     own, and the choice is a function of these, so a resumed run makes the same one.
 
-    The authors' code (`determine_hyper.py`, `metric_modiacc_auto.py`) differs in four points. It chooses the threshold
-    on all samples of the iteration, after the temperature. It limits the samples of a problem to those with the
-    highest rewards, by the smallest limit that fills a training set of a given size; here `max_samples_per_problem` is
-    the limit. It adds the dataset's solutions. Its mean leaves out problems without a selected sample.
+    The authors' code (`determine_hyper.py`, `metric_modiacc_auto.py`) differs in several points. It chooses the number
+    of samples together with the temperature, and the threshold afterwards, on all samples of the iteration. It limits
+    the samples of a problem to those with the highest rewards, by the smallest limit that fills a training set of a
+    given size; here `max_samples_per_problem` is the limit. It adds the dataset's solutions. Its mean leaves out
+    problems without a selected sample.
 
     Args:
         task ([`~star_trl.task.task.Task`]):
@@ -81,6 +82,7 @@ class Probes:
         count = min(args.num_probe_problems, len(problems))
         self.problems = sorted(random.Random(seed_of(args.seed, "probe")).sample(problems, count))
         self.temperatures = args.adaptive_temperatures or [self.sampler.setting("temperature", args)]
+        self._best: dict[int, Balance] = {}
 
     def samplers(self, iteration: int) -> tuple[list[Sampler], dict[str, float]]:
         """
@@ -95,7 +97,8 @@ class Probes:
             self.rollouts.collect(
                 sampler, self.task.problems, self.problems, iteration, self._ledger(temperature), title
             )
-        best = self.best(iteration)
+        self.rollouts.scoring.drop_metrics()  # those of the iteration are of its own samples
+        best = self._best[iteration] = self._choose(iteration)
         return [TemperatureSampler(self.sampler, best.temperature), *self.task.samplers[1:]], best.metrics
 
     def completion_tokens(self, iteration: int) -> int:
@@ -108,6 +111,9 @@ class Probes:
         Returns the settings with the greatest query effect on the samples of the probe problems. Of equal ones the
         first is taken, in the order in which the temperatures, and for each the thresholds, are given.
         """
+        return self._best.get(iteration) or self._choose(iteration)
+
+    def _choose(self, iteration: int) -> Balance:
         found = []
         thresholds: Sequence[float | None] = self.args.adaptive_thresholds or [None]
         for temperature in self.temperatures:

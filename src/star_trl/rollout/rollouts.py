@@ -60,7 +60,8 @@ class Rollouts:
         scoring ([`CompletionScorer`]):
             Scores the completions, and holds the metrics that reward functions log with `log_metric`.
         prompt_tokens (`int`):
-            Number of tokens of this process's prompts so far. Tokens that prompts of a sampler begin with count once.
+            Number of tokens of this process's training prompts so far. What several prompts of a sampler begin with
+            counts once.
     """
 
     def __init__(
@@ -105,7 +106,8 @@ class Rollouts:
         rows = dataset.select(problems).to_list()
         few_shot = self.args.samples_few_shot(iteration)
         all_ids = self._encode(sampler, rows, sampler.prompt_column, few_shot)
-        self.prompt_tokens += num_distinct(all_ids)
+        if not self.evaluation:
+            self.prompt_tokens += num_distinct(all_ids)
         return [
             Prompt(
                 problem=problem,

@@ -77,7 +77,18 @@ def check_samplers(samplers: list[Sampler] | None, args: STaRConfig, has_hints: 
                 "`temperature=1.0` and leave the others out."
             )
     _check_token_weighting(samplers, args)
+    if args.adaptive_temperatures is not None and isinstance(_innermost(samplers[0]), RolloutSampler):
+        raise ValueError(
+            f"`adaptive_temperatures={args.adaptive_temperatures}` sets the temperature of the first sampler, but a "
+            "`rollout_func` draws as it likes. Leave `adaptive_temperatures` out."
+        )
     return samplers, without_hints
+
+
+def _innermost(sampler: Sampler) -> Sampler:
+    while isinstance(sampler, WrappedSampler):
+        sampler = sampler.sampler
+    return sampler
 
 
 def _check_token_weighting(samplers: list[Sampler], args: STaRConfig) -> None:
@@ -171,9 +182,7 @@ def samplers_of_grpo(
 
 def connect_rollout_func(samplers: Iterable[Sampler], trainer: Any) -> None:
     """Gives samplers with a `rollout_func` the trainer, which the function takes."""
-    for sampler in samplers:
-        while isinstance(sampler, WrappedSampler):
-            sampler = sampler.sampler
+    for sampler in map(_innermost, samplers):
         if isinstance(sampler, RolloutSampler):
             sampler.trainer = trainer
 

@@ -225,11 +225,13 @@ def first_sql_rows(query: str, database: str, num_rows: int, timeout: float = 5.
             Seconds.
 
     Returns:
-        `list[tuple]`: The rows. Bytes are tuples of `"blob"` and their hexadecimal digits.
+        `list[tuple]`: The rows. Bytes are tuples of `"blob"` and their hexadecimal digits. Text that is no UTF-8 has
+        lone surrogates, which tokenizers refuse: `text.encode(errors="replace").decode()`.
 
     Raises:
         `FileNotFoundError`: If there is no such database.
-        `ValueError`: If the query does not run. The message is the database's own, or `timeout`.
+        `ValueError`: If the query does not run, with the database's message or the limit that it reached, or if
+            `database` is not as in [`run_sql`].
         `RuntimeError`: If the database cannot be opened or reached.
         `ImportError`: If a URL is given and SQLAlchemy is not installed.
 
