@@ -47,14 +47,26 @@ def make_tied_model():
 
 
 @pytest.fixture(scope="module")
-def engine(tokenizer):
-    """One vLLM for all tests, as its start takes seconds."""
-    return VLLMEngine(tokenizer, Accelerator(cpu=True), batch_size=16)
+def make_engine(tokenizer):
+    """Makes engines that live as long as all tests. One that is collected ends vLLM for the others of the process."""
+    engines = []
+
+    def make(**settings):
+        engines.append(VLLMEngine(tokenizer, Accelerator(cpu=True), **settings))
+        return engines[-1]
+
+    return make
 
 
 @pytest.fixture(scope="module")
-def adapter_engine(tokenizer):
-    return VLLMEngine(tokenizer, Accelerator(cpu=True), batch_size=16)
+def engine(make_engine):
+    """One vLLM for all tests, as its start takes seconds."""
+    return make_engine(batch_size=16)
+
+
+@pytest.fixture(scope="module")
+def adapter_engine(make_engine):
+    return make_engine(batch_size=16)
 
 
 @pytest.fixture(scope="module")
@@ -135,8 +147,8 @@ def test_completions_go_on_after_a_pause_as_those_of_generate_do(engine, model, 
     assert conversations(engine, model, requests, parameters) == expected
 
 
-def test_completions_match_a_regular_expression(model, tokenizer):
-    engine = VLLMEngine(tokenizer, Accelerator(cpu=True), structured_outputs_regex="w(30|31|32)")
+def test_completions_match_a_regular_expression(make_engine, model, tokenizer):
+    engine = make_engine(structured_outputs_regex="w(30|31|32)")
     outputs = run(engine, model, make_requests(LENGTHS), params(temperature=1.0))
     # Of one token or of several, between which the tokenizer puts spaces
     texts = {tokenizer.decode(output.token_ids).replace(" ", "") for output in outputs}
@@ -175,13 +187,13 @@ def test_an_adapter_that_vllm_cannot_load_is_merged_into_a_copy(engine, make_tie
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
 
 
-def test_buffers_of_a_checkpoint_reach_vllm(tokenizer, monkeypatch):
+def test_buffers_of_a_checkpoint_reach_vllm(make_engine, tokenizer, monkeypatch):
     shape = {**HEADS_OF_32, "head_dim": 32, "global_head_dim": 32, "hidden_size_per_layer_input": 0}
     model = make_model(Gemma4TextConfig(**shape))
     for name, buffer in model.named_buffers():
         if name.endswith("layer_scalar"):
             buffer.fill_(0.5)
-    engine, requests = VLLMEngine(tokenizer, Accelerator(cpu=True), batch_size=16), make_requests(LENGTHS)
+    engine, requests = make_engine(batch_size=16), make_requests(LENGTHS)
 
     def without_buffers(*args, **kwargs):
         return ((name, weight) for name, weight in checkpoint_weights(*args, **kwargs) if "scalar" not in name)
@@ -194,7 +206,7 @@ def test_buffers_of_a_checkpoint_reach_vllm(tokenizer, monkeypatch):
     compare(run(engine, model, requests, params(logprobs=True)), expected)
 
 
-def test_what_vllm_cannot_do_is_refused(engine, model, make_tied_model, tokenizer):
+def test_what_vllm_cannot_do_is_refused(make_engine, engine, model, make_tied_model, tokenizer):
     accelerator = Accelerator(cpu=True)
     with pytest.raises(ValueError, match="no sleep mode on cpu"):
         VLLMEngine(tokenizer, accelerator, enable_sleep_mode=True)
@@ -211,4 +223,4 @@ def test_what_vllm_cannot_do_is_refused(engine, model, make_tied_model, tokenize
     quantized = adapted(make_tied_model(0), 0, init_lora_weights="pissa")
     quantized.get_base_model().config.quantization_config = {}
     with pytest.raises(ValueError, match="init_lora_weights='pissa'.*checkpoint of a quantized model the original"):
-        run(VLLMEngine(tokenizer, accelerator), quantized, make_requests([3]), params())
+        run(make_engine(), quantized, make_requests([3]), params())
