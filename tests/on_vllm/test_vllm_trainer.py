@@ -7,27 +7,11 @@ import pytest
 from peft import LoraConfig
 
 from star_trl.generation import GenerateEngine, VLLMEngine
-from star_trl.generation.engine import Engine
+from support.compared_engine import ComparedEngine, check_calls
 from support.tiny_models import build_model
 
 
 pytest.importorskip("vllm", reason="vLLM is not installed. `make test-vllm` installs it and runs these tests.")
-
-
-class ComparedEngine(Engine):
-    """Generates with two engines and keeps what both wrote, with the sum of the weights that they were given."""
-
-    def __init__(self, engine, reference):
-        self.engine = engine
-        self.reference = reference
-        self.calls = []
-
-    def generate(self, model, requests, params):
-        outputs = sorted(self.engine.generate(model, requests, params), key=lambda output: output.index)
-        expected = sorted(self.reference.generate(model, requests, params), key=lambda output: output.index)
-        weights = sum(parameter.double().abs().sum().item() for parameter in model.parameters())
-        self.calls.append((weights, outputs, expected))
-        yield from outputs
 
 
 @pytest.mark.parametrize(
@@ -49,8 +33,5 @@ def test_every_iteration_samples_from_the_tuned_model(make_trainer, tokenizer, p
     trainer.engine = ComparedEngine(trainer.engine, GenerateEngine(tokenizer))
     trainer.train()
     trainer.sample_problems(trainer.train_dataset)
-    calls = trainer.engine.calls
     # The original model, that of the first iteration and that of the second
-    assert len({weights for weights, _, _ in calls}) == 3
-    for _, outputs, expected in calls:
-        assert [output.token_ids for output in outputs] == [output.token_ids for output in expected]
+    check_calls(trainer.engine, 3)
