@@ -5,7 +5,7 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from ..ledger.ledger import PROBE, Ledger
+from ..ledger.ledger import PROBE, Ledger, Sample
 from ..ledger.metrics import query_effect
 from ..ledger.selection import choose_samples
 from ..samplers import Sampler, WrappedSampler
@@ -83,6 +83,7 @@ class Probes:
         self.problems = sorted(random.Random(seed_of(args.seed, "probe")).sample(problems, count))
         self.temperatures = args.adaptive_temperatures or [self.sampler.setting("temperature", args)]
         self._best: dict[int, Balance] = {}
+        self._completion_tokens: dict[int, int] = {}
 
     def samplers(self, iteration: int) -> tuple[list[Sampler], dict[str, float]]:
         """
@@ -91,33 +92,38 @@ class Probes:
         Returns:
             `tuple[list[Sampler], dict[str, float]]`: The samplers, with the chosen temperature, and metrics.
         """
+        drawn = {}
         for temperature in self.temperatures:
             sampler = TemperatureSampler(self.sampler, temperature)
             title = f"iteration {iteration}, probe at temperature {temperature:g}"
-            self.rollouts.collect(
+            drawn[temperature] = self.rollouts.collect(
                 sampler, self.task.problems, self.problems, iteration, self._ledger(temperature), title
             )
         self.rollouts.scoring.drop_metrics()  # those of the iteration are of its own samples
-        best = self._best[iteration] = self._choose(iteration)
+        best = self._best[iteration] = self._choose(drawn)
+        self._completion_tokens[iteration] = sum(
+            len(sample.completion_ids) for samples in drawn.values() for sample in samples
+        )
         return [TemperatureSampler(self.sampler, best.temperature), *self.task.samplers[1:]], best.metrics
 
     def completion_tokens(self, iteration: int) -> int:
-        """Returns the number of tokens of the completions of the probe problems."""
-        samples = (sample for each in self.temperatures for sample in self._ledger(each).read(iteration))
-        return sum(len(sample.completion_ids) for sample in samples)
+        """Returns the number of tokens of the completions of the probe problems of an iteration that was tried."""
+        return self._completion_tokens[iteration]
 
     def best(self, iteration: int) -> Balance:
         """
         Returns the settings with the greatest query effect on the samples of the probe problems. Of equal ones the
         first is taken, in the order in which the temperatures, and for each the thresholds, are given.
         """
-        return self._best.get(iteration) or self._choose(iteration)
+        if iteration in self._best:
+            return self._best[iteration]
+        return self._choose({each: self._ledger(each).read(iteration) for each in self.temperatures})
 
-    def _choose(self, iteration: int) -> Balance:
+    def _choose(self, drawn: dict[float, list[Sample]]) -> Balance:
+        """Chooses by the samples of each temperature."""
         found = []
         thresholds: Sequence[float | None] = self.args.adaptive_thresholds or [None]
-        for temperature in self.temperatures:
-            samples = self._ledger(temperature).read(iteration)
+        for temperature, samples in drawn.items():
             for threshold in thresholds:
                 selected, _ = choose_samples(samples, self.args, threshold)
                 effect = query_effect(selected, len(self.problems), self.args.num_wanted_per_problem)
