@@ -259,8 +259,8 @@ def main() -> None:
     torch.set_num_threads(1)
     game = GAMES[args.environment]
     results_file = runs.RESULTS / f"{game.name}.json"
-    base_model = str(game.make_base_model(args.output_dir / args.environment))
     for seed in [] if args.draw else args.seeds:
+        base_model = str(game.make_base_model(args.output_dir / args.environment))
         datasets = make_datasets(game, seed, args.output_dir)
         for name in args.methods:
             if f"seed {seed}" in runs.read_results(results_file).get(name, {}):

@@ -188,9 +188,9 @@ def make_start(base_model: Path, seed: int, datasets: list[Dataset]) -> str:
     """Returns the model from which all methods start. It is kept beside the base model."""
     path = base_model.with_name(f"family-start-{seed}")
     if not path.exists():
+        base = str(make_base_model(base_model))  # makes the folder as well
         with tempfile.TemporaryDirectory(dir=base_model.parent) as folder:
-            start = warm_up(str(make_base_model(base_model)), Path(folder), seed, datasets, WARM_UP_STEPS)
-            Path(start).rename(path)
+            Path(warm_up(base, Path(folder), seed, datasets, WARM_UP_STEPS)).rename(path)
     return str(path)
 
 

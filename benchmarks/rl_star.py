@@ -263,7 +263,7 @@ def predict(deltas: Sequence[float], num_iterations: int, num_states: int) -> li
     rows = []
     for _ in range(num_iterations + 1):
         whole = accuracy(deltas, num_states)
-        chains = torch.tensor([accuracy([delta], num_states) for delta in deltas]).prod().item()
+        chains = _product([accuracy([delta], num_states) for delta in deltas])
         rows.append({"accuracy": whole, "deltas": list(deltas), "right_chains": chains / whole})
         deltas = next_deltas(deltas, num_states)
     return rows
