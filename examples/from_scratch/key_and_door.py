@@ -190,6 +190,12 @@ def make_trainer(model: Path | str, args: STaRConfig, problems: Dataset, **other
     )
 
 
+def run(trainer: STaRTrainer) -> None:
+    """Trains, and prints the accuracy of the model of each iteration."""
+    trainer.train()
+    print(", ".join(f"{metrics['eval_accuracy']:.1%}" for metrics in load_history(trainer.args.output_dir)))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--output_dir", type=Path, required=True, help="Where the run and the base model go.")
@@ -200,8 +206,7 @@ def main() -> None:
     rows = make_problems(0, args.problems + 200)
     config = STaRConfig(**CONFIG, num_iterations=args.num_iterations, output_dir=str(args.output_dir / "run"))
     held_out = Dataset.from_list(rows[:200])
-    make_trainer(model, config, Dataset.from_list(rows[200:]), eval_dataset=held_out).train()
-    print(", ".join(f"{metrics['eval_accuracy']:.1%}" for metrics in load_history(config.output_dir)))
+    run(make_trainer(model, config, Dataset.from_list(rows[200:]), eval_dataset=held_out))
 
 
 if __name__ == "__main__":

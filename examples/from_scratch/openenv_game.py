@@ -27,8 +27,9 @@ import uvicorn
 from datasets import Dataset
 from openenv.core import Action, Environment, GenericEnvClient, Observation, State, create_fastapi_app
 
+import key_and_door
 from key_and_door import CONFIG, KeyAndDoor, make_base_model, make_problems, make_trainer
-from star_trl import STaRConfig, load_history
+from star_trl import STaRConfig
 
 
 # Sessions of the server. The two default samplers have 64 environments each.
@@ -134,8 +135,7 @@ def run(url: str, output_dir: Path, num_iterations: int, num_problems: int) -> N
         eval_dataset=Dataset.from_list(rows[:num_held_out]),
         environment_factory=partial(RemoteGame, url),
     )
-    trainer.train()
-    print(", ".join(f"{metrics['eval_accuracy']:.1%}" for metrics in load_history(config.output_dir)))
+    key_and_door.run(trainer)
 
 
 def main() -> None:

@@ -37,7 +37,7 @@ import base_model
 import key_and_door
 from base_model import Piece
 from key_and_door import EOS, RESULT, make_trainer
-from star_trl import STaRConfig, load_history
+from star_trl import STaRConfig
 from star_trl.rewards import run_sql
 from synthetic_sql import COLUMNS, NUM_CITIES, NUMBERS, OPERATORS, make_database
 
@@ -162,8 +162,7 @@ def main() -> None:
     config = STaRConfig(**CONFIG, num_iterations=args.num_iterations, output_dir=str(args.output_dir / "run"))
     held_out = Dataset.from_list(rows[:200])
     others: dict[str, Any] = {"eval_dataset": held_out, "environment_factory": SqlConsole}
-    make_trainer(model, config, Dataset.from_list(rows[200:]), **others).train()
-    print(", ".join(f"{metrics['eval_accuracy']:.1%}" for metrics in load_history(config.output_dir)))
+    key_and_door.run(make_trainer(model, config, Dataset.from_list(rows[200:]), **others))
 
 
 if __name__ == "__main__":

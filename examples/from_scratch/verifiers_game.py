@@ -28,8 +28,8 @@ from datasets import Dataset
 from verifiers.v1.state import state_cls
 from verifiers.v1.utils.decorators import discover_decorated
 
-from key_and_door import CONFIG, MESSAGES, KeyAndDoor, make_base_model, make_problems, make_trainer
-from star_trl import STaRConfig, load_history
+from key_and_door import CONFIG, MESSAGES, KeyAndDoor, make_base_model, make_problems, make_trainer, run
+from star_trl import STaRConfig
 
 
 # The game as a taskset
@@ -278,8 +278,7 @@ def main() -> None:
         environment_factory=make_environment(taskset),
         reward_funcs=verifiers_reward,
     )
-    trainer.train()
-    print(", ".join(f"{metrics['eval_accuracy']:.1%}" for metrics in load_history(config.output_dir)))
+    run(trainer)
 
 
 if __name__ == "__main__":
