@@ -92,11 +92,13 @@ def test_an_output_directory_that_models_cannot_be_saved_in(monkeypatch):
             STaRConfig("caf\u00e9", use_cpu=True)
 
 
-@pytest.mark.parametrize("has_amx", [True, False])
-def test_bf16_on_a_cpu_is_chosen_by_the_processor(monkeypatch, has_amx):
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": has_amx}, raising=False)
-    assert STaRConfig("out", use_cpu=True).bf16 is has_amx
-    assert STaRConfig("out", use_cpu=True, bf16=not has_amx).bf16 is not has_amx
+@pytest.mark.parametrize("products", ["amx_bf16", "avx512_bf16", None])
+def test_bf16_on_a_cpu_is_chosen_by_the_processor(monkeypatch, products):
+    found = {name: name == products for name in ("amx_bf16", "avx512_bf16")}
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: found, raising=False)
+    has_products = products is not None
+    assert STaRConfig("out", use_cpu=True).bf16 is has_products
+    assert STaRConfig("out", use_cpu=True, bf16=not has_products).bf16 is not has_products
 
 
 def test_generation_kwargs_that_are_fields_replace_them():

@@ -21,10 +21,10 @@ def markdown_table(titles: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
 
 
 def fill_in(page: str, tables: dict[str, str]) -> str:
-    """Returns the page with its tables replaced. Raises `KeyError` if the page asks for a table that is not made."""
+    """Returns the page with some of its tables replaced. The others stay as they are."""
     return re.sub(
         r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)",
-        lambda match: f"{match[1]}{tables[match[2]]}\n{match[3]}",
+        lambda match: f"{match[1]}{tables[match[2]]}\n{match[3]}" if match[2] in tables else match[0],
         page,
         flags=re.DOTALL,
     )

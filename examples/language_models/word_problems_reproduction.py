@@ -280,7 +280,8 @@ def main() -> None:
         print(f"{name}, seed {args.seed}", flush=True)
         iterations = do_setting(name, args)
         sizes = {"max_train_problems": args.max_train_problems, "evaluated": args.evaluated}
-        run = {"torch": torch.__version__, **sizes, "iterations": iterations}
+        bf16 = STaRConfig(args.output_dir, **CONFIG).bf16
+        run = {"torch": torch.__version__, "bf16": bf16, **sizes, "iterations": iterations}
         runs.merge_results(RESULTS, name, {f"seed {args.seed}": run})
         print(f"{name}, seed {args.seed}: {iterations[-1]['accuracy']}, in {RESULTS}", flush=True)
 

@@ -110,9 +110,9 @@ ALWAYS_IN_GENERATION = {
 
 
 def has_bf16_products() -> bool:
-    """Returns whether the processor multiplies matrices in bf16 by itself (AMX), which is faster than in fp32."""
+    """Returns whether the processor multiplies matrices in bf16 by itself, which is faster than in fp32."""
     capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
-    return bool(capabilities.get("amx_bf16", False))
+    return bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))
 
 
 @explain_unknown(OTHER_SETTINGS, OTHER_VALUES)

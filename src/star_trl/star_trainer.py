@@ -3,7 +3,7 @@
 import random
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property, partial
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -23,7 +23,7 @@ from transformers.trainer_utils import TrainOutput
 from .distributed import connect, get_logger
 from .fine_tuning.gradient_view import training_weights
 from .fine_tuning.inner_trainer import InnerTrainer
-from .fine_tuning.original_weights import OriginalWeights
+from .fine_tuning.original_weights import OriginalWeights, keep_stored_layout
 from .fine_tuning.prefix_tree import why_no_trees
 from .fine_tuning.sequences import training_sequences
 from .fine_tuning.token_references import token_references
@@ -324,6 +324,7 @@ class STaRTrainer(WeightedSFTTrainer):
             quantization_config=quantization_config,
             peft_config=peft_config,
         )
+        keep_stored_layout(self.model)
         connect(self.accelerator)
         check_sharding(self.accelerator, args)
         if args.weighted and has_prompt_learning(self.model):
@@ -589,7 +590,7 @@ class STaRTrainer(WeightedSFTTrainer):
         self.outer_run.record(metrics)
         references = token_references(self.task, self.args, self.policy, original_weights, selected)
         sequences = training_sequences(selected, self.task, self.args, weights, references)
-        takes_trees = args.shared_prefix_train and self._takes_trees
+        takes_trees = args.shared_prefix_train and self._takes_trees(sequences[0]["input_ids"])
         return self.prepare_sequences(sequences, args, takes_trees)
 
     def inner_trainer(self, train_dataset: Dataset, args: STaRConfig) -> InnerTrainer:
@@ -824,12 +825,12 @@ class STaRTrainer(WeightedSFTTrainer):
         if self.args.log_completions and self.is_world_process_zero():
             log_samples(task, self.args, samples, iteration, self.state.global_step)
 
-    @cached_property
-    def _takes_trees(self) -> bool:
+    def _takes_trees(self, token_ids: list[int]) -> bool:
         with self.policy() as model:
-            reason = why_no_trees(model)
+            reason = why_no_trees(model, token_ids)
         if reason is not None and self.task.prompt_builder.has_examples:
-            logger.warning(f"Fine-tuning computes the few-shot examples again for every training sequence: {reason}.")
+            message = "Fine-tuning computes the few-shot examples again for every training sequence"
+            logger.warning_once(f"{message}: {reason}.")
         return reason is None
 
     def keep_original_weights(self) -> OriginalWeights:

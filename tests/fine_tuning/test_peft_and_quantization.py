@@ -6,7 +6,7 @@ import torch
 from peft import AutoPeftModelForCausalLM, LoraConfig
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
-from star_trl.fine_tuning.original_weights import frozen_weights_digest
+from star_trl.fine_tuning.original_weights import frozen_weights_digest, keep_stored_layout
 from support.sums import solve_easy_and_hinted
 from support.tiny_models import build_model
 
@@ -110,11 +110,24 @@ def test_scales_of_quantized_weights_are_in_the_digest(tokenizer, tmp_path, quan
         loaded = AutoModelForCausalLM.from_pretrained(
             tmp_path / "base", quantization_config=QUANTIZED[quantization]
         ).requires_grad_(False)
+        keep_stored_layout(loaded)
         digests.append(frozen_weights_digest(loaded))
         with torch.no_grad():
             loaded.eval()(torch.arange(5, 25)[None])
         assert frozen_weights_digest(loaded) == digests[-1]
     assert digests[0] == digests[1] != digests[2]
+
+
+def test_a_state_dict_leaves_a_quantized_model_as_it_is(make_trainer, model_path):
+    """bitsandbytes changes the layout of 4-bit weights in a forward, and back for a state dict, on some processors."""
+    trainer = make_trainer(
+        solve_easy_and_hinted, model=model_path, peft_config=lora(), quantization_config=QUANTIZED["nf4"]
+    )
+    model, input_ids = trainer.model.eval(), torch.arange(5, 25)[None]
+    with torch.no_grad():
+        before = model(input_ids=input_ids).logits
+        model.state_dict()
+        torch.testing.assert_close(model(input_ids=input_ids).logits, before, rtol=0, atol=0)
 
 
 def test_a_merged_adapter_is_a_model_of_its_own(make_trainer, model_path, tmp_path):

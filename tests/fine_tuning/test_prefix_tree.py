@@ -21,6 +21,7 @@ from support.tiny_models import build_model, build_tokenizer
 
 
 PAD = 2
+TOKEN_IDS = list(range(3, 15))
 FEW_SHOT = torch.randint(3, 64, (40,), generator=torch.Generator().manual_seed(5)).tolist()
 OTHER_FEW_SHOT = torch.randint(3, 64, (30,), generator=torch.Generator().manual_seed(6)).tolist()
 
@@ -82,9 +83,9 @@ def loss_and_gradients(model, batch):
 def test_loss_and_gradients_are_those_of_separate_sequences(family, lora):
     model = model_of(family, lora)
     if family in BEYOND:
-        assert "attention interface" in why_no_trees(model)
+        assert "attention interface" in why_no_trees(model, TOKEN_IDS)
         return
-    assert why_no_trees(model) is None
+    assert why_no_trees(model, TOKEN_IDS) is None
     rows = examples(weighted=True)
     separate, tree = collator(False)(rows), collator(True)(rows)
     assert TREE_ENDS in tree and tree["input_ids"].numel() < separate["input_ids"].numel() / 2
@@ -149,15 +150,26 @@ def test_packed_sequences_are_taken_apart(enabled):
 
 def test_models_that_cannot_be_run_on_a_tree_say_why():
     bloom = make_model(BloomConfig(**IDS, hidden_size=32, n_layer=2, n_head=4))
-    assert "attention interface" in why_no_trees(bloom)
+    assert "attention interface" in why_no_trees(bloom, TOKEN_IDS)
     flex = make_model(CONFIGS["llama"]())
     flex.config._attn_implementation = "flex_attention"
-    assert "'flex_attention' takes no mask of a tree" in why_no_trees(flex)
+    assert "'flex_attention' takes no mask of a tree" in why_no_trees(flex, TOKEN_IDS)
     nope = CONFIGS["llama"]()
     nope.no_rope_layers = None
     model = make_model(nope)
     model.model.rotary_emb.register_forward_hook(lambda module, args, output: (output[0] * 0 + 1, output[1] * 0))
-    assert "ignores `position_ids`" in why_no_trees(model)
+    assert "ignores `position_ids`" in why_no_trees(model, TOKEN_IDS)
+
+
+def test_a_model_is_tried_on_tokens_that_it_knows():
+    """In bf16, logits of tokens that a pretrained model was not trained on are mostly noise."""
+    model = make_model(CONFIGS["llama"]())
+    seen = []
+    model.register_forward_pre_hook(
+        lambda module, args, kwargs: seen.extend(kwargs["input_ids"].flatten().tolist()), with_kwargs=True
+    )
+    assert why_no_trees(model, [40, 41, 42]) is None
+    assert set(seen) == {40, 41, 42}
 
 
 @pytest.mark.parametrize("family", ["llama", "gemma3", "gpt2"])
@@ -176,7 +188,7 @@ def test_log_probabilities_are_those_of_separate_sequences(family, monkeypatch):
         lambda module, args, kwargs: lengths.append(kwargs["input_ids"].numel()), with_kwargs=True
     )
     on_tree = sequence_logprobs(model, prompts, samples, PAD)
-    monkeypatch.setattr("star_trl.fine_tuning.logprobs.why_no_trees", lambda model: "for the comparison")
+    monkeypatch.setattr("star_trl.fine_tuning.logprobs.why_no_trees", lambda model, token_ids: "for the comparison")
     separate = sequence_logprobs(model, prompts, samples, PAD)
     assert on_tree == pytest.approx(separate, abs=1e-4)
     assert lengths[-2] < lengths[-1] / 2

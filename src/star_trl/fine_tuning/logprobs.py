@@ -160,7 +160,7 @@ def _completion_logprobs(
     tree = grow_tree(sequences, [len(prompt) - 1 for prompt in prompts])
     width = model.config.get_text_config().hidden_size
     saves = cost(len(tree), width) < cost(max(map(len, sequences)), width) * len(sequences)
-    if saves and why_no_trees(model) is None:
+    if saves and why_no_trees(model, sequences[0]) is None:
         return _logprobs_on_tree(model, tree, samples)
     return _logprobs_of_rows(model, sequences, samples, pad_token_id)
 

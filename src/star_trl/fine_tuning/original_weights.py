@@ -93,6 +93,17 @@ def frozen_weights_digest(model: nn.Module) -> str:
     return _digest(((name, tensor) for name, tensor in frozen if id(tensor) not in changing), xxhash.xxh3_128())
 
 
+def keep_stored_layout(model: nn.Module) -> None:
+    """
+    Keeps the 4-bit weights of bitsandbytes in the layout that they are saved in. On a processor with `avx512_bf16`, it
+    lays them out anew at the first forward without gradients. Its way back, which every state dict takes, loses the
+    order and the precision of the scales (as of 0.50).
+    """
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False  # type: ignore[assignment]
+
+
 @torch.no_grad()
 def _digest(tensors: Iterable[tuple[str, torch.Tensor]], digest: Any) -> str:
     for name, tensor in tensors:

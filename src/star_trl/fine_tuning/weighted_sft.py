@@ -15,6 +15,7 @@ from transformers.trainer_pt_utils import BatchRebalanceSampler
 from trl import SFTTrainer, pack_dataset
 from trl.trainer.utils import FusedCausalLMOutput
 
+from ..generation.model_state import has_prompt_learning
 from ..star_config import STaRConfig
 from .collators import (
     HINTED,
@@ -29,6 +30,7 @@ from .collators import (
     WeightedCollator,
 )
 from .inner_trainer import InnerTrainer
+from .label_positions import LabelPositions
 from .prefix_tree import TreeModel
 from .row_order import StepSortedSampler
 from .token_terms import divergence, token_terms
@@ -108,7 +110,17 @@ class WeightedSFTTrainer(InnerTrainer, SFTTrainer):
         )
         return not (parallel or reads_logits or self.aux_loss_enabled or self.args.neftune_noise_alpha)
 
+    def _selects_positions(self) -> bool:
+        """
+        Whether positions without a label have to be taken away from the head. TRL's head leaves them out where Triton
+        runs.
+        """
+        changes_labels = has_prompt_learning(self.model) or self.accelerator.parallelism_config is not None
+        return self.args.device.type == "cpu" and not (changes_labels or self.args.torch_compile)
+
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        if self._selects_positions():
+            model = LabelPositions(model, self.model)
         ends = inputs.pop(TREE_ENDS, None)
         if ends is not None:
             model = TreeModel(model, self.model.config, self.model.dtype, ends)
