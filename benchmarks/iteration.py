@@ -5,10 +5,12 @@ user of TRL would write by hand: `generate` with left-padded batches of 16, and 
 
     python benchmarks/iteration.py                 # about twenty minutes on two cores
     python benchmarks/iteration.py --runs 1        # a first look
+    python benchmarks/iteration.py --bf16          # both in bf16
 
 Both decode greedily with the same prompts and must keep the same samples. The contestants of a run follow each other
 directly, and the speedups are medians of the runs' ratios, so that other work on the machine affects both. The model
-has random weights, and a quarter of its completions counts as right. The last line is JSON.
+has random weights in fp32, and a quarter of its completions counts as right. In bf16, rounding decides between nearly
+equal tokens, so that some samples differ. The last line is JSON.
 """
 
 import argparse
@@ -18,7 +20,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from datasets import Dataset, disable_progress_bars
@@ -67,7 +69,10 @@ TRAINING = {
 
 @dataclass
 class Task:
-    """A model, its tokenizer, few-shot examples that precede every prompt, problems and held-out problems."""
+    """
+    A model, its tokenizer, few-shot examples that precede every prompt, problems, held-out problems, and whether the
+    model computes in bf16.
+    """
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerFast
@@ -75,6 +80,7 @@ class Task:
     problems: list[dict[str, str]]
     held_out: list[dict[str, str]]
     eos_token_ids: list[int]
+    bf16: bool = False
 
 
 @dataclass
@@ -135,7 +141,7 @@ def by_hand(task: Task) -> Outcome:
         texts = ["\n\n".join(filter(None, [prefix, problem[column]])) for problem in problems]
         prompts = task.tokenizer(texts)["input_ids"]
         work = Workload(task.model, task.tokenizer, prompts, task.eos_token_ids)
-        with torch.no_grad():
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=task.bf16):
             return list(zip(prompts, by_generate(work), strict=True))
 
     def clock(name: str, start: float) -> float:
@@ -171,7 +177,7 @@ def by_hand(task: Task) -> Outcome:
     with tempfile.TemporaryDirectory() as folder:
         trainer = SFTTrainer(
             model=task.model,
-            args=SFTConfig(output_dir=folder, **TRAINING),
+            args=SFTConfig(output_dir=folder, **{**TRAINING, "bf16": task.bf16}),
             train_dataset=Dataset.from_list(rows),
             processing_class=task.tokenizer,
         )
@@ -200,7 +206,7 @@ def by_star_trl(task: Task) -> Outcome:
                 max_completion_length=MAX_NEW_TOKENS,
                 html_report=False,
                 save_strategy="no",
-                **settings,
+                **{**settings, "bf16": task.bf16},
             ),
             reward_funcs=reward,
             few_shot_examples=task.examples or None,
@@ -239,8 +245,8 @@ def fresh(task: Task, weights: dict[str, torch.Tensor]) -> Task:
     return task
 
 
-def added_memory(contestant: str, prefix_length: int) -> float:
-    task = make_task(prefix_length)
+def added_memory(contestant: str, prefix_length: int, bf16: bool) -> float:
+    task = replace(make_task(prefix_length), bf16=bf16)
     before = peak_resident_memory()
     CONTESTANTS[contestant](task)
     return peak_resident_memory() - before
@@ -275,15 +281,16 @@ def least_fine_tuning(task: Task, outcome: Outcome, prefix_length: int, limits: 
     return 3 * TRAINING["max_steps"] * operations / limits[0]
 
 
-def compare(prefix_length: int, runs: int) -> dict:
-    task = make_task(prefix_length)
+def compare(prefix_length: int, runs: int, bf16: bool) -> dict:
+    task = replace(make_task(prefix_length), bf16=bf16)
     weights = {name: tensor.clone() for name, tensor in task.model.state_dict().items()}
     outcomes: dict[str, list[Outcome]] = {name: [] for name in CONTESTANTS}
     shares: dict[str, list[float]] = {"sampling": [], "fine-tuning": []}
     for run in range(runs):
         for name, contestant in CONTESTANTS.items():
             outcomes[name].append(contestant(fresh(task, weights)))
-        limits = hardware_limits()
+        operations, moved = hardware_limits(dtype=torch.bfloat16 if bf16 else torch.float32)
+        limits = (operations, moved * (2 if bf16 else 1))  # each number has half of the bytes that are counted
         ours = outcomes["star-trl"][-1]
         least = {
             "sampling": least_sampling(task, ours, prefix_length, limits),
@@ -310,7 +317,7 @@ def compare(prefix_length: int, runs: int) -> dict:
     }
     for name in CONTESTANTS:
         with multiprocessing.get_context("spawn").Pool(1) as pool:
-            results[f"peak memory, {name} (MiB)"] = pool.apply(added_memory, (name, prefix_length))
+            results[f"peak memory, {name} (MiB)"] = pool.apply(added_memory, (name, prefix_length, bf16))
     return results
 
 
@@ -319,13 +326,14 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=5, help="number of paired runs")
     parser.add_argument("--prefix", type=int, nargs="+", default=[PREFIX_LENGTH, 0], help="lengths of the prefix")
     parser.add_argument("--threads", type=int, default=2, help="CPU threads")
+    parser.add_argument("--bf16", action="store_true", help="compute in bf16")
     args = parser.parse_args()
     logging.set_verbosity_error()
     disable_progress_bars()
     torch.set_num_threads(args.threads)
     results = {}
     for prefix_length in args.prefix:
-        for name, value in compare(prefix_length, args.runs).items():
+        for name, value in compare(prefix_length, args.runs, args.bf16).items():
             results[f"{name}, prefix {prefix_length}"] = round(value, 3) if isinstance(value, float) else value
     print(json.dumps(results))
 
