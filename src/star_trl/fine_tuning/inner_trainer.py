@@ -4,6 +4,7 @@
 from torch.utils.data import Sampler
 from transformers import Trainer
 
+from ..generation.memory import trim_heap
 from .row_order import seeded
 
 
@@ -14,13 +15,13 @@ class InnerTrainer(Trainer):
     """
 
     def free_optimizer(self) -> None:
-        """Frees the optimizer's states, so that they take no memory during generation."""
-        if self.optimizer is None:
-            return
-        self.optimizer = self.lr_scheduler = None
-        self.callback_handler.optimizer = self.callback_handler.lr_scheduler = None
-        if not self.is_deepspeed_enabled:  # its engine is needed for generation as well
-            self.accelerator.free_memory()
+        """Frees the optimizer's states, so that they take no memory during generation, and trims the heap."""
+        if self.optimizer is not None:
+            self.optimizer = self.lr_scheduler = None
+            self.callback_handler.optimizer = self.callback_handler.lr_scheduler = None
+            if not self.is_deepspeed_enabled:  # its engine is needed for generation as well
+                self.accelerator.free_memory()
+        trim_heap()
 
     def _get_train_sampler(self, train_dataset=None) -> Sampler | None:
         # Private in `Trainer`, which does not seed its samplers.

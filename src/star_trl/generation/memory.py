@@ -1,6 +1,8 @@
 # Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
-"""Memory that is available for keys and values, and the reaction when it runs out."""
+"""Memory that is available for keys and values, the reaction when it runs out, and what the heap keeps of it."""
 
+import ctypes
+import sys
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -46,3 +48,15 @@ def unless_out_of_memory(work: Callable[[], Result], smaller: bool) -> Result | 
     # Outside of the handler, so that the error no longer references what the failed work allocated
     clear_device_cache()
     return None
+
+
+def trim_heap() -> None:
+    """
+    Gives the free memory of the heap back to the system, where the C library can (glibc). A CPU's tensors of up to 32 MB
+    lie on the heap. Their sizes differ between sampling and training, and from step to step, so that the heap would
+    grow by what each phase leaves behind.
+    """
+    if sys.platform == "linux":
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # musl has none
+        if trim is not None:
+            trim(0)
