@@ -52,9 +52,9 @@ def unless_out_of_memory(work: Callable[[], Result], smaller: bool) -> Result | 
 
 def trim_heap() -> None:
     """
-    Gives the free memory of the heap back to the system, where the C library can (glibc). A CPU's tensors of up to 32 MB
-    lie on the heap. Their sizes differ between sampling and training, and from step to step, so that the heap would
-    grow by what each phase leaves behind.
+    Gives the free memory of the heap back to the system, where the C library can (glibc). The tensors of a CPU lie on
+    the heap, up to 32 MB each. Their sizes differ between sampling and training, and from step to step, so that the
+    heap would grow by what each phase leaves behind.
     """
     if sys.platform == "linux":
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # musl has none
