@@ -22,6 +22,7 @@ from torch.distributed.tensor import DTensor
 from transformers import LlamaForCausalLM, TrainerCallback
 
 from star_trl import RationaleSampler, STaRConfig, STaRTrainer, has_run
+from star_trl.fine_tuning.inner_trainer import num_parameters
 from star_trl.fine_tuning.original_weights import OriginalWeights, frozen_weights_digest, weights_digest
 from star_trl.generation import GenerationRequest, PrefixSharingEngine, SamplingParams
 from star_trl.generation.policy import whole_parameters
@@ -245,6 +246,7 @@ def fsdp2(output_dir: Path) -> None:
     for layer in sharded.model.layers:
         fully_shard(layer)
     fully_shard(sharded)
+    assert num_parameters(sharded) == num_parameters(whole)
     original = OriginalWeights(sharded)
     digest = weights_digest(whole)
     assert weights_digest(sharded) == digest
