@@ -135,6 +135,15 @@ METHODS = {
         title="ReST-EM", config={**SEVERAL_AGAIN, "max_samples_per_problem": 2, "sample_preference": "random"}
     ),
     "raft_plus_plus": Method(title="RAFT++", config={**SEVERAL, **GOING_ON, "sample_weighting": "clipped_ratio"}),
+    "b_star": Method(
+        title="B-STaR",
+        # The temperatures of the paper. The reward is 0 or 1, so there is no threshold to choose.
+        config={
+            **{**SEVERAL, **GOING_ON},
+            "adaptive_temperatures": [0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2],
+            "num_probe_problems": 100,
+        },
+    ),
     "v_star_policy": Method(title="V-STaR's policy", config={**SEVERAL_AGAIN, "sample_iterations": 100}),
     "adastar": Method(
         title="AdaSTaR",
@@ -180,7 +189,11 @@ class Budget(TrainerCallback):
         samples = self.trainer.ledger.read(int(state.epoch))
         self.tokens += sum(len(sample.completion_ids) for sample in samples)
         self.tokens += state.num_input_tokens_seen - self.seen
-        self.curve.append(self._point())
+        chosen = {}
+        if self.trainer.args.probes:
+            self.tokens += self.trainer.probes.completion_tokens(int(state.epoch))
+            chosen = {"temperature": self.trainer.probes.best(int(state.epoch)).temperature}
+        self.curve.append({**self._point(), **chosen})
         control.should_training_stop |= self.seconds >= self.limit
 
 

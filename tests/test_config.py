@@ -10,7 +10,7 @@ from transformers import HfArgumentParser
 from trl import SFTConfig
 
 from star_trl import STaRConfig
-from star_trl.star_config import NOT_READ
+from star_trl.config_checks import LIMITS, NOT_READ
 
 
 def test_the_schedule_is_the_papers():
@@ -115,3 +115,9 @@ def test_generation_kwargs_that_are_fields_replace_them():
     assert STaRConfig(use_cpu=True, generation_kwargs={"do_sample": False, "num_beams": 1}).generation_kwargs is None
     with pytest.raises(ValueError, match="'do_sample': True.* contradicts `temperature=0.0`"):
         STaRConfig(use_cpu=True, generation_kwargs={"do_sample": True})
+
+
+@pytest.mark.parametrize("name", sorted(name for _, names in LIMITS.values() for name in names.split()))
+def test_nan_is_within_no_limit(name):
+    with pytest.raises(ValueError, match=f"`{name}` must be .*, got nan"):
+        STaRConfig(use_cpu=True, **{name: float("nan")})

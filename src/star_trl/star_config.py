@@ -1,18 +1,16 @@
 # Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
 
 import math
-import os
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from fractions import Fraction
-from numbers import Integral, Real
-from types import UnionType
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any
 
 import torch
-from transformers.trainer_utils import HubStrategy, IntervalStrategy, SaveStrategy
+from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 from transformers.utils import is_torch_xla_available
 from trl import SFTConfig
 
+from .config_checks import check_settings, ignored_settings
 from .finish_reason import FinishReason
 from .user_input import OTHER_SETTINGS, OTHER_VALUES, explain_unknown
 
@@ -63,34 +61,6 @@ MAY_CHANGE = frozenset(
 
 # Values of `sample_weighting` that weigh every token by itself
 TOKEN_WEIGHTINGS = ("teacher", "teacher_advantage", "clipped_ratio", "policy_shaping")
-
-# Fields of `SFTConfig` that the loop does not read, by what it does instead. The trainer warns of a value that is not
-# the default.
-NOT_READ = {
-    "num_train_epochs": (
-        "`initial_steps` sets the length of the inner loop. Set `initial_steps=None` to train for `num_train_epochs` "
-        "in every outer iteration"
-    ),
-    "eval_strategy eval_steps eval_delay": (
-        "the model is evaluated before the first outer iteration and after each one, whenever there is an "
-        "`eval_dataset`. Leave the setting out"
-    ),
-    "save_strategy": (
-        "the model is saved after every outer iteration. `save_steps` sets how often an interrupted inner loop is "
-        "saved. Use 'epoch' (the default), 'best' or 'no'"
-    ),
-    "per_device_eval_batch_size eval_accumulation_steps": (
-        "an evaluation generates completions. Set the number that is generated together with `generation_batch_size`"
-    ),
-    "prediction_loss_only include_for_metrics batch_eval_metrics eval_do_concat_batches eval_use_gather_object "
-    "bf16_full_eval fp16_full_eval eval_packing": (
-        "an evaluation generates and scores completions and computes no loss. Leave the setting out"
-    ),
-    "dataset_text_field": "the problems are in the column `prompt`. Rename the column of the dataset to `prompt`",
-    "truncation_mode": "nothing is truncated: what does not fit into `max_length` is refused. Leave the setting out",
-}
-# Values of these fields that say what the loop does anyway
-DONE_ANYWAY = {"eval_strategy": ("no", "epoch"), "save_strategy": ("no", "epoch", "best")}
 
 # Names in `generation_kwargs` by the fields that mean the same
 SAME_IN_GENERATION = {
@@ -709,7 +679,19 @@ class STaRConfig(SFTConfig):
     )
 
     def __post_init__(self):
-        self.ignored_settings = self._ignored_settings()  # before transformers fills in values of its own
+        self.ignored_settings = ignored_settings(self)  # before transformers fills in values of its own
+        self._suit_trainer()
+        super().__post_init__()
+        self._merge_generation_kwargs()
+        if isinstance(self.stop_strings, str):
+            self.stop_strings = [self.stop_strings]
+        if isinstance(self.reward_threshold, list):
+            thresholds = [None if value != value else value for value in self.reward_threshold]  # true only of NaN
+            self.reward_threshold = thresholds  # type: ignore[assignment]
+        check_settings(self, STaRConfig)
+
+    def _suit_trainer(self):
+        """Sets values that transformers and TRL would otherwise refuse, warn of, or replace by unsuitable ones."""
         # `TrainingArguments` checks that evaluation and saving fall on the same inner steps. Here both happen after
         # every outer iteration, so the strategies are set accordingly, which passes the check.
         if self.load_best_model_at_end:
@@ -739,41 +721,6 @@ class STaRConfig(SFTConfig):
             self.activation_checkpointing = self.gradient_checkpointing
         if self.activation_checkpointing_kwargs is None:
             self.activation_checkpointing_kwargs = self.gradient_checkpointing_kwargs
-        super().__post_init__()
-        self._merge_generation_kwargs()
-        if self.push_to_hub and self.hub_strategy == HubStrategy.CHECKPOINT:
-            raise ValueError(
-                "`hub_strategy='checkpoint'` pushes what a run is resumed from. Here that includes the samples, which "
-                "stay in `output_dir`. Use 'every_save', 'all_checkpoints' or 'end'."
-            )
-        self._check_types()
-        self._check_choices()
-        self._check_output_dir()
-        self._check_numbers()
-        self._check_schedule()
-        self._check_training()
-        self._check_sampling()
-        self._check_loss()
-        if isinstance(self.reward_threshold, list):
-            thresholds = [None if value != value else value for value in self.reward_threshold]  # true only of NaN
-            self.reward_threshold = thresholds  # type: ignore[assignment]
-
-    def _ignored_settings(self) -> list[str]:
-        """Returns a message for each group of `NOT_READ` in which a value is not the default."""
-        messages = []
-        defaults = {each.name: each.default if each.default is not MISSING else [] for each in fields(self)}
-        for names, instead in NOT_READ.items():
-            found = [
-                f"`{name}={getattr(self, name)!r}`"
-                for name in names.split()
-                if getattr(self, name) != defaults[name] and getattr(self, name) not in DONE_ANYWAY.get(name, ())
-            ]
-            if names == "num_train_epochs" and self.initial_steps is None:
-                continue
-            if found:
-                verb = "has" if len(found) == 1 else "have"
-                messages.append(f"{' and '.join(found)} {verb} no effect: {instead}.")
-        return messages
 
     def _merge_generation_kwargs(self):
         """Moves what `generation_kwargs` says of fields of this class into them, and drops what is so anyway."""
@@ -793,244 +740,15 @@ class STaRConfig(SFTConfig):
         if isinstance(self.generation_kwargs, dict):
             self.generation_kwargs = given or None
 
-    def _check_types(self):
-        for each in fields(self):  # transformers would compare or add them, long after the start
-            value = getattr(self, each.name)
-            inherited = each.name not in STaRConfig.__annotations__
-            if inherited and type(each.default) in (int, float) and isinstance(value, str):
-                raise ValueError(
-                    f"`{each.name}` must be a number, got the text {value!r}. In YAML, a number with an exponent "
-                    "needs a point: `1.0e-5`, as `1e-5` is read as text."
-                )
-        for name, hint in get_type_hints(STaRConfig).items():
-            value = getattr(self, name)
-            also = {"reward_threshold": float, "stop_strings": str}.get(name)  # one value in place of a list
-            if name not in STaRConfig.__annotations__ or _fits(value, hint) or (also and _fits(value, also)):
-                continue
-            expected = f"{hint}".replace("typing.", "") if get_args(hint) else hint.__name__
-            raise ValueError(
-                f"`{name}` must be of type `{expected}`{f' or `{also.__name__}`' if also else ''}, got {value!r} "
-                f"(`{type(value).__name__}`)."
-            )
-
-    def _check_output_dir(self):
-        """The libraries that write the models take every path as UTF-8, whatever the locale is."""
-        path = str(self.output_dir)
-        try:
-            is_utf8 = os.fsencode(path) == path.encode("utf-8")
-        except UnicodeEncodeError:
-            is_utf8 = False
-        if not is_utf8:
-            raise ValueError(
-                f"`output_dir={self.output_dir!r}` is no path in UTF-8 in this locale, and models cannot be saved "
-                "there. Choose a name of ASCII characters, or set `PYTHONUTF8=1` and a UTF-8 locale, such as "
-                "`LC_ALL=C.UTF-8`."
-            )
-
-    def _check_choices(self):
-        for each in fields(self):
-            choices, value = each.metadata.get("choices"), getattr(self, each.name)
-            if value is not None and each.name in STaRConfig.__annotations__ and choices and value not in choices:
-                raise ValueError(f"`{each.name}` must be one of {', '.join(choices)}, got {value!r}.")
-
-    def _check_numbers(self):
-        if self.max_tool_calling_iterations is not None and self.max_tool_calling_iterations < 0:
-            raise ValueError(
-                f"`max_tool_calling_iterations` must be 0 or more, or None, got {self.max_tool_calling_iterations}."
-            )
-        for name in ("num_iterations", "sample_iterations", "num_probe_problems", "num_wanted_per_problem"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"`{name}` must be at least 1, got {getattr(self, name)}.")
-        for name in (
-            "num_problems_per_iteration",
-            "num_kept_per_iteration",
-            "patience",
-            "initial_steps",
-            "max_inner_steps",
-            "max_samples_per_problem",
-            "generation_batch_size",
-        ):
-            if getattr(self, name) is not None and getattr(self, name) < 1:
-                raise ValueError(f"`{name}` must be at least 1 or None, got {getattr(self, name)}.")
-        if self.problem_order == "adaptive" and not (self.num_problems_per_iteration or self.num_kept_per_iteration):
-            raise ValueError(
-                "`problem_order='adaptive'` says which problems are left out, but every outer iteration samples all. "
-                "Set `num_kept_per_iteration`, as AdaSTaR does, or `num_problems_per_iteration`."
-            )
-        if self.reward_timeout is not None and self.reward_timeout <= 0:
-            raise ValueError(f"`reward_timeout` must be positive or None, got {self.reward_timeout}.")
-        if self.reward_retries < 0:
-            raise ValueError(f"`reward_retries` must be 0 or more, got {self.reward_retries}.")
-
-    def _check_schedule(self):
-        if self.initial_steps is not None and self.max_steps > 0:
-            raise ValueError(
-                f"`max_steps={self.max_steps}` and `initial_steps={self.initial_steps}` both set the length of the "
-                "inner loop. Set `initial_steps=None` to use `max_steps` in every outer iteration."
-            )
-        if self.initial_steps is None and (self.step_increment is not None or self.max_inner_steps is not None):
-            raise ValueError(
-                "`step_increment` and `max_inner_steps` shape the schedule that starts with `initial_steps`, which is "
-                "None. Set `initial_steps`, or leave them out."
-            )
-        if self.step_growth <= 0:
-            raise ValueError(f"`step_growth` must be positive, got {self.step_growth}.")
-        if self.step_increment is not None and self.step_growth != 1:
-            raise ValueError(
-                f"`step_increment={self.step_increment}` and `step_growth={self.step_growth}` both make the number of "
-                "steps grow. Set `step_growth=1` to add steps, or leave `step_increment` out to multiply them."
-            )
-        if self.initial_steps is None and (self.max_steps == 0 or (self.max_steps < 0 and self.num_train_epochs <= 0)):
-            raise ValueError(
-                f"With `initial_steps=None`, `max_steps` or `num_train_epochs` set the length of the inner loop, but "
-                f"`max_steps={self.max_steps}` and `num_train_epochs={self.num_train_epochs}`. Set one above 0."
-            )
-        last = self.inner_steps(self.num_iterations)
-        if last is not None and last < 1:
-            raise ValueError(
-                f"Iteration {self.num_iterations}, the last one, would have {last} inner steps, with `initial_steps="
-                f"{self.initial_steps}`, `step_growth={self.step_growth}` and `step_increment={self.step_increment}`. "
-                "Every iteration needs at least one: start with more, let them fall more slowly, or do fewer "
-                "iterations."
-            )
-
-    def _check_training(self):
-        if (self.metric_for_best_model or "").removeprefix("eval_") == "loss":
-            raise ValueError(
-                f"`metric_for_best_model={self.metric_for_best_model!r}`, but an evaluation generates and scores "
-                "completions and computes no loss. Leave it out: the default is 'accuracy'."
-            )
-        if self.ignore_data_skip:
-            raise ValueError(
-                "With `ignore_data_skip=True`, a run that is resumed inside the inner loop trains on other rows than "
-                "an uninterrupted one. Leave it out."
-            )
-        if self.enable_jit_checkpoint:
-            raise ValueError(
-                "`enable_jit_checkpoint=True` saves on SIGTERM, which `train()` does by itself. Leave it out."
-            )
-        if self.completion_only_loss is False or self.assistant_only_loss:
-            raise ValueError(
-                "STaR computes the loss on the sampled completion only. Leave `completion_only_loss` and "
-                "`assistant_only_loss` at their defaults."
-            )
-        if self.packing and self.max_length is None:
-            raise ValueError(
-                "`packing=True` fills rows of `max_length` tokens, but `max_length=None`. Set `max_length`, or "
-                "`packing=False`."
-            )
-        if isinstance(self.dataset_kwargs, dict) and self.dataset_kwargs.get("skip_prepare_dataset"):
-            raise ValueError(
-                "`dataset_kwargs={'skip_prepare_dataset': True}` has no meaning here: the training sequences are "
-                "built from the samples. Leave it out."
-            )
-
-    def _check_sampling(self):
-        if self.max_completion_length < 1:
-            raise ValueError(f"`max_completion_length` must be at least 1, got {self.max_completion_length}.")
-        if self.num_generations < 1:
-            raise ValueError(f"`num_generations` must be at least 1, got {self.num_generations}.")
-        if self.temperature < 0:
-            raise ValueError(f"`temperature` must be 0.0 (greedy) or positive, got {self.temperature}.")
-        if not 0 < self.top_p <= 1:
-            raise ValueError(f"`top_p` must be above 0 and at most 1, got {self.top_p}.")
-        if self.few_shot_iterations is not None and self.few_shot_iterations < 0:
-            raise ValueError(f"`few_shot_iterations` must be 0 or more, got {self.few_shot_iterations}.")
-        if self.use_vllm and self.use_transformers_continuous_batching:
-            raise ValueError("`use_vllm` and `use_transformers_continuous_batching` exclude each other. Set one.")
-        if isinstance(self.stop_strings, str):
-            self.stop_strings = [self.stop_strings]
-        if self.stop_strings is not None and not all(self.stop_strings):
-            raise ValueError("`stop_strings` holds an empty string, which would end every completion at once.")
-        self._check_adaptive()
-
-    def _check_adaptive(self):
-        for name in ("adaptive_temperatures", "adaptive_thresholds"):
-            values = getattr(self, name)
-            if values is not None and (
-                not values or len(set(values)) < len(values) or not all(map(math.isfinite, values))
-            ):
-                raise ValueError(f"`{name}` must be different finite numbers to choose from, or None, got {values}.")
-        if min(self.adaptive_temperatures or [1.0]) <= 0:
-            raise ValueError(f"`adaptive_temperatures` must be positive, got {self.adaptive_temperatures}.")
-        if self.adaptive_thresholds is not None and self.trains_on_failed:
-            raise ValueError(
-                f"`adaptive_thresholds={self.adaptive_thresholds}` chooses which samples are trained on, but with "
-                f"`sample_weighting={self.sample_weighting!r}` and `distillation={self.distillation!r}` all of them "
-                "are. Leave `adaptive_thresholds` out, or use another weighting."
-            )
-
-    def _check_loss(self):
-        if self.weighted and (self.loss_type != "nll" or self.label_smoothing_factor):
-            raise ValueError(
-                "`sample_weighting` and `loss_normalization` weigh the negative log-likelihood, and `distillation` "
-                f"replaces it, but `loss_type={self.loss_type!r}` and `label_smoothing_factor="
-                f"{self.label_smoothing_factor}`. Leave those at their defaults, or the others at 'uniform', 'tokens' "
-                "and None."
-            )
-        if self.sample_preference != "first" and self.max_samples_per_problem is None:
-            raise ValueError(
-                f"`sample_preference={self.sample_preference!r}` chooses among the samples of a problem, but "
-                "`max_samples_per_problem=None` keeps them all. Set a number."
-            )
-        if self.counts_draws and self.max_samples_per_problem is not None:
-            raise ValueError(
-                f"`max_samples_per_problem={self.max_samples_per_problem}` leaves draws of a problem out, but with "
-                f"`sample_weighting={self.sample_weighting!r}`, `loss_normalization={self.loss_normalization!r}` and "
-                f"`distillation={self.distillation!r}` every draw is a term of the gradient: the weights of a "
-                "problem's draws are right for all of them together. Draw fewer with `num_generations`, or leave "
-                "`max_samples_per_problem` out."
-            )
-        if self.loss_normalization == "problems" and not self.average_tokens_across_devices:
-            raise ValueError(
-                "`loss_normalization='problems'` needs `average_tokens_across_devices=True`, the default: its loss is "
-                "a sum over all processes."
-            )
-        if self.sample_weighting in ("importance", "clipped_ratio") and self.sample_iterations > 1:
-            raise ValueError(
-                f"`sample_weighting={self.sample_weighting!r}` needs the model that sampled, but `sample_iterations="
-                f"{self.sample_iterations}` trains on samples of earlier ones, too. Set `sample_iterations=1`."
-            )
-        if self.gradient_view_samples < 0:
-            raise ValueError(f"`gradient_view_samples` must be 0 or more, got {self.gradient_view_samples}.")
-        if self.importance_sampling_cap is not None and self.importance_sampling_cap <= 0:
-            raise ValueError(
-                f"`importance_sampling_cap` must be positive or None, got {self.importance_sampling_cap}."
-            )
-        self._check_teacher()
-
-    def _check_teacher(self):
-        if self.epsilon <= 0:
-            raise ValueError(f"`epsilon` must be positive, got {self.epsilon}.")
-        if self.teacher_clip is not None and self.teacher_clip <= 0:
-            raise ValueError(f"`teacher_clip` must be positive or None, got {self.teacher_clip}.")
-        if self.distillation is not None and self.sample_weighting != "uniform":
-            raise ValueError(
-                f"`distillation={self.distillation!r}` replaces the log-likelihood that `sample_weighting="
-                f"{self.sample_weighting!r}` weighs. Leave one of them out."
-            )
-        if self.distillation is not None and (self.packing or self.padding_free or self.use_liger_kernel):
-            raise ValueError(
-                f"`distillation={self.distillation!r}` compares the logits of a sample behind two prompts, so a row "
-                f"must be one sample, and the model must give its logits, but `packing={self.packing}`, `padding_free="
-                f"{self.padding_free}` and `use_liger_kernel={self.use_liger_kernel}`. Leave them out."
-            )
-        if self.wrong_hint_column is not None and not self.sample_weighting.startswith("teacher"):
-            raise ValueError(
-                f"`wrong_hint_column={self.wrong_hint_column!r}` is read by `sample_weighting` 'teacher' and "
-                f"'teacher_advantage' only, but `sample_weighting={self.sample_weighting!r}`. Leave it out."
-            )
-        if self.gradient_view_samples and (self.sample_weighting in TOKEN_WEIGHTINGS or self.distillation):
-            raise ValueError(
-                f"`gradient_view_samples={self.gradient_view_samples}` computes shares of a gradient in which samples "
-                f"have weights, but `sample_weighting={self.sample_weighting!r}` and `distillation="
-                f"{self.distillation!r}` weigh tokens. Set it to 0."
-            )
-
     @property
     def weighted(self) -> bool:
         """Whether the loss differs from SFT's."""
         return self.sample_weighting != "uniform" or self.loss_normalization != "tokens" or self.has_teacher
+
+    @property
+    def weighs_tokens(self) -> bool:
+        """Whether every token has a weight of its own."""
+        return self.sample_weighting in TOKEN_WEIGHTINGS
 
     @property
     def has_teacher(self) -> bool:
@@ -1118,16 +836,3 @@ class STaRConfig(SFTConfig):
 def as_dict(field_value: dict[str, Any] | str | None) -> dict[str, Any]:
     """Returns the dictionary of a field, or an empty one. `__post_init__` has parsed JSON of the command line."""
     return field_value if isinstance(field_value, dict) else {}
-
-
-def _fits(value: Any, hint: Any) -> bool:
-    """Whether a value has the type of a field. Numbers of NumPy count, and booleans are no numbers."""
-    if get_origin(hint) in (Union, UnionType):
-        return any(_fits(value, member) for member in get_args(hint))
-    if get_origin(hint) is list:
-        return isinstance(value, (list, tuple)) and all(
-            each is None or _fits(each, get_args(hint)[0]) for each in value
-        )
-    if hint in (int, float):
-        return isinstance(value, Integral if hint is int else Real) and not isinstance(value, bool)
-    return isinstance(value, get_origin(hint) or hint)

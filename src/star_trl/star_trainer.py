@@ -22,7 +22,7 @@ from transformers.trainer_utils import TrainOutput
 
 from .distributed import connect, get_logger
 from .fine_tuning.gradient_view import training_weights
-from .fine_tuning.inner_trainer import InnerTrainer
+from .fine_tuning.inner_trainer import InnerTrainer, num_parameters
 from .fine_tuning.original_weights import OriginalWeights, keep_stored_layout
 from .fine_tuning.prefix_tree import why_no_trees
 from .fine_tuning.sequences import training_sequences
@@ -809,7 +809,7 @@ class STaRTrainer(WeightedSFTTrainer):
             num_tokens += self.probes.completion_tokens(iteration)
         prompt_tokens = sum(gather_object([self.rollouts.prompt_tokens]))
         # As `Trainer.floating_point_ops`, which counts twice as much for the backward pass as for the forward pass.
-        flops = 2 * self.model.num_parameters(exclude_embeddings=True) * (prompt_tokens + num_tokens)
+        flops = 2 * num_parameters(self.model) * (prompt_tokens + num_tokens)
         self.outer_run.record(
             {
                 **({"samples/problems": len(candidates)} if self.args.num_kept_per_iteration else {}),

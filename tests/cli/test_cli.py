@@ -24,6 +24,7 @@ from star_trl.cli.data import load_few_shot, load_problems
 from star_trl.cli.errors import UsageError
 from star_trl.cli.lookup import SAMPLERS, load_reward, load_samplers
 from star_trl.cli.setup import build_trainer
+from star_trl.rollout.probes import Probes
 from support import ROOT
 from support.sums import EXAMPLES
 from support.tiny_models import build_model, build_tokenizer
@@ -205,6 +206,20 @@ def test_dry_run(inside, capsys):
     assert "5 problems" in output and "Nothing was trained" in output
     assert re.search(r"Warning: .*generated with `generate`, without a shared prefix.*repetition_penalty", output)
     assert not (inside / "dry").exists()
+
+
+def test_the_dry_run_does_without_probes(inside, capsys, monkeypatch):
+    tried = []
+
+    def samplers(probes, iteration, original=Probes.samplers):
+        found = original(probes, iteration)
+        tried.append((probes.problems, found[0][0].temperature))
+        return found
+
+    monkeypatch.setattr(Probes, "samplers", samplers)
+    main(["train", "--config", "recipe.yaml", "--dry_run", "--adaptive_temperatures", "0.5", "1.0"])
+    assert tried == [([], 0.5)]
+    assert "5 problems" in capsys.readouterr().out
 
 
 def test_adapters_are_evaluated_with_their_base(inside, capsys):

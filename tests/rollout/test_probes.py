@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from star_trl import MajorityVoteSampler, RationaleSampler, RationalizationSampler, load_history, load_ledger
-from star_trl.cli.commands.dry_run import measure_sampling
 from star_trl.ledger.metrics import query_effect
 from star_trl.ledger.selection import at_threshold
 from star_trl.preference import IterativeRPOConfig
@@ -148,12 +147,6 @@ def test_an_iteration_samples_and_selects_as_chosen(make_probing):
     assert "| reward of what is trained on | one of 0.5, 1, 1.5, by probes |" in card
     text = write_report(trainer.args.output_dir).read_text()
     assert "<h3>Temperature and threshold</h3>" in text and "probe-1.0" not in text
-
-
-def test_the_dry_run_does_without_probes(make_probing):
-    trainer = make_probing()
-    _, samples, _ = measure_sampling(trainer, num_problems=2)
-    assert len(samples) == 8 and trainer.engine.temperatures == [0.5] * 8
 
 
 def test_only_a_temperature_or_only_a_threshold(make_probing, tmp_path):

@@ -248,6 +248,24 @@ def test_the_pairs_of_iterative_rpo_train_the_same_model_in_two_processes(base_m
     assert all(torch.allclose(one[name], two[name], atol=1e-4) for name in one)
 
 
+def test_probes_choose_the_same_in_two_processes(base_model, tmp_path):
+    """And after one of them was killed in the second probe."""
+    one, two = (launch("probes", base_model, tmp_path / str(number), number)["choices"] for number in (1, 2))
+    assert one[0] == two[0]  # made by the same model
+    assert [choice[:2] for choice in two] == [[1.0, 1.0]] * 2
+    codes = {code for code, _ in ends("probes killed", base_model, tmp_path / "killed")}
+    assert codes == {1, -signal.SIGKILL}
+    found = [len(Ledger(tmp_path / "killed", name=f"probe-{each}").read(1)) for each in (0.01, 1.0)]
+    assert found[0] == 12 and found[1] < 12
+    assert launch("probes", base_model, tmp_path / "killed", 2)["choices"] == two
+    for name in ("probe-0.01", "probe-1.0", "samples"):
+        for iteration in (1, 2):
+            whole, resumed = (Ledger(tmp_path / each, name=name).read(iteration) for each in ("2", "killed"))
+            assert whole == resumed and whole
+        first = [Ledger(tmp_path / each, name=name).read(1) for each in ("1", "2")]
+        assert first[0] == first[1]
+
+
 def test_thoughts_train_the_same_model_in_two_processes(base_model, tmp_path):
     for number in (1, 2):
         launch("quiet", base_model, tmp_path / str(number), number)

@@ -2,9 +2,11 @@
 """The floating-point operations that an iteration is estimated to take."""
 
 import pytest
+import torch
 from transformers import TrainerCallback
 
 from star_trl import RationaleSampler
+from star_trl.fine_tuning.inner_trainer import num_parameters
 from star_trl.report import write_report
 from support.sums import solve_easy_and_hinted
 from support.tiny_models import build_model
@@ -64,6 +66,32 @@ def test_parameters_times_tokens(make, monkeypatch):
     assert row["flops/fine_tune"] == 6 * parameters * sum(trained)
     text = write_report(trainer.args.output_dir).read_text()
     assert "<h3>Compute</h3>" in text
+
+
+def partition(model):
+    """Leaves parameters as DeepSpeed ZeRO-3 does: empty but for one, which is gathered at the moment."""
+    for number, parameter in enumerate(model.parameters()):
+        parameter.ds_numel = parameter.numel()
+        if number != 2:
+            parameter.data = torch.empty(0)
+
+
+def test_parameters_that_zero_3_partitions_count(make, monkeypatch):
+    trainer, recorded = make(), {}
+    parameters = trainer.model.num_parameters(exclude_embeddings=True)
+    record_samples = trainer._record_samples
+
+    def record_partitioned(*arguments):
+        partition(trainer.model)
+        record_samples(*arguments)
+
+    monkeypatch.setattr(trainer, "_record_samples", record_partitioned)
+    monkeypatch.setattr(trainer.outer_run, "record", recorded.update)
+    samples = trainer.sample(1)
+    assert 0 < trainer.model.num_parameters(exclude_embeddings=True) < parameters == num_parameters(trainer.model)
+    tokens = trainer.rollouts.prompt_tokens + sum(len(sample.completion_ids) for sample in samples)
+    assert recorded["flops/sample"] == 2 * parameters * tokens
+    assert trainer.floating_point_ops({"input_ids": torch.zeros(2, 5)}) == 6 * parameters * 10
 
 
 def test_prompts_of_probes_and_of_several_draws_count(make):

@@ -9,16 +9,20 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable
+from dataclasses import astuple
 from datetime import timedelta
 from pathlib import Path
 
 import torch
+from accelerate.utils import gather_object
 from datasets import Dataset
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
 from transformers import LlamaForCausalLM, TrainerCallback
 
 from star_trl import RationaleSampler, STaRConfig, STaRTrainer, has_run
+from star_trl.fine_tuning.inner_trainer import num_parameters
 from star_trl.fine_tuning.original_weights import OriginalWeights, frozen_weights_digest, weights_digest
 from star_trl.generation import GenerationRequest, PrefixSharingEngine, SamplingParams
 from star_trl.generation.policy import whole_parameters
@@ -49,6 +53,14 @@ def survives_slowly(completions, **kwargs):
         survives_slowly.waited = True
         time.sleep(1.5 * TIMEOUT.total_seconds())
     return survives(completions)
+
+
+def odd_length_then_killed(completions, **kwargs):
+    """Kills one process in its second group, which is that of the second probe."""
+    odd_length_then_killed.calls += 1
+    if odd_length_then_killed.calls == 2:
+        killed(completions)
+    return odd_length(completions)
 
 
 class EndOneProcess(TrainerCallback):
@@ -88,6 +100,8 @@ class CheckStart(TrainerCallback):
 NUM_STEPS = 8  # two epochs in two processes
 TIMEOUT = timedelta(seconds=8)
 survives_slowly.waited = False
+odd_length_then_killed.calls = 0
+odd_length_then_killed.__name__ = odd_length.__name__  # a run that is resumed must have the same rewards
 
 
 def train(backend: str, base_model: str, output_dir: Path) -> None:
@@ -138,6 +152,39 @@ def train(backend: str, base_model: str, output_dir: Path) -> None:
     if trainer.is_world_process_zero():
         kind = str(trainer.accelerator.distributed_type)
         (output_dir / "done.json").write_text(json.dumps({"backend": kind, "weights": trained}))
+
+
+def probes(base_model: str, output_dir: Path, reward_func: Callable) -> None:
+    """Two iterations that choose their temperature and their threshold."""
+    resumed = has_run(output_dir)
+    trainer = STaRTrainer(
+        model=base_model,
+        args=STaRConfig(
+            output_dir=str(output_dir),
+            num_iterations=2,
+            initial_steps=3,
+            step_growth=1.0,
+            learning_rate=1e-2,
+            per_device_train_batch_size=4 // int(os.environ["WORLD_SIZE"]),
+            # The first of each are worse: the same completion again and again, and every wrong one.
+            adaptive_temperatures=[0.01, 1.0],
+            adaptive_thresholds=[0.0, 1.0],
+            num_probe_problems=3,
+            num_generations=4,
+            generation_batch_size=4,
+            max_completion_length=100,
+            stop_strings=list("abcdefghijklmnopqrstuvwxyz0123456789"),
+            **ON_A_CPU,
+        ),
+        reward_funcs=reward_func,
+        samplers=[RationaleSampler()],
+        train_dataset=Dataset.from_list(PROBLEMS),
+    )
+    trainer.train(resume_from_checkpoint=resumed)
+    choices = gather_object([[astuple(trainer.probes.best(iteration)) for iteration in (1, 2)]])
+    assert all(choice == choices[0] for choice in choices)
+    if trainer.is_world_process_zero():
+        (output_dir / "done.json").write_text(json.dumps({"choices": choices[0]}))
 
 
 def pairs(base_model: str, output_dir: Path) -> None:
@@ -199,6 +246,7 @@ def fsdp2(output_dir: Path) -> None:
     for layer in sharded.model.layers:
         fully_shard(layer)
     fully_shard(sharded)
+    assert num_parameters(sharded) == num_parameters(whole)
     original = OriginalWeights(sharded)
     digest = weights_digest(whole)
     assert weights_digest(sharded) == digest
@@ -237,6 +285,8 @@ def fsdp2(output_dir: Path) -> None:
 def main(backend: str, base_model: str, output_dir: str) -> None:
     if backend == "fsdp2":
         fsdp2(Path(output_dir))
+    elif backend.startswith("probes"):
+        probes(base_model, Path(output_dir), odd_length_then_killed if backend == "probes killed" else odd_length)
     elif backend == "pairs":
         pairs(base_model, Path(output_dir))
     elif backend == "quiet":

@@ -1,11 +1,30 @@
 # Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
 """Base class of the trainers of transformers that run as the inner loop."""
 
+from typing import Any, cast
+
+from torch import nn
 from torch.utils.data import Sampler
-from transformers import Trainer
+from transformers import PreTrainedModel, Trainer
 
 from ..generation.memory import trim_heap
 from .row_order import seeded
+
+
+def num_parameters(model: PreTrainedModel) -> int:
+    """
+    Returns the number of parameters of a model, those of the input embeddings excepted, however they are sharded.
+    DeepSpeed ZeRO-3 leaves a parameter empty in which `num_parameters` of the model counts the elements, and keeps its
+    size in `ds_numel`. A parameter that FSDP 2 shards has the size of the whole.
+
+    Args:
+        model ([`~transformers.PreTrainedModel`] or [`~peft.PeftModel`]):
+            The model.
+    """
+    embeddings = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
+    counted: list[Any] = [each for each in model.parameters() if id(each) not in embeddings]
+    missing = sum(each.ds_numel - each.numel() for each in counted if hasattr(each, "ds_numel"))
+    return model.num_parameters(exclude_embeddings=True) + missing
 
 
 class InnerTrainer(Trainer):
@@ -22,6 +41,10 @@ class InnerTrainer(Trainer):
             if not self.is_deepspeed_enabled:  # its engine is needed for generation as well
                 self.accelerator.free_memory()
         trim_heap()
+
+    def floating_point_ops(self, inputs: dict[str, Any]) -> int:
+        """As that of `Trainer`, with the parameters that ZeRO-3 partitions."""
+        return 6 * inputs["input_ids"].numel() * num_parameters(cast(PreTrainedModel, self.model))
 
     def _get_train_sampler(self, train_dataset=None) -> Sampler | None:
         # Private in `Trainer`, which does not seed its samplers.

@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 from ..distributed import own_part
 from ..generation.policy import Policy
 from ..ledger.ledger import Sample
-from ..star_config import TOKEN_WEIGHTINGS, STaRConfig
+from ..star_config import STaRConfig
 from ..task.task import Task
 from .logprobs import PolicyLogprobs, drawn_tokens
 from .original_weights import OriginalWeights
@@ -51,7 +51,7 @@ def token_references(
         `list[list[float]]` or `None`: One list per sample, with NaN for the tokens that the model did not draw. `None`
         if tokens are not compared with anything.
     """
-    if args.sample_weighting not in TOKEN_WEIGHTINGS:
+    if not args.weighs_tokens:
         return None
     logprobs = PolicyLogprobs(task, args, policy)
     own = own_part(selected, policy.accelerator)

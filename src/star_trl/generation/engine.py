@@ -1,6 +1,7 @@
 # Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
 """The interface between the trainer and an engine, which turns token ids and sampling parameters into completions."""
 
+from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
@@ -178,7 +179,19 @@ class Engine(Protocol):
 
     def generate(
         self, model: PreTrainedModel, requests: Sequence[GenerationRequest], params: SamplingParams
-    ) -> Iterator[GenerationOutput]: ...
+    ) -> Iterator[GenerationOutput]:
+        """
+        Args:
+            model ([`~transformers.PreTrainedModel`] or [`~peft.PeftModel`]):
+                Model to sample from. It is in its original state whenever a completion is yielded.
+            requests (`Sequence[GenerationRequest]`):
+                What to complete.
+            params ([`SamplingParams`]):
+                How to sample.
+
+        Yields:
+            [`GenerationOutput`]: each completion when it is finished.
+        """
 
     def generate_and_resume(
         self,
@@ -225,3 +238,27 @@ class Engine(Protocol):
                         yield output
                     else:
                         pending[output.index] = request
+
+
+class ResumingEngine(Engine):
+    """An engine that resumes a completion as soon as its result is there, while the others go on."""
+
+    def generate(
+        self, model: PreTrainedModel, requests: Sequence[GenerationRequest], params: SamplingParams
+    ) -> Iterator[GenerationOutput]:
+        return self._generate(model, requests, params, None)
+
+    def generate_and_resume(
+        self, model: PreTrainedModel, requests: Sequence[GenerationRequest], params: SamplingParams, resume: Resume
+    ) -> Iterator[GenerationOutput]:
+        return self._generate(model, requests, params, resume)
+
+    @abstractmethod
+    def _generate(
+        self,
+        model: PreTrainedModel,
+        requests: Sequence[GenerationRequest],
+        params: SamplingParams,
+        resume: Resume | None,
+    ) -> Iterator[GenerationOutput]:
+        """Generates completions. Without `resume`, a completion ends where it pauses."""

@@ -20,7 +20,7 @@ from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trl.trainer.utils import ensure_master_addr_port
 
-from .engine import Engine, GenerationOutput, GenerationRequest, Resume, SamplingParams
+from .engine import GenerationOutput, GenerationRequest, Resume, ResumingEngine, SamplingParams
 from .generate_engine import check_prompts
 from .model_state import base_model
 from .stopping import StopStrings
@@ -50,7 +50,7 @@ RESERVED_FIELDS = frozenset(
 )
 
 
-class VLLMEngine(Engine):
+class VLLMEngine(ResumingEngine):
     """
     Generates with vLLM in the process of the trainer.
 
@@ -60,6 +60,7 @@ class VLLMEngine(Engine):
 
     Every request has its own random stream. Its numbers depend on the seed alone, but vLLM's probabilities depend in
     their last bits on what else is in the batch. Prompts that begin alike share the keys and values of the beginning.
+    `generation_kwargs` are fields of vLLM's own sampling parameters.
 
     With `tensor_parallel_size` above 1, the processes of a group have to call the engine together, with any number of
     requests each.
@@ -126,35 +127,6 @@ class VLLMEngine(Engine):
         self._numbers = count(1)
         self._files = TemporaryDirectory(prefix="star-trl-vllm-")
 
-    def generate(
-        self, model: PreTrainedModel, requests: Sequence[GenerationRequest], params: SamplingParams
-    ) -> Iterator[GenerationOutput]:
-        """
-        Args:
-            model ([`~transformers.PreTrainedModel`] or [`~peft.PeftModel`]):
-                Model to sample from.
-            requests (`Sequence[GenerationRequest]`):
-                What to complete.
-            params ([`SamplingParams`]):
-                How to sample. `generation_kwargs` are fields of vLLM's own sampling parameters.
-
-        Yields:
-            [`GenerationOutput`]: each completion when it is finished.
-        """
-        return self._generate(model, requests, params, None)
-
-    def generate_and_resume(
-        self, model: PreTrainedModel, requests: Sequence[GenerationRequest], params: SamplingParams, resume: Resume
-    ) -> Iterator[GenerationOutput]:
-        """Generates completions that go on after a pause, see [`Engine`]. The others do not wait for them."""
-        if self.tensor_parallel_size > 1:
-            raise ValueError(
-                f"Completions that pause for a tool go on at different times in each process, but with "
-                f"`vllm_tensor_parallel_size={self.tensor_parallel_size}` the processes of a group step together. "
-                "Set it to 1, or use the default engine."
-            )
-        return self._generate(model, requests, params, resume)
-
     def _generate(
         self,
         model: PreTrainedModel,
@@ -162,6 +134,12 @@ class VLLMEngine(Engine):
         params: SamplingParams,
         resume: Resume | None,
     ) -> Iterator[GenerationOutput]:
+        if resume is not None and self.tensor_parallel_size > 1:
+            raise ValueError(
+                f"Completions that pause for a tool go on at different times in each process, but with "
+                f"`vllm_tensor_parallel_size={self.tensor_parallel_size}` the processes of a group step together. "
+                "Set it to 1, or use the default engine."
+            )
         check_prompts(requests)
         check_generation_kwargs(params)
         llm, adapter = self._load(model)

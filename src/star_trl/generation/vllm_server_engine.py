@@ -15,7 +15,7 @@ from accelerate.utils import broadcast_object_list
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from urllib3.util import Retry
 
-from .engine import Engine, GenerationOutput, GenerationRequest, Resume, SamplingParams
+from .engine import GenerationOutput, GenerationRequest, Resume, ResumingEngine, SamplingParams
 from .generate_engine import check_prompts
 from .stopping import StopStrings
 from .token_sampler import check_logprobs_are_raw
@@ -36,7 +36,7 @@ HOW_TO_START = (
 )
 
 
-class VLLMServerEngine(Engine):
+class VLLMServerEngine(ResumingEngine):
     """
     Generates with a server that `vllm serve` started. Each completion is a request of its own. The server may have
     replicas (`--data-parallel-size`), over which it spreads the requests. Several servers behind one address are not
@@ -48,6 +48,7 @@ class VLLMServerEngine(Engine):
     both sides.
 
     Every request has its own random stream. Completions that pause are written to their end and cut at the pause.
+    `generation_kwargs` are fields of vLLM's own sampling parameters.
     If the server ends, the call ends with an error, since a server that is started again has other weights. All
     processes have to call the engine together, with any number of requests each.
 
@@ -88,29 +89,6 @@ class VLLMServerEngine(Engine):
         self._client: VLLMClient | None = None
         self._files = TemporaryDirectory(prefix="star-trl-vllm-")
         self._adapters: list[str] = []
-
-    def generate(
-        self, model: PreTrainedModel, requests: Sequence[GenerationRequest], params: SamplingParams
-    ) -> Iterator[GenerationOutput]:
-        """
-        Args:
-            model ([`~transformers.PreTrainedModel`] or [`~peft.PeftModel`]):
-                Model to sample from.
-            requests (`Sequence[GenerationRequest]`):
-                What to complete.
-            params ([`SamplingParams`]):
-                How to sample. `generation_kwargs` are fields of vLLM's own sampling parameters.
-
-        Yields:
-            [`GenerationOutput`]: each completion when it is finished.
-        """
-        return self._generate(model, requests, params, None)
-
-    def generate_and_resume(
-        self, model: PreTrainedModel, requests: Sequence[GenerationRequest], params: SamplingParams, resume: Resume
-    ) -> Iterator[GenerationOutput]:
-        """Generates completions that go on after a pause, see [`Engine`]. The others do not wait for them."""
-        return self._generate(model, requests, params, resume)
 
     def _generate(
         self,

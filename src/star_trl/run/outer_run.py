@@ -1,7 +1,6 @@
 # Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
 """The outer run, which looks like one run of `Trainer`: one begin and end, checkpoints, the best model, resuming."""
 
-import math
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -22,6 +21,7 @@ from ..ledger.seals import check_seals, seal, seal_key
 from ..output_dir import METRICS_NAME, clear_run, write_json
 from ..star_config import STaRConfig
 from ..task.task import Task
+from .best_model import BestModel
 from .checkpoints import LAST_NAME, ResumeCheckpoints
 from .manifest import damage, manifest
 from .phase_times import ITERATION, PhaseTimes
@@ -114,6 +114,7 @@ class OuterRun:
         self.observers = observers
         self.iteration = 0
         self.in_progress = False
+        self.best = BestModel(task, self.args)
         self.lock = RunLock(ledger.output_dir)
         self.state = RunState(base_weights="", settings={})
         self._original_weights = original_weights
@@ -162,7 +163,7 @@ class OuterRun:
             base_weights=self._original_weights().digest, settings=run_settings(self.task, args, trainer)
         )
         self.in_progress = True
-        self._check_best_metric()
+        self.best.check_metric()
         trainer.state = TrainerState(
             is_local_process_zero=trainer.is_local_process_zero(),
             is_world_process_zero=trainer.is_world_process_zero(),
@@ -185,7 +186,7 @@ class OuterRun:
         with raise_together():
             self._tell("begin")
         trainer.control = trainer.callback_handler.on_train_begin(args, trainer.state, trainer.control)
-        if self._at_plateau() or self._nothing_survived():
+        if self.best.is_at_plateau(self.state) or self._nothing_survived():
             return args.num_iterations + 1
         return 0 if self.state.iteration is None else self.state.iteration + 1
 
@@ -301,7 +302,7 @@ class OuterRun:
             self.times.end_iteration()
             self._tell("iteration_complete", saved)
             self._prune()
-        if self._at_plateau():
+        if self.best.is_at_plateau(self.state):
             logger.info(
                 f"No improvement since the model of iteration {state.best_iteration}: stopping after {iteration}."
             )
@@ -409,12 +410,6 @@ class OuterRun:
             own = {name: getattr(trainer.state, name) for name in names}
             trainer.state = TrainerState(**{**found.trainer_state, **own})
 
-    def _at_plateau(self) -> bool:
-        best, last, patience = self.state.best_iteration, self.state.iteration, self.args.patience
-        if patience is None or best is None or last is None:
-            return False
-        return self._measured(last) - best >= patience
-
     def _nothing_survived(self) -> bool:
         """Returns whether the last iteration had nothing to train on, which ended the run."""
         return bool(self.state.history) and self.state.history[-1].get("samples/selected") == 0
@@ -424,23 +419,10 @@ class OuterRun:
         Notes whether these metrics are the best so far. Returns the iteration of the model that they measure if so,
         and 0 otherwise or for the original model.
         """
-        trainer, state, name = self.trainer, self.state, self._best_metric_name()
-        value = metrics.get(name)
-        if value is None:
-            if self._needs_best() and metrics["iteration"] == 0 and self.task.evaluation_sets:
-                found = sorted(name for name in metrics if name.startswith("eval_"))
-                raise ValueError(
-                    f"`metric_for_best_model={self.args.metric_for_best_model!r}` is no metric of the evaluation. "
-                    f"Set it to one of {found}."
-                )
+        trainer, state, name = self.trainer, self.state, self.best.metric
+        if not self.best.improves(metrics, state.best_metric):
             return 0
-        if math.isnan(value):  # nothing would be better than it
-            return 0
-        greater_is_better = not self.task.evaluation_sets or self.args.greater_is_better
-        best = state.best_metric
-        if best is not None and not (value > best if greater_is_better else value < best):
-            return 0
-        measured = self._measured(metrics["iteration"])
+        measured, value = self.best.measured(metrics["iteration"]), metrics[name]
         # A metric is logged before the next model is trained, at the step of the one that it measures.
         logged = (int(entry["step"]) for entry in reversed(trainer.state.log_history) if name in entry)
         state.best_iteration, state.best_metric = measured, value
@@ -448,13 +430,6 @@ class OuterRun:
         trainer.state.best_global_step = next(logged, trainer.state.global_step)
         trainer.state.best_model_checkpoint = str(self.checkpoint_dir(measured)) if measured else None
         return measured
-
-    def _measured(self, iteration: int) -> int:
-        """
-        Returns the iteration whose model the metric of an iteration measures. Without an evaluation set, this is the
-        model that sampled, so the last model of a run is never measured.
-        """
-        return iteration if self.task.evaluation_sets else iteration - 1
 
     def _prune(self) -> None:
         """Deletes old checkpoints, but never the best one or the last one, which resuming needs."""
@@ -491,24 +466,6 @@ class OuterRun:
             raise CannotResume(
                 f"The model of iteration {iteration} cannot be loaded: {problem}. Put the file back from a copy, or "
                 "start over with `overwrite_output_dir=True`, which deletes the run."
-            )
-
-    def _needs_best(self) -> bool:
-        args = self.args
-        return bool(args.load_best_model_at_end or args.patience or args.save_strategy == SaveStrategy.BEST)
-
-    def _best_metric_name(self) -> str:
-        if not self.task.evaluation_sets:
-            return f"{self.task.samplers[0].name}/solved"
-        return f"eval_{(self.args.metric_for_best_model or 'accuracy').removeprefix('eval_')}"
-
-    def _check_best_metric(self) -> None:
-        """Raises `ValueError` if the best iteration is needed, but its metric is not one of the evaluation sets'."""
-        names = [f"{name}_" for name in self.task.evaluation_sets]
-        if self._needs_best() and names and not self._best_metric_name().startswith(tuple(names)):
-            raise ValueError(
-                f"`metric_for_best_model={self.args.metric_for_best_model!r}` is no metric of the evaluation sets "
-                f"{sorted(self.task.evaluation_sets)}. Set it to one of theirs, such as '{names[0]}accuracy'."
             )
 
     def _planned_steps(self) -> int:

@@ -86,6 +86,7 @@ def dry_run(task: TaskArguments, args: STaRConfig, model_args: ModelConfig, num_
         console.width = WIDTH
     args.report_to, args.push_to_hub, args.disable_tqdm = [], False, True
     planned = copy.copy(args)
+    args.num_probe_problems = 0  # their cost does not depend on the number of problems, by which the time is scaled
     with TemporaryDirectory() as args.output_dir:
         trainer = build_trainer(task, args, model_args)
         trainer.remove_callback(PrinterCallback)
@@ -126,7 +127,6 @@ def measure_sampling(trainer: STaRTrainer, num_problems: int) -> tuple[list[Prop
     """
     total = len(trainer.candidates(1))
     trainer.args.num_problems_per_iteration = min(num_problems, total)
-    trainer.probes.problems = []  # their number does not depend on that of the problems
     scale = total / trainer.args.num_problems_per_iteration
     start = time.perf_counter()
     samples = trainer.sample(1)
