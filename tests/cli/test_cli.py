@@ -203,7 +203,7 @@ def test_dry_run(inside, capsys):
     numbers = next(line.split() for line in output.splitlines() if line.strip().startswith("rationale "))
     assert numbers[1:3] == ["15", "41"] and numbers[-2:] == ["of", "15"]  # one of 16 is a few-shot example
     assert re.search(r"2 steps = \S+ epochs over about \d+ samples", output)
-    assert "5 problems" in output and "Nothing was trained" in output
+    assert "5 problems" in output and "computes in float32" in output and "Nothing was trained" in output
     assert re.search(r"Warning: .*generated with `generate`, without a shared prefix.*repetition_penalty", output)
     assert not (inside / "dry").exists()
 
@@ -220,6 +220,11 @@ def test_the_dry_run_does_without_probes(inside, capsys, monkeypatch):
     main(["train", "--config", "recipe.yaml", "--dry_run", "--adaptive_temperatures", "0.5", "1.0"])
     assert tried == [([], 0.5)]
     assert "5 problems" in capsys.readouterr().out
+
+
+def test_the_dry_run_names_the_precision(inside, capsys):
+    main(["train", "--config", "recipe.yaml", "--dry_run", "--bf16"])
+    assert "computes in bf16" in capsys.readouterr().out
 
 
 def test_adapters_are_evaluated_with_their_base(inside, capsys):

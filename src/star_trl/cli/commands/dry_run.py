@@ -262,6 +262,10 @@ def show_estimate(
         "batches it is faster. N processes share the sampling and the evaluation; a step takes each of them as long.",
         soft_wrap=True,
     )
+    precision = trainer.accelerator.mixed_precision
+    if precision == "no":
+        precision = str(trainer.model.dtype).removeprefix("torch.")
+    console.print(f"The model computes in {precision}.")
     if torch.cuda.is_available():
         console.print(f"Most GPU memory: {torch.cuda.max_memory_allocated() / 2**30:.1f} GiB.")
     console.print("Nothing was trained or written.")
