@@ -223,7 +223,7 @@ def test_the_dry_run_does_without_probes(inside, capsys, monkeypatch):
 
 
 def test_the_dry_run_names_the_precision(inside, capsys):
-    main(["train", "--config", "recipe.yaml", "--dry_run", "--bf16"])
+    main(["train", "--config", "recipe.yaml", "--dry_run", "--use_cpu", "--bf16", "true"])
     assert "computes in bf16" in capsys.readouterr().out
 
 
