@@ -127,7 +127,7 @@ def test_a_number_beyond_floats_is_named(tmp_path):
     ledger = Ledger(tmp_path)
     ledger.append([make_sample()])
     (shard,) = tmp_path.rglob("*.jsonl")
-    shard.write_text(shard.read_text().replace('"reward": 1.0', '"reward": 1e999'))
+    shard.write_text(shard.read_text().replace('"reward":1.0', '"reward":1e999'))
     with pytest.raises(ValueError, match=r"Line 1 of .* is not a sample \(.*is infinite"):
         ledger.read(1)
 
