@@ -124,7 +124,7 @@ def _encode(sample: Sample) -> bytes:
     """Returns the line of a sample."""
     fields = _as_dict(sample)
     if not sample.extra:  # where a sampler or a reward function may put types that orjson writes in another way
-        with suppress(orjson.JSONEncodeError):  # a character that UTF-8 does not have
+        with suppress(orjson.JSONEncodeError):  # such as for a character that UTF-8 does not have
             return orjson.dumps(fields, option=orjson.OPT_APPEND_NEWLINE)
     try:
         text = _encode_strictly(fields)
@@ -134,7 +134,7 @@ def _encode(sample: Sample) -> bytes:
 
 
 def _decode(line: bytes) -> Any:
-    """Reads a line as orjson cannot: whole numbers of any size, and infinity and NaN as null."""
+    """Reads a line with what orjson cannot read: whole numbers of any size, and infinity or NaN as null."""
     return json.loads(line, parse_constant=as_null)
 
 
