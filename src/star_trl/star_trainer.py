@@ -3,6 +3,7 @@
 import random
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -59,6 +60,7 @@ from .rollout.curriculum import Curriculum
 from .rollout.probes import Probes
 from .rollout.rollouts import Rollouts
 from .run.inner_run import Length, inner_arguments, inner_run
+from .run.old_objects import old_objects_uncollected
 from .run.outer_run import Observer, OuterRun
 from .run.phase_times import PhaseTimes
 from .run.termination import Termination
@@ -436,7 +438,9 @@ class STaRTrainer(WeightedSFTTrainer):
         if self._hints_are_forgotten:  # an evaluation needs no hints
             raise HintsForgotten(self.task.problems)
         run = self.outer_run
-        with self.termination, undisturbed(self), run.owning_directory():
+        # An engine of DeepSpeed from an earlier call is torn down in this one, and must be collected then.
+        collection = nullcontext() if self.is_deepspeed_enabled else old_objects_uncollected()
+        with self.termination, undisturbed(self), run.owning_directory(), collection:
             first = run.begin(resume_from_checkpoint)
             if resume_from_checkpoint and self.is_world_process_zero():
                 place_in_run = run.where_it_goes_on(first, len(self.candidates(first)))

@@ -2,6 +2,9 @@
 """The ledger, and going on from it."""
 
 import json
+from dataclasses import asdict
+from datetime import date
+from enum import Enum
 
 import pytest
 import torch
@@ -9,8 +12,13 @@ from datasets import Dataset
 
 from star_trl import RationaleSampler, RationalizationSampler, load_ledger
 from star_trl.ledger import FEATURES, Ledger
+from star_trl.output_dir import finite
 from support.samples import make_sample
 from support.sums import last_question, solve_easy_and_hinted
+
+
+class Color(Enum):
+    RED = 1
 
 
 def test_reading_gives_back_what_was_appended(tmp_path):
@@ -127,7 +135,7 @@ def test_a_number_beyond_floats_is_named(tmp_path):
     ledger = Ledger(tmp_path)
     ledger.append([make_sample()])
     (shard,) = tmp_path.rglob("*.jsonl")
-    shard.write_text(shard.read_text().replace('"reward": 1.0', '"reward": 1e999'))
+    shard.write_text(shard.read_text().replace('"reward":1.0', '"reward":1e999'))
     with pytest.raises(ValueError, match=r"Line 1 of .* is not a sample \(.*is infinite"):
         ledger.read(1)
 
@@ -148,6 +156,36 @@ def test_what_json_does_not_have_is_null(tmp_path):
     ledger.append([make_sample(extra={"scores": [float("nan"), 1.0], "file": "caf\udce9"})])
     assert ledger.read(1)[0].extra == {"scores": [None, 1.0], "file": "caf\udce9"}
     assert json.loads(load_ledger(tmp_path)[0]["extra"])["file"] == "caf\udce9"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"extra": {"count": 2**70, "counts": [-(2**63) - 1], 1: "one"}},
+        {"extra": {"color": Color.RED, "when": date(2026, 11, 30), "text": "\udce9"}},
+        {"completion": "caf\udce9 \x00 \u2028 \ud83d"},
+        {"completion_ids": (1, 2), "rewards": {"match": float("nan")}, "reward": float("inf")},
+        {"reward": 0.1 + 0.2, "logprob": -1e-320},
+    ],
+    ids=["whole numbers of any size", "other types", "half characters", "nothing finite", "every digit"],
+)
+def test_a_line_reads_as_what_json_makes_of_the_sample(tmp_path, changes):
+    """orjson reads and writes the lines where it does as json would. Lines of json, as before, are read as well."""
+    sample = make_sample(**changes)
+    expected = json.loads(json.dumps(finite(asdict(sample)), default=str))
+    Ledger(tmp_path / "new").append([sample])
+    shard = tmp_path / "old" / "iteration-001" / "samples-00000-of-00001.jsonl"
+    shard.parent.mkdir(parents=True)
+    shard.write_text(json.dumps(expected) + "\n")
+    for folder in ("new", "old"):
+        assert [asdict(read) for read in Ledger(tmp_path / folder).read(1)] == [expected]
+
+
+def test_a_list_that_was_read_may_be_changed(tmp_path):
+    ledger = Ledger(tmp_path)
+    ledger.append([make_sample()])
+    ledger.read(1).clear()
+    assert len(ledger.read(1)) == 1
 
 
 def test_what_an_earlier_version_wrote_of_nan_is_null(tmp_path):

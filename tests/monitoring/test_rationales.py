@@ -82,6 +82,13 @@ def test_a_calculation_is_a_rationale(completion):
     assert find(completion) == []
 
 
+def test_a_rationale_may_begin_late():
+    """Neither what a model says before it nor the phrase at which the beginning of the text is cut decides."""
+    phrases = "So the final answer is 72. " * 40
+    assert find(phrases.replace("72", "")) == ["no rationale"]
+    assert find("<think>" * 60 + " Natalia sold half as many clips in May. #### 72") == ["not derived"]
+
+
 def test_a_number_that_nothing_leads_to():
     assert find("Milford Lake was blue once. #### 72") == ["not derived"]
 

@@ -4,7 +4,7 @@
 import math
 from collections.abc import Sequence
 
-from datasets import Dataset
+from datasets import Dataset, concatenate_datasets
 
 from ..ledger.ledger import Sample
 from ..ledger.messages import HINTED_PROMPT, as_given
@@ -12,6 +12,11 @@ from ..samplers.base import PROMPT_IDS
 from ..star_config import STaRConfig
 from ..task.task import Task
 from .collators import LOSS_WEIGHTS, TEACHER_IDS, TEACHER_LABELS, TOKEN_REFERENCES
+
+
+# Number of samples whose sequences are made together. The lists that they are made of take 24 bytes a token, and the
+# dataset takes 12.
+BATCH_SIZE = 1000
 
 
 def training_sequences(
@@ -50,18 +55,30 @@ def training_sequences(
     Raises:
         `ValueError`: If a sequence is longer than `max_length` and would be cut.
     """
+    parts, longest = [], 0
+    for start in range(0, len(selected), BATCH_SIZE):
+        own = slice(start, start + BATCH_SIZE)
+        columns = _columns(selected[own], task, args, weights and weights[own], references and references[own])
+        longest = max(longest, *map(len, columns["input_ids"]))
+        parts.append(Dataset.from_dict(columns))
+    check_length(longest, args)
+    return concatenate_datasets(parts)
+
+
+def _columns(
+    selected: Sequence[Sample],
+    task: Task,
+    args: STaRConfig,
+    weights: Sequence[float] | None,
+    references: Sequence[list[float]] | None,
+) -> dict[str, list]:
+    """Returns the columns of [`training_sequences`] for some of the samples."""
     prompts = training_prompts(selected, task, args)
     input_ids, labels = [], []
-    for index, sample in enumerate(selected):
-        input_ids.append(prompts[index] + sample.completion_ids)
-        labels.append(
-            [-100] * len(prompts[index])
-            + [
-                token if trained else -100
-                for token, trained in zip(sample.completion_ids, sample.loss_mask, strict=True)
-            ]
-        )
-    check_length(max(map(len, input_ids)), args)
+    for prompt, sample in zip(prompts, selected, strict=True):
+        input_ids.append(prompt + sample.completion_ids)
+        trained = zip(sample.completion_ids, sample.loss_mask, strict=True)
+        labels.append([-100] * len(prompt) + [token if is_trained else -100 for token, is_trained in trained])
     columns: dict[str, list] = {"input_ids": input_ids, "labels": labels}
     if weights is not None:
         columns[LOSS_WEIGHTS] = [[weight] * len(ids) for weight, ids in zip(weights, input_ids, strict=True)]
@@ -75,7 +92,7 @@ def training_sequences(
         columns[TEACHER_LABELS] = [
             [-100] * len(ids) + row[len(prompt) :] for ids, row, prompt in zip(hinted, labels, prompts, strict=True)
         ]
-    return Dataset.from_dict(columns)
+    return columns
 
 
 def check_length(longest: int, args: STaRConfig) -> None:

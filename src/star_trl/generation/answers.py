@@ -7,12 +7,15 @@ of tokens are a few passes in C over each list, which is negligible beside gener
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from ..finish_reason import FINISH_REASONS
 from ..rewards.calling import SUCCESS
 from .engine import GenerationOutput, GenerationRequest, SamplingParams, check_index
 from .stopping import StopStrings
+
+
+Item = TypeVar("Item")
 
 
 def check_outputs(
@@ -41,12 +44,7 @@ def check_outputs(
         `RuntimeError`: If a request has no output, several or a wrong one, or if the engine calls `sys.exit`.
     """
     answered: set[int] = set()
-    outputs = iter(outputs)
-    while True:
-        with exit_is_an_error(f"The engine `{type(engine).__name__}`"):
-            output = next(outputs, None)
-        if output is None:
-            break
+    for output in without_exit(outputs, f"The engine `{type(engine).__name__}`"):
         check_output(output, requests, params, stop_strings, engine)
         check_index(output.index, len(requests), answered, engine)
         yield output
@@ -124,6 +122,12 @@ def problem_of_tokens(token_ids: Any, finish_reason: Any, logprobs: Any) -> str 
         if not math.isfinite(sum(logprobs)):
             return "`logprobs` that are not finite: the model's logits are NaN or infinite for a token that was drawn"
     return None
+
+
+def without_exit(items: Iterable[Item], what: str) -> Iterator[Item]:
+    """Yields what an iterable yields. [`exit_is_an_error`] holds for what it does meanwhile."""
+    with exit_is_an_error(what):
+        yield from items
 
 
 @contextmanager

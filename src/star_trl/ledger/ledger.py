@@ -6,12 +6,15 @@ import math
 import os
 from array import array
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, fields
+from operator import attrgetter
 from pathlib import Path
 from types import NoneType
 from typing import Any
 from urllib.parse import quote, unquote
 
+import orjson
 from datasets import Dataset, Features, List, Value
 
 from ..finish_reason import FINISH_REASONS
@@ -112,14 +115,27 @@ TYPES: dict[str, tuple[type, ...]] = {
     "logprob": NUMBER,
     "extra": (dict,),
 }
+_values = attrgetter(*FIELDS)
+_right_types: set[tuple[type, ...]] = set()  # those of all fields that were found right, since each check takes time
 _encode_strictly = json.JSONEncoder(ensure_ascii=False, default=str, allow_nan=False).encode
 
 
-def _encode(sample: Sample) -> str:
+def _encode(sample: Sample) -> bytes:
+    """Returns the line of a sample."""
+    fields = _as_dict(sample)
+    if not sample.extra:  # where a sampler or a reward function may put types that orjson writes in another way
+        with suppress(orjson.JSONEncodeError):  # such as for a character that UTF-8 does not have
+            return orjson.dumps(fields, option=orjson.OPT_APPEND_NEWLINE)
     try:
-        return _encode_strictly(_as_dict(sample))
+        text = _encode_strictly(fields)
     except ValueError:  # infinity or NaN, in what a reward function logged
-        return _encode_strictly(finite(_as_dict(sample)))
+        text = _encode_strictly(finite(fields))
+    return f"{text}\n".encode("utf-8", UNENCODABLE)
+
+
+def _decode(line: bytes) -> Any:
+    """Reads a line with what orjson cannot read: whole numbers of any size, and infinity or NaN as null."""
+    return json.loads(line, parse_constant=as_null)
 
 
 def _as_dict(sample: Sample) -> dict[str, Any]:
@@ -195,7 +211,7 @@ class Ledger:
     def _forget(self, iteration: int | None = None) -> None:
         self._iteration = iteration
         self._samples: dict[tuple[str, int, int], Sample] = {}
-        self._lines: dict[tuple[str, int, int], tuple[Path, int]] = {}  # file and line of each sample
+        self._in_order: list[Sample] | None = None  # unless there are new ones
         self._read_up_to: dict[Path, tuple[int, int]] = {}  # bytes and lines of each shard
 
     def iteration_dir(self, iteration: int) -> Path:
@@ -216,9 +232,8 @@ class Ledger:
         self._check_size(path)
         with writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            with open(path, "a", encoding="utf-8", errors=UNENCODABLE) as shard:
-                for sample in samples:
-                    shard.write(_encode(sample) + "\n")
+            with open(path, "ab") as shard:
+                shard.writelines(map(_encode, samples))
                 shard.flush()
                 os.fsync(shard.fileno())
                 self._sizes[path] = shard.tell()
@@ -272,7 +287,9 @@ class Ledger:
             self._forget(iteration)
         for path in paths:
             self._read_shard(path)
-        return sorted(self._samples.values(), key=self._rank)
+        if self._in_order is None:
+            self._in_order = sorted(self._samples.values(), key=self._rank)
+        return self._in_order.copy()
 
     def read_latest(self, iteration: int, count: int) -> list[Sample]:
         """Reads the samples of an iteration and of those before it, `count` iterations in all, the latest first."""
@@ -292,22 +309,24 @@ class Ledger:
                     offset, number = offset + len(line), number + 1
                     sample = self._parse(line, path, number)
                     self._samples[sample.key] = sample
-                    self._lines[sample.key] = (path, number)
+                    self._in_order = None
                     self._read_up_to[path] = (offset, number)
         self._sizes[path] = max(offset, self._sizes.get(path, 0))
 
     def _parse(self, line: bytes, path: Path, number: int) -> Sample:
-        try:
-            sample = Sample(**json.loads(line, parse_constant=as_null))
-            problem = problem_of(sample, self._iteration, self._num_problems, self._vocab_size)
-        except (ValueError, TypeError, RecursionError, OverflowError) as error:
-            problem = str(error)
-        if problem is not None:
-            raise ValueError(
-                f"Line {number} of {path} is not a sample ({problem}): it was written by another version, or is "
-                "damaged. Delete the line, and the sample is made again when the run is resumed."
-            )
-        return sample
+        for decode in (orjson.loads, _decode):
+            try:
+                sample = Sample(**decode(line))
+                problem = problem_of(sample, self._iteration, self._num_problems, self._vocab_size)
+            except (ValueError, TypeError, RecursionError, OverflowError) as error:
+                problem = str(error)
+            # `extra` may hold whole numbers that orjson would round.
+            if problem is None and (decode is _decode or not sample.extra):
+                return sample
+        raise ValueError(
+            f"Line {number} of {path} is not a sample ({problem}): it was written by another version, or is "
+            "damaged. Delete the line, and the sample is made again when the run is resumed."
+        )
 
     def check_asked(self, iteration: int, sampler: str, asked: Collection[tuple[int, int]]) -> None:
         """
@@ -335,11 +354,20 @@ class Ledger:
                 wrong = f"`sample_index` is {index}, but `{sampler}` draws fewer completions of problem {problem}"
             else:
                 continue
-            path, number = self._lines[sample.key]
+            path, number = self._place(sample)
             raise ValueError(
                 f"Line {number} of {path} is not a sample of this run ({wrong}): it was written by another run, or is "
                 "damaged. Delete the line, and resume the run."
             )
+
+    def _place(self, sample: Sample) -> tuple[Path, int]:
+        """Returns the file and the number of the line that a sample was read from."""
+        for path in self._read_up_to:
+            with open(path, "rb") as shard:
+                for number, line in enumerate(shard, 1):
+                    if line.endswith(b"\n") and self._parse(line, path, number).key == sample.key:
+                        place = path, number
+        return place
 
     def _rank(self, sample: Sample) -> tuple[int, tuple[str, int, int]]:
         return self._positions.get(sample.sampler, len(self._positions)), sample.key
@@ -370,11 +398,14 @@ def problem_of(sample: Sample, iteration: int | None, num_problems: int | None, 
         vocab_size (`int`, *optional*):
             Number of tokens of the model.
     """
-    for name, types in TYPES.items():
-        value = getattr(sample, name)
-        if type(value) not in types:
-            expected = " or ".join("null" if each is NoneType else each.__name__ for each in types)
-            return f"`{name}` is {value!r:.80}, expected {expected}"
+    types_found = tuple(map(type, _values(sample)))
+    if types_found not in _right_types:
+        for name, types in TYPES.items():
+            value = getattr(sample, name)
+            if type(value) not in types:
+                expected = " or ".join("null" if each is NoneType else each.__name__ for each in types)
+                return f"`{name}` is {value!r:.80}, expected {expected}"
+        _right_types.add(types_found)
     if sample.iteration != iteration:
         return f"`iteration` is {sample.iteration}, expected {iteration} in this folder"
     end = 2**63 if num_problems is None else num_problems

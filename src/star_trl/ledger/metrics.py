@@ -64,13 +64,13 @@ def exploration_metrics(samples: Sequence[Sample]) -> dict[str, float]:
         whose sample with the highest reward is kept; of several, the mean) and `unique_right` (different kept
         completions per problem). Empty unless every problem has the same number k > 1 of samples.
     """
-    by_problem: dict[int, list[Sample]] = defaultdict(list)
-    for sample in samples:
-        by_problem[sample.problem_id].append(sample)
-    draws = {len(drawn) for drawn in by_problem.values()}
+    draws = set(Counter(sample.problem_id for sample in samples).values())
     if len(draws) != 1 or draws == {1}:
         return {}
     (k,) = draws
+    by_problem: dict[int, list[Sample]] = defaultdict(list)
+    for sample in samples:
+        by_problem[sample.problem_id].append(sample)
     kept = [[sample for sample in drawn if sample.kept] for drawn in by_problem.values()]
     return {
         f"pass@{k}": fmean(bool(right) for right in kept),

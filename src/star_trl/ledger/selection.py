@@ -75,10 +75,11 @@ def select_samples(
     per_problem: Counter[int] = Counter()
     for index in sorted(range(len(samples)), key=lambda index: _rank(samples[index], preference, seed)):
         sample = samples[index]
-        identity = (sample.problem_id, sample.hint_shown, tuple(sample.completion_ids))
         if sample.drop_reason is not None:
             dropped[sample.drop_reason] += 1
-        elif identity in seen and not all_draws:
+            continue
+        identity = (sample.problem_id, sample.hint_shown, tuple(sample.completion_ids))
+        if identity in seen and not all_draws:
             dropped["duplicate"] += 1
         elif max_samples_per_problem is not None and per_problem[sample.problem_id] >= max_samples_per_problem:
             dropped["cap"] += 1

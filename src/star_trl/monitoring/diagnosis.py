@@ -54,11 +54,11 @@ def chance_level(problems: Dataset) -> float:
     """
     guess = constant = 0.0
     if "choices" in problems.column_names:
-        counts = [len(choices) for choices in problems["choices"] if isinstance(choices, list)]
+        counts = [len(choices) for choices in problems["choices"][:] if isinstance(choices, list)]
         guess = sum(1 / count for count in counts if count) / len(problems)
     if "answer" in problems.column_names and len(problems) > 1:
         # Each problem is compared with the others only: among a few problems with different answers, none is common.
-        constant = (max(Counter(map(str, problems["answer"])).values()) - 1) / (len(problems) - 1)
+        constant = (max(Counter(map(str, problems["answer"][:])).values()) - 1) / (len(problems) - 1)
     return max(guess, constant)
 
 
@@ -101,7 +101,7 @@ def _can_be_guessed(problems: Dataset) -> bool:
         return True
     if "answer" not in problems.column_names:
         return False
-    return len(set(map(str, problems["answer"]))) <= len(problems) / PROBLEMS_PER_CLASS
+    return len(set(map(str, problems["answer"][:]))) <= len(problems) / PROBLEMS_PER_CLASS
 
 
 def signs_of_repetition(epochs: float, iteration: int, length: str) -> list[str]:
@@ -176,7 +176,7 @@ def signs_in_samples(
             )
     kept = [sample.problem_id for sample in samples if sample.kept]
     if "answer" in problems.column_names and len(kept) >= MIN_KEPT:
-        answers = list(problems["answer"])
+        answers = problems["answer"][:]
         true_answers = Counter(str(answers[index]) for index in candidates)
         answer, count = Counter(str(answers[index]) for index in kept).most_common(1)[0]
         share, true_share = count / len(kept), true_answers[answer] / len(candidates)
@@ -249,7 +249,7 @@ def _advice_on_wrong(wrong: Sequence[Sample], task: Task, args: STaRConfig) -> s
     if advice is not None:
         return advice
     if "answer" in task.problems.column_names:
-        answers = list(task.problems["answer"])
+        answers = task.problems["answer"][:]
         near = sum(_holds(sample.completion, answers[sample.problem_id]) for sample in wrong)
         if near > len(wrong) / 2:
             return (

@@ -10,6 +10,7 @@ from ..output_dir import RATIONALES_NAME, iteration_dir, write_json
 from ..rewards.answers.derived import derived_answer_reward
 from ..rewards.answers.numeric import gold_number
 from ..rewards.text import CompletionLike, before_next_question
+from ..task.rows import read_rows
 from ..task.task import Task
 
 
@@ -22,6 +23,9 @@ DOUBTS = {
 # Minimum number of words besides the answer and the phrases below that make a rationale. A Chinese or Japanese
 # character counts as a word.
 MIN_WORDS = 3
+# Number of characters of a completion that mostly suffice to find a rationale, and the most words that a phrase below
+# can have
+BEGINNING, MAX_PHRASE = 200, 6
 # Share of the kept samples from which on doubts are a warning
 MAX_DOUBTFUL = 0.2
 
@@ -31,6 +35,7 @@ _PHRASES = re.compile(
     r"|</?(?:think|answer)>|\\boxed",
     re.IGNORECASE,
 )
+_WORDS_OF_PHRASES = ("answer", "think", "boxed")  # Each phrase has one of them.
 
 
 def doubts(samples: Sequence[Sample], task: Task) -> dict[str, list[Sample]]:
@@ -53,7 +58,7 @@ def doubts(samples: Sequence[Sample], task: Task) -> dict[str, list[Sample]]:
     if not kept:
         return {}
     ids = sorted({sample.problem_id for sample in kept})
-    problems = dict(zip(ids, task.problems.select(ids), strict=True))
+    problems = dict(zip(ids, read_rows(task.problems.select(ids)), strict=True))
     found: dict[str, list[Sample]] = {NO_RATIONALE: [], NOT_DERIVED: []}
     has_numbers = has_derived = False
     for sample in kept:
@@ -106,8 +111,14 @@ def write_doubts(output_dir: str, iteration: int, found: dict[str, list[Sample]]
 
 def _has_rationale(sample: Sample, answer_words: int) -> bool:
     """Returns whether a completion says anything besides its answer, which has so many words."""
-    text = _PHRASES.sub(" ", before_next_question(sample.completion))
-    return _num_words(text) - answer_words >= MIN_WORDS
+    text, enough = before_next_question(sample.completion), answer_words + MIN_WORDS
+    beginning = _num_words(_without_phrases(text[:BEGINNING]))
+    return beginning >= enough + MAX_PHRASE or _num_words(_without_phrases(text)) >= enough
+
+
+def _without_phrases(text: str) -> str:
+    lowered = text.lower()  # The search for a word is much faster than that for the phrases.
+    return _PHRASES.sub(" ", text) if any(word in lowered for word in _WORDS_OF_PHRASES) else text
 
 
 def _num_words(text: str) -> int:

@@ -183,7 +183,11 @@ class RunReader:
     def _add(self, ledger: str, iteration: int, samples: list[Sample]) -> None:
         self._total += len(samples)
         doubts = _read_doubts(self.path, iteration) if ledger == TRAINING else {}
-        self._shown.add(_row(ledger, sample, doubts.get(sample.key)) for sample in samples)
+        self._shown.add(
+            _row(ledger, sample, doubts.get(sample.key))
+            for sample in samples
+            if self._shown.takes(ledger, sample.problem_id)
+        )
         if ledger == TRAINING:
             _count(self._counts, samples)
         elif samples:
@@ -297,16 +301,21 @@ class _Shown:
         self.rows: list[dict[str, Any]] = []
         self._end = math.inf  # ranks from here on are left out
 
+    def takes(self, ledger: str, problem_id: int) -> bool:
+        """Returns whether the samples of a problem are not left out so far."""
+        return self._end == math.inf or seed_of(ledger, problem_id) < self._end
+
     def add(self, rows: Iterable[dict[str, Any]]) -> None:
-        self.rows += [row for row in rows if seed_of(*row["key"]) < self._end]
+        self.rows += rows
         if len(self.rows) > self.max_samples:
+            ranks = [seed_of(*row["key"]) for row in self.rows]
             left = self.max_samples
-            for rank, size in sorted(Counter(seed_of(*row["key"]) for row in self.rows).items()):
+            for rank, size in sorted(Counter(ranks).items()):
                 left -= size
                 if left < 0:
                     self._end = rank
                     break
-            self.rows = [row for row in self.rows if seed_of(*row["key"]) < self._end]
+            self.rows = [row for row, rank in zip(self.rows, ranks, strict=True) if rank < self._end]
 
 
 def _count(counts: Counts, samples: list[Sample]) -> None:

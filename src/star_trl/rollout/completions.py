@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from ..generation.answers import exit_is_an_error, problem_of_tokens
+from ..generation.answers import problem_of_tokens, without_exit
 from ..samplers import Completion, Prompt, Sampler
 
 
@@ -31,12 +31,7 @@ def check_completions(
         `RuntimeError`: If a prompt has no completion, several or a wrong one, or if the sampler calls `sys.exit`.
     """
     unanswered = {(prompt.problem, prompt.sample_index) for prompt in prompts}
-    completions = iter(completions)
-    while True:
-        with exit_is_an_error(f"The sampler `{sampler.name}`"):
-            completion = next(completions, None)
-        if completion is None:
-            break
+    for completion in without_exit(completions, f"The sampler `{sampler.name}`"):
         if not isinstance(completion, Completion):
             raise RuntimeError(
                 f"The sampler `{sampler.name}` yielded a `{type(completion).__name__}`, but must yield objects of "
@@ -82,7 +77,7 @@ def _problem(completion: Completion, max_length: int, vocab_size: int) -> str | 
         return f"`hint_shown={_short(completion.hint_shown)}`, but it must be a bool"
     if type(completion.extra) is not dict:
         return f"`extra={_short(completion.extra)}`, but it must be a dict"
-    reason = why_not_json(completion.extra)
+    reason = why_not_json(completion.extra) if completion.extra else None
     return reason and f"`extra={_short(completion.extra)}`, which JSON cannot hold: {reason}"
 
 

@@ -203,7 +203,15 @@ def _joined(
     prompt: Prompt, token_ids: list[int], finish_reason: FinishReason, logprobs: list[float] | None
 ) -> Completion:
     """Appends the new tokens to the part of the completion that was generated before."""
-    begun = prompt.begun or Completion(prompt=prompt, token_ids=[], loss_mask=[], finish_reason="pause")
+    begun = prompt.begun
+    if begun is None:
+        return Completion(
+            prompt=prompt,
+            token_ids=token_ids.copy(),
+            loss_mask=[True] * len(token_ids),
+            finish_reason=finish_reason,
+            logprobs=logprobs,
+        )
     return replace(
         begun,
         token_ids=begun.token_ids + token_ids,

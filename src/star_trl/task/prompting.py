@@ -20,6 +20,9 @@ FewShotExamples = Sequence[dict[str, Any]] | Callable[[dict[str, Any]], Sequence
 # Number of prompts that are tokenized together. A tokenizer needs some 100 bytes for each of their tokens.
 BATCH_SIZE = 1000
 
+# What a tokenizer would return besides token ids, which takes as long
+IDS_ONLY = {"return_attention_mask": False, "return_token_type_ids": False}
+
 
 class PromptBuilder:
     """
@@ -54,6 +57,8 @@ class PromptBuilder:
                         f"{example!r:.80} (`{type(example).__name__}`)."
                     )
         self._few_shot_examples = few_shot_examples
+        self._fixed_texts: dict[str, tuple[str, ...]] = {}  # of the fixed examples, by column
+        self._token_objects: dict[int, int] = {}
 
     @property
     def has_examples(self) -> bool:
@@ -127,14 +132,12 @@ class PromptBuilder:
             `list[list[int]]`: One list of ids per problem, unpadded.
         """
         encoded: list[list[int]] = []
-        seen: dict[int, int] = {}
         for start in range(0, len(problems), BATCH_SIZE):
             batch = problems[start : start + BATCH_SIZE]
             if isinstance(batch[0][column], str):
-                all_ids = self._tokenize_texts(batch, column, few_shot)
+                encoded += self._tokenize_texts(batch, column, few_shot)
             else:
                 own_tools = tools[start : start + BATCH_SIZE] if tools is not None else [None] * len(batch)
-                all_ids = []
                 # Problems of one environment follow each other, mostly all of them.
                 for _, group in groupby(zip(batch, own_tools, strict=True), key=lambda pair: id(pair[1])):
                     pairs = list(group)
@@ -148,9 +151,7 @@ class PromptBuilder:
                         return_dict=True,
                         **self.chat_template_kwargs,
                     )
-                    all_ids += template["input_ids"]
-            # The same token is the same object in all prompts, which then take 8 bytes a token in place of 36.
-            encoded += ([seen.setdefault(token, token) for token in ids] for ids in all_ids)
+                    encoded += self._shared(template["input_ids"])
         return encoded
 
     def encode_results(self, messages: Messages) -> list[int]:
@@ -189,44 +190,58 @@ class PromptBuilder:
         Tokenizes text prompts. Few-shot examples that several prompts begin with are tokenized once, all but the last
         one. That one is tokenized with each prompt, since tokens at a seam depend on the text on both sides.
         """
-        parts = [self._texts(problem, column, few_shot) for problem in problems]
-        texts = [own[:-1] for own in parts]
-        tails, wholes = (["\n\n".join(own[first:]) for own in parts] for first in (-2, 0))
-        tail_ids = self.tokenizer(text=tails, add_special_tokens=False)["input_ids"]
-        counts = Counter(map(tuple, texts))
+        examples = [self._example_texts(problem, column, few_shot) for problem in problems]
+        tails = [_joined(own[-1:], problem[column]) for own, problem in zip(examples, problems, strict=True)]
+        tail_ids = self._shared(self.tokenizer(text=tails, add_special_tokens=False, **IDS_ONLY)["input_ids"])
+        counts = Counter(examples)
         heads: dict[tuple[str, ...], list[int] | None] = {}
-        for own, whole, tail in zip(texts, wholes, tail_ids, strict=True):
-            if counts[tuple(own)] > 1 and tuple(own) not in heads:
-                (ids,) = self._tokenize([whole])
+        for own, problem, tail in zip(examples, problems, tail_ids, strict=True):
+            if counts[own] > 1 and own not in heads:
+                (ids,) = self._tokenize([_joined(own, problem[column])])
                 size = max(len(ids) - len(tail), 0)
                 # Some tokenizers read the beginning of a text in another way.
-                heads[tuple(own)] = ids[:size] if ids[size:] == tail else None
-        found = [heads.get(tuple(own)) for own in texts]
-        others = iter(self._tokenize([whole for whole, head in zip(wholes, found, strict=True) if head is None]))
+                heads[own] = ids[:size] if ids[size:] == tail else None
+        found = [heads.get(own) for own in examples]
+        wholes = [
+            _joined(own, problem[column])
+            for own, problem, head in zip(examples, problems, found, strict=True)
+            if head is None
+        ]
+        others = iter(self._tokenize(wholes))
         return [next(others) if head is None else head + tail for head, tail in zip(found, tail_ids, strict=True)]
 
     def _tokenize(self, texts: list[str]) -> list[list[int]]:
         if not texts:
             return []
-        all_ids = self.tokenizer(text=texts)["input_ids"]
+        all_ids = self.tokenizer(text=texts, **IDS_ONLY)["input_ids"]
         # A few tokenizers end every text with EOS, which the model could not continue.
-        return [ids[:-1] if ids and ids[-1] == self.tokenizer.eos_token_id else ids for ids in all_ids]
+        eos = self.tokenizer.eos_token_id
+        return self._shared(ids[:-1] if ids and ids[-1] == eos else ids for ids in all_ids)
+
+    def _shared(self, all_ids: Iterable[list[int]]) -> list[list[int]]:
+        """Makes a token the same object in all prompts, which then take 8 bytes a token in place of 36."""
+        return [list(map(self._token_objects.setdefault, ids, ids)) for ids in all_ids]
 
     def render(self, problem: dict[str, Any], column: str, few_shot: bool) -> str | Messages:
         """Returns the prompt of one problem as text, or as messages before the chat template."""
         prompt = problem[column]
         if isinstance(prompt, str):
-            return "\n\n".join(self._texts(problem, column, few_shot))
+            return _joined(self._example_texts(problem, column, few_shot), prompt)
         examples = self.examples(problem) if few_shot else []
         # A system message belongs at the start only, and the problem's takes precedence over the examples'.
         system = [message for message in prompt[:1] if message["role"] == "system"]
         turns = [turn for example in examples for turn in self._turns(example, column)]
         return [*system, *turns, *prompt[len(system) :]]
 
-    def _texts(self, problem: dict[str, Any], column: str, few_shot: bool) -> list[str]:
-        """Returns the few-shot examples and the prompt of a problem with a text prompt."""
-        examples = self.examples(problem) if few_shot else []
-        return [*(self._example_text(example, column) for example in examples), problem[column]]
+    def _example_texts(self, problem: dict[str, Any], column: str, few_shot: bool) -> tuple[str, ...]:
+        """Returns the few-shot examples of a problem with a text prompt."""
+        if not few_shot:
+            return ()
+        if callable(self._few_shot_examples):
+            return tuple(self._example_text(example, column) for example in self.examples(problem))
+        if column not in self._fixed_texts:
+            self._fixed_texts[column] = tuple(self._example_text(each, column) for each in self.fixed_examples)
+        return self._fixed_texts[column]
 
     def example_parts(self, column: str) -> list[str] | Messages:
         """
@@ -248,6 +263,10 @@ class PromptBuilder:
         if isinstance(completion, str):
             completion = [{"role": "assistant", "content": completion}]
         return [message for message in example[column] if message["role"] != "system"] + completion
+
+
+def _joined(examples: Sequence[str], prompt: str) -> str:
+    return "\n\n".join([*examples, prompt])
 
 
 def _question(prompt: str | Messages) -> str | Messages:

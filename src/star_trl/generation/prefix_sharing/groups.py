@@ -3,6 +3,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import compress, count
+from operator import ne
 
 
 # A separate group must save this many tokens of prefill, since its rows are not batched with those of the others.
@@ -70,12 +72,18 @@ def _split(prompts: Sequence[list[int]], order: list[int], shared: list[int]) ->
 
 def num_distinct(prompts: Sequence[list[int]]) -> int:
     """Returns the number of tokens of prompts where those that several prompts begin with count once."""
-    ordered = sorted(prompts)
+    if not prompts:
+        return 0
+    # What all of them begin with would be compared again and again.
+    common = shared_length(min(prompts), max(prompts))
+    ordered = sorted(prompt[common:] for prompt in prompts)
     shared = sum(shared_length(a, b) for a, b in zip(ordered, ordered[1:], strict=False))
-    return sum(map(len, ordered)) - shared
+    return common + sum(map(len, ordered)) - shared
 
 
 def shared_length(first: list[int], second: list[int]) -> int:
     """Returns the length of the common prefix of two prompts."""
     shorter = min(len(first), len(second))
-    return next((position for position in range(shorter) if first[position] != second[position]), shorter)
+    if first[:shorter] == second[:shorter]:
+        return shorter
+    return next(compress(count(), map(ne, first, second)))
