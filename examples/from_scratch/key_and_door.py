@@ -14,8 +14,9 @@ A game of several turns: a tiny chat model walks on a grid, finds a key and open
     assistant: Done.
 
 A plus marks the cells in which the model has the key. The environment knows the way and shows it as a hint: "The way
-is a1 north a2 east b2+ east c2+ east d2+ south". The base model is made on the spot, from documents of walks. Without
-the way they are random, and open the door now and then. With it most of them follow it.
+is a1 north a2 east b2+ east c2+ east d2+ south". The base model is made on the spot, from documents of walks, and
+learns from them what a step does. Without the way they are random, and open the door now and then. With it most of
+them follow it.
 
 ```bash
 python examples/from_scratch/key_and_door.py --output_dir runs/key-and-door
@@ -49,13 +50,14 @@ SHOWN, FOLLOWED, GIVEN_UP = 0.6, 0.9, 0.1
 # Turns of the longest random walk
 MAX_TURNS = 8
 # (steps, rows, no limit of tokens) of the base model's training
-PHASES = ((400, 16, None),)
+PHASES = ((1200, 16, None),)
+NUM_PROBLEMS = 1200
 
 CONFIG = {
     **ON_A_CPU,
     "temperature": 1.0,
-    "initial_steps": 100,
-    "step_growth": 1.2,
+    "initial_steps": 250,
+    "step_growth": 1.4,
     "learning_rate": 2e-3,
     "lr_scheduler_type": "cosine",
     "warmup_steps": 10,
@@ -142,7 +144,7 @@ def make_problems(seed: int, count: int) -> list[dict[str, Any]]:
 
 
 def make_document(rng: random.Random, prompt: str) -> Iterator[Piece]:
-    """Yields a conversation of the base model behind a prompt. The model is trained on its own turns."""
+    """Yields a conversation of the base model behind a prompt. The model is trained on all of the conversation."""
     game, (row,), question = KeyAndDoor(), make_problems(rng.getrandbits(32), 1), MESSAGES[0]["content"]
     is_shown = rng.random() < SHOWN
     yield prompt.replace(question, question + game.reset(**row, hint=is_shown)), False
@@ -153,7 +155,7 @@ def make_document(rng: random.Random, prompt: str) -> Iterator[Piece]:
         turns += 1
         direction = way.pop(0) if follows else rng.choice(list(DIRECTIONS))
         yield f"{CALL[0]}{direction}{CALL[1]}{EOS}", True
-        yield f"{RESULT[0]}{game.go(direction)}{RESULT[1]}", False
+        yield f"{RESULT[0]}{game.go(direction)}{RESULT[1]}", True
     yield f"Done.{EOS}", True
 
 
@@ -200,7 +202,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--output_dir", type=Path, required=True, help="Where the run and the base model go.")
     parser.add_argument("--num_iterations", type=int, default=4, help="Outer iterations.")
-    parser.add_argument("--problems", type=int, default=400, help="Training problems.")
+    parser.add_argument("--problems", type=int, default=NUM_PROBLEMS, help="Training problems.")
     args = parser.parse_args()
     model = make_base_model(args.output_dir / "base")
     rows = make_problems(0, args.problems + 200)

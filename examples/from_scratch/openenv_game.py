@@ -28,7 +28,7 @@ from datasets import Dataset
 from openenv.core import Action, Environment, GenericEnvClient, Observation, State, create_fastapi_app
 
 import key_and_door
-from key_and_door import CONFIG, KeyAndDoor, make_base_model, make_problems, make_trainer
+from key_and_door import CONFIG, NUM_PROBLEMS, KeyAndDoor, make_base_model, make_problems, make_trainer
 from star_trl import STaRConfig
 
 
@@ -142,7 +142,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--output_dir", type=Path, required=True, help="Where the run and the base model go.")
     parser.add_argument("--num_iterations", type=int, default=4, help="Outer iterations.")
-    parser.add_argument("--problems", type=int, default=400, help="Training problems. Half as many are held out.")
+    parser.add_argument(
+        "--problems", type=int, default=NUM_PROBLEMS, help="Training problems. Half as many are held out."
+    )
     parser.add_argument("--url", help="Address of a server of the game. By default one is started.")
     args = parser.parse_args()
     with nullcontext(args.url) if args.url else serve() as url:

@@ -55,7 +55,13 @@ SHOWN, FOLLOWED = 0.6, 0.9
 # (steps, rows, no limit of tokens) of the base model's training
 PHASES = ((400, 16, None),)
 
-CONFIG = {**key_and_door.CONFIG, "max_tool_calling_iterations": 3, "max_completion_length": 120}
+CONFIG = {
+    **key_and_door.CONFIG,
+    "initial_steps": 100,
+    "step_growth": 1.2,
+    "max_tool_calling_iterations": 3,
+    "max_completion_length": 120,
+}
 
 
 def look_up(column: str, city: str) -> str:

@@ -28,7 +28,7 @@ from datasets import Dataset
 from verifiers.v1.state import state_cls
 from verifiers.v1.utils.decorators import discover_decorated
 
-from key_and_door import CONFIG, MESSAGES, KeyAndDoor, make_base_model, make_problems, make_trainer, run
+from key_and_door import CONFIG, MESSAGES, NUM_PROBLEMS, KeyAndDoor, make_base_model, make_problems, make_trainer, run
 from star_trl import STaRConfig
 
 
@@ -265,16 +265,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--output_dir", type=Path, required=True, help="Where the run and the base model go.")
     parser.add_argument("--num_iterations", type=int, default=4, help="Outer iterations.")
-    parser.add_argument("--problems", type=int, default=400, help="Training problems. Half as many are held out.")
+    parser.add_argument(
+        "--problems", type=int, default=NUM_PROBLEMS, help="Training problems. Half as many are held out."
+    )
     args = parser.parse_args()
     num_held_out = args.problems // 2
     taskset = DoorTaskset(DoorTasksetConfig(count=args.problems + num_held_out))
+    problems = make_dataset(taskset, show_way)
     config = STaRConfig(**CONFIG, num_iterations=args.num_iterations, output_dir=str(args.output_dir / "run"))
     trainer = make_trainer(
         make_base_model(args.output_dir / "base"),
         config,
-        make_dataset(taskset, show_way).skip(num_held_out),
-        eval_dataset=make_dataset(taskset).take(num_held_out),
+        problems.skip(num_held_out),
+        eval_dataset=problems.take(num_held_out),
         environment_factory=make_environment(taskset),
         reward_funcs=verifiers_reward,
     )

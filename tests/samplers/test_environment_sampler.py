@@ -649,13 +649,14 @@ class Waiting(Door):
         return 1.0
 
 
+@pytest.mark.parametrize("at_a_time", [1, 3])
 @pytest.mark.parametrize("fault", ["exits", "blocks"])
-def test_a_coroutine_that_exits_or_blocks_spoils_no_later_call(make_agent, fault):
+def test_a_coroutine_that_exits_or_blocks_spoils_no_other_call(make_agent, fault, at_a_time):
     Waiting.released.clear()
     problems = Dataset.from_list(
         [{"prompt": [{"role": "user", "content": "Go."}], "fault": name} for name in (fault, "none", "none")]
     )
-    sampler = EnvironmentSampler(RationaleSampler(), Waiting, timeout=0.5, max_environments=1)
+    sampler = EnvironmentSampler(RationaleSampler(), Waiting, timeout=0.5, max_environments=at_a_time)
     trainer = make_agent(opens, samplers=[sampler], reward_funcs=None, train_dataset=problems)
     first, *others = trainer.sample(1)
     Waiting.released.set()
@@ -733,6 +734,48 @@ def test_results_that_the_template_cannot_write_are_a_failed_sample(make_agent, 
     monkeypatch.setattr(trainer.task.prompt_builder, "encode_results", lambda messages: 1 // 0)
     errors = [sample.extra["error"] for sample in trainer.sample(1)]
     assert len(errors) == 2 and all("could not write the results of tools" in error for error in errors)
+
+
+class Talkative(Door):
+    """Says too much where its problem says."""
+
+    def reset(self, key, where, **kwargs):
+        self.where = where
+        if where == "error of reset":
+            raise ValueError("x" * 10**6)
+        return super().reset(key) + "x" * 10**6 * (where == "reset")
+
+    def open(self, key: str):
+        """
+        Opens the door.
+
+        Args:
+            key: The key.
+
+        Returns:
+            What happens.
+        """
+        if self.where == "error":
+            raise ValueError("x" * 10**6)
+        return ["x" * 10**6] if self.where == "list" else "x" * 10**6
+
+
+def test_enormous_texts_are_neither_encoded_nor_recorded(make_agent):
+    places = ["result", "list", "error", "reset", "error of reset"]
+    problems = doors("aaaaa").add_column("where", places)
+    trainer = make_agent(
+        opens, environment_factory=Talkative, reward_funcs=None, train_dataset=problems, max_completion_length=200
+    )
+    encoded = []
+    encode_results = trainer.task.prompt_builder.encode_results
+    trainer.task.prompt_builder.encode_results = lambda messages: encoded.extend(messages) or encode_results(messages)
+    *said, reset, error = trainer.sample(1)
+    assert len(encoded) == 3 and all(200 < len(message["content"]) < 10**5 for message in encoded)
+    for sample in said:
+        assert (sample.drop_reason, sample.finish_reason, len(sample.completion_ids)) == ("truncated", "length", 200)
+    assert "the observation has 1,000,008 characters" in reset.extra["error"]
+    assert error.extra["error"].startswith("reset: ValueError('xxx") and len(error.extra["error"]) < 1000
+    assert max(len(json.dumps(sample.extra)) for sample in (*said, reset, error)) < 10**5
 
 
 def test_an_observation_follows_a_prompt_of_parts(make_agent):

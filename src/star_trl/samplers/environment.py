@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, cast
 
 from ..distributed import get_logger
@@ -196,6 +197,11 @@ class WithEnvironments:
         self.environments = sampler.environments
         self.tokenizer = generate.tokenizer
 
+    @cached_property
+    def longest_token(self) -> int:
+        """Number of characters of the longest token. A text of more characters than some tokens have is longer."""
+        return max(map(len, self.tokenizer.get_vocab()))
+
     def __call__(
         self, prompts: Sequence[Prompt], pauses: Pauses | None = None, **overrides: Any
     ) -> Iterator[Completion]:
@@ -258,11 +264,18 @@ class WithEnvironments:
                 if self.sampler.hint:
                     hinted = _checked(call(seat.worker, reset, **copy.deepcopy(given), hint=True))
                     check_hint(plain, hinted)
+            limit = self.generate.max_prompt_length
+            for text in filter(None, (plain, hinted)):
+                if limit is not None and len(text) > limit * self.longest_token:  # would take long to encode
+                    raise ValueError(
+                        f"the observation has {len(text):,} characters, which do not fit into the {limit} tokens "
+                        "that the model's context and `max_length` leave for the prompt"
+                    )
             shown = _appended(row["prompt"], plain)
             if column != "prompt" or self.sampler.hint:
                 rollout.hinted_prompt = _appended(row[column], hinted)
         except Exception as error:
-            rollout.error = f"reset: {error!r}"
+            rollout.error = f"reset: {error!r:.500}"
             return rollout
         # Reward functions, the ledger and the training see the prompt without the hint.
         rollout.prompt = replace(prompt, columns={**row, "prompt": shown})
@@ -327,6 +340,7 @@ class WithEnvironments:
             if isinstance(call.outcome, Exception):
                 rollout.num_failures += 1
                 content = str({"error": _message(call.outcome)})
+            content = self._shortened(content)
             message = {"role": "tool", "name": call.name, "content": content}
             messages.append(message)
             # A list is content of several parts, or what a reward function reads as it is.
@@ -338,6 +352,14 @@ class WithEnvironments:
         except Exception as error:
             rollout.error = f"the chat template could not write the results of tools: {error!r:.500}"
             return None
+
+    def _shortened(self, content: Any) -> Any:
+        """
+        Returns the beginning of a result that cannot fit into a completion, which it then fills. Encoding all of an
+        enormous text would take time and memory, and the ledger would have it.
+        """
+        text, limit = str(content), self.generate.max_completion_length * self.longest_token
+        return content if len(text) <= limit else text[:limit]
 
     def _start(self, rollout: _Rollout, call: _Call, here: bool = False) -> bool:
         """
@@ -388,7 +410,7 @@ class WithEnvironments:
                 reward = self.sampler.call(rollout.seat.worker, rollout.environment.get_reward)
                 rewards[name] = None if reward is None else float(reward)
             except Exception as error:
-                rollout.error = f"get_reward: {error!r}"
+                rollout.error = f"get_reward: {error!r:.500}"
         return self._as_completion(rollout, completion, rewards)
 
     def read_turn(self, rollout: _Rollout, completion: Completion) -> list[dict[str, Any]]:

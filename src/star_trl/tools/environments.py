@@ -7,7 +7,7 @@ import queue
 import threading
 import weakref
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
@@ -209,7 +209,7 @@ class Caller:
     def start(self, worker: Worker, func: Callable, /, *args: Any, **kwargs: Any) -> "Future[Any]":
         """Starts a call and returns its future."""
         if inspect.iscoroutinefunction(func):
-            return asyncio.run_coroutine_threadsafe(_awaited(func, args, kwargs), self._event_loop())
+            return _CoroutineCall(self._event_loop(), lambda: func(*args, **kwargs))
         return worker.start(func, *args, **kwargs)
 
     def result(self, future: "Future[Any]", what: str) -> Any:
@@ -226,8 +226,12 @@ class Caller:
         except TimeoutError as error:
             if future.done():  # its own error
                 raise
-            future.cancel()
+            has_not_begun = future.cancel()
             self._leave_blocked_loop()
+            if isinstance(future, _CoroutineCall):
+                if has_not_begun:  # as another one blocked the loop; it gets its time in the new one
+                    return self.result(_CoroutineCall(self._event_loop(), future.func), what)
+                future.task.cancel()
             raise OutOfTime(f"`{what}` gave no answer within {self.timeout:g} seconds") from error
 
     def __call__(self, worker: Worker, func: Callable, /, *args: Any, **kwargs: Any) -> Any:
@@ -254,10 +258,25 @@ class Caller:
                     self._loop = None
 
 
-async def _awaited(func: Callable, args: tuple, kwargs: dict[str, Any]) -> Any:
-    try:
-        return await func(*args, **kwargs)
-    except (Exception, asyncio.CancelledError, GeneratorExit):
-        raise
-    except BaseException as error:  # would end the event loop
-        raise _as_error(error) from error
+class _CoroutineCall(Future):
+    """
+    A call of a coroutine function in an event loop. The coroutine sets the result itself: the loop would do it later,
+    and another coroutine may block it by then.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, func: Callable[[], Coroutine[Any, Any, Any]]):
+        super().__init__()
+        self.func = func
+        self.task = asyncio.run_coroutine_threadsafe(self._run(), loop)
+
+    async def _run(self) -> None:
+        if not self.set_running_or_notify_cancel():
+            return
+        try:
+            result = await self.func()
+        except Exception as error:
+            self.set_exception(error)
+        except BaseException as error:  # would end the event loop
+            self.set_exception(_as_error(error))
+        else:
+            self.set_result(result)
