@@ -255,10 +255,10 @@ def run(
     original = trainer.keep_original_weights()
     with measured_peak(trainer.peaks, "reset"):
         reset_seconds, _ = timed(original.restore, trainer.model)
-    with trainer.policy() as model:
-        reason = why_no_trees(model)
     last = trainer.outer_run.history[-1]
     samples = [sample.completion_ids for sample in trainer.ledger.read(1)]
+    with trainer.policy() as model:
+        reason = why_no_trees(model, samples[0])
     return {
         "parallelism": trainer.accelerator.distributed_type.value,
         "sampling_seconds": last["seconds/sample"],

@@ -117,7 +117,11 @@ def test_generation_kwargs_that_are_fields_replace_them():
         STaRConfig(use_cpu=True, generation_kwargs={"do_sample": True})
 
 
-@pytest.mark.parametrize("name", sorted(name for _, names in LIMITS.values() for name in names.split()))
-def test_nan_is_within_no_limit(name):
-    with pytest.raises(ValueError, match=f"`{name}` must be .*, got nan"):
+@pytest.mark.parametrize(
+    ("name", "limit"), sorted((name, limit) for limit, (_, names) in LIMITS.items() for name in names.split())
+)
+def test_nan_is_within_no_limit(name, limit):
+    is_float = "float" in str(STaRConfig.__annotations__[name])
+    expected = re.escape(limit if is_float else "of type")
+    with pytest.raises(ValueError, match=f"`{name}` must be {expected}.*, got nan"):
         STaRConfig(use_cpu=True, **{name: float("nan")})

@@ -831,7 +831,9 @@ class STaRTrainer(WeightedSFTTrainer):
 
     def _takes_trees(self, token_ids: list[int]) -> bool:
         with self.policy() as model:
-            reason = why_no_trees(model, token_ids)
+            reasons = gather_object([why_no_trees(model, token_ids)])
+        # Processes that disagreed would train on rows in different orders.
+        reason = next(filter(None, reasons), None)
         if reason is not None and self.task.prompt_builder.has_examples:
             message = "Fine-tuning computes the few-shot examples again for every training sequence"
             logger.warning_once(f"{message}: {reason}.")

@@ -130,6 +130,14 @@ def test_a_state_dict_leaves_a_quantized_model_as_it_is(make_trainer, model_path
         torch.testing.assert_close(model(input_ids=input_ids).logits, before, rtol=0, atol=0)
 
 
+def test_a_model_that_has_run_in_another_layout_is_refused(make_trainer, model_path):
+    """Whatever the processor of this machine does: the layout is what bitsandbytes notes."""
+    model = AutoModelForCausalLM.from_pretrained(model_path, quantization_config=QUANTIZED["nf4"])
+    model.model.layers[0].mlp.up_proj.weight.quant_state.packing_format_for_cpu = True
+    with pytest.raises(ValueError, match=r"mlp\.up_proj` were laid out anew .* Load the model again"):
+        keep_stored_layout(model)
+
+
 def test_a_merged_adapter_is_a_model_of_its_own(make_trainer, model_path, tmp_path):
     """As docs/trainer.md says."""
     trainer = make_trainer(solve_easy_and_hinted, model=model_path, peft_config=lora())

@@ -172,6 +172,12 @@ def test_a_model_is_tried_on_tokens_that_it_knows():
     assert set(seen) == {40, 41, 42}
 
 
+def test_equal_tokens_hide_no_wrong_mask(monkeypatch):
+    """A text that ends in equal tokens, such as unary digits, is tried on different ones."""
+    monkeypatch.setattr(TreeModel, "__call__", lambda tree, **inputs: tree.model(**inputs))
+    assert "other logits on a tree" in why_no_trees(make_model(CONFIGS["llama"]()), [*TOKEN_IDS, *[7] * 20])
+
+
 @pytest.mark.parametrize("family", ["llama", "gemma3", "gpt2"])
 def test_log_probabilities_are_those_of_separate_sequences(family, monkeypatch):
     model = model_of(family)

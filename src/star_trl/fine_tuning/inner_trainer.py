@@ -44,6 +44,8 @@ class InnerTrainer(Trainer):
 
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:
         """As that of `Trainer`, with the parameters that ZeRO-3 partitions."""
+        if "input_ids" not in inputs:
+            return super().floating_point_ops(inputs)
         return 6 * inputs["input_ids"].numel() * num_parameters(cast(PreTrainedModel, self.model))
 
     def _get_train_sampler(self, train_dataset=None) -> Sampler | None:

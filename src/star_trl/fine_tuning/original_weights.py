@@ -98,10 +98,18 @@ def keep_stored_layout(model: nn.Module) -> None:
     Keeps the 4-bit weights of bitsandbytes in the layout that they are saved in. On a processor with `avx512_bf16`, it
     lays them out anew at the first forward without gradients. Its way back, which every state dict takes, loses the
     order and the precision of the scales (as of 0.50).
+
+    Raises:
+        `ValueError`: If the model has run already, and its weights have another layout.
     """
-    for module in model.modules():
+    for name, module in model.named_modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):
-            module.support_avx512bf16_for_cpu = False  # type: ignore[assignment]
+            if getattr(module.weight.quant_state, "packing_format_for_cpu", False):
+                raise ValueError(
+                    f"The 4-bit weights of `{name}` were laid out anew for this processor when the model ran, and "
+                    "bitsandbytes loses precision when they are saved. Load the model again for the trainer."
+                )
+            module.support_avx512bf16_for_cpu = False
 
 
 @torch.no_grad()

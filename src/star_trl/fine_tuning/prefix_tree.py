@@ -192,7 +192,7 @@ def _why_not_tried(model: PreTrainedModel, token_ids: list[int]) -> str | None:
     name, attention = type(model).__name__, model.config._attn_implementation
     if attention not in MASKED_ATTENTION:
         return f"the attention implementation {attention!r} takes no mask of a tree (`sdpa` does)"
-    ids = (token_ids * 12)[-12:]
+    ids = (list(dict.fromkeys(token_ids)) * 12)[-12:]  # equal tokens would hide a wrong mask
     sequences = [ids, [*ids[:5], *ids[2:8]], [*ids[:9], ids[0], ids[3]]]
     tree = grow_tree(sequences, [len(ids)] * 3)
     given = {"input_ids": tree.input_ids, "position_ids": tree.positions}

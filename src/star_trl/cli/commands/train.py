@@ -19,6 +19,10 @@ def main(argv: list[str]) -> None:
         dry_run(task, args, model_args, train_args.dry_run_problems)
         return
     trainer = build_trainer(task, args, model_args)
+    if args.use_cpu and args.bf16:
+        trainer.accelerator.print(
+            "The model computes in bf16. `--bf16 false` computes in the precision of its weights."
+        )
     resume = args.resume_from_checkpoint
     try:
         trainer.train(resume_from_checkpoint={"true": True, "false": None}.get(str(resume).lower(), resume))
