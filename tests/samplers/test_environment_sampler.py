@@ -273,6 +273,12 @@ class Faulty(Door):
         self.fault = fault
         if fault == "reset":
             raise ValueError("no room")
+        if fault == "reset says nothing":
+            raise Unspeakable
+        if fault == "text":
+            return " \ud800"  # a lone surrogate, which no tokenizer takes
+        if fault == "parts":
+            return [{"type": "text", "text": " A door."}, {"type": "text", "text": " \ud800"}]
 
     def open(self, key: str) -> str:
         """
@@ -291,7 +297,16 @@ class Faulty(Door):
     def get_reward(self):
         if self.fault == "reward":
             raise RuntimeError("no judge")
-        return 1.0
+        if self.fault == "reward says nothing":
+            raise Unspeakable
+        return {"infinite": float("inf"), "NaN": float("nan")}.get(self.fault, 1.0)
+
+
+class Unspeakable(Exception):
+    def __str__(self):
+        raise OSError("no text")
+
+    __repr__ = __str__
 
 
 def test_an_environment_that_hangs_or_raises_is_a_failed_sample(make_agent):
@@ -310,6 +325,30 @@ def test_an_environment_that_hangs_or_raises_is_a_failed_sample(make_agent):
         "no room" in errors[0] and "`open` gave no answer within 0.5 seconds" in errors[1] and "no judge" in errors[2]
     )
     assert samples[3].extra["messages"][1]["content"] == "open"
+
+
+@pytest.mark.parametrize(
+    ("fault", "error"),
+    [
+        ("text", "reset: ValueError('`reset` returned a text that UTF-8 cannot hold: surrogates not allowed at"),
+        ("parts", "reset: ValueError('`reset` returned a text that UTF-8 cannot hold: surrogates not allowed at"),
+        ("reset says nothing", "reset: Unspeakable"),
+        ("reward says nothing", "get_reward: Unspeakable"),
+        ("infinite", "get_reward: ValueError('it returned inf, but rewards are finite')"),
+    ],
+)
+def test_what_an_environment_may_not_say_is_a_failed_sample(make_agent, fault, error):
+    problems = doors("aa").add_column("fault", [fault, "none"])
+    trainer = make_agent(opens, environment_factory=Faulty, reward_funcs=None, train_dataset=problems)
+    trainer.train()
+    failed, other = trainer.ledger.read(1)
+    assert failed.drop_reason == "error" and failed.extra["error"].startswith(error) and other.kept
+
+
+def test_an_environment_may_give_no_verdict(make_agent):
+    problems = doors("aa").add_column("fault", ["NaN", "none"])
+    trainer = make_agent(opens, environment_factory=Faulty, reward_funcs=None, train_dataset=problems)
+    assert [sample.drop_reason for sample in trainer.sample(1)] == ["unverified", None]
 
 
 def test_async_methods_run_in_one_loop(make_agent):
@@ -704,11 +743,6 @@ class Odd:
 
     def get_reward(self):
         return 1.0
-
-
-class Unspeakable(Exception):
-    def __str__(self):
-        raise OSError("no text")
 
 
 def test_results_that_json_cannot_hold_do_not_end_the_run(make_agent):
