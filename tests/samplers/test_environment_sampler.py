@@ -15,6 +15,7 @@ from star_trl import EnvironmentSampler, RationaleSampler, RolloutSampler, Tool,
 from star_trl.fine_tuning.sequences import training_sequences
 from star_trl.rewards import exact_match_reward
 from star_trl.samplers import mixture
+from star_trl.tools import environments
 from star_trl.tools.environments import Caller, OutOfTime, Worker
 from support.tiny_models import build_chat_tokenizer, build_model
 
@@ -704,6 +705,40 @@ def test_a_coroutine_that_exits_or_blocks_spoils_no_other_call(make_agent, fault
         assert "SystemExit" in first.extra["messages"][1]["content"]
     else:
         assert "gave no answer within 0.5 seconds" in first.extra["error"]
+
+
+def test_coroutines_that_block_are_tried_once_more_each(make_agent, monkeypatch):
+    calls = []
+
+    class Counted(environments._CoroutineCall):
+        def __init__(self, *args):
+            calls.append(self)
+            super().__init__(*args)
+
+    monkeypatch.setattr(environments, "_CoroutineCall", Counted)
+    Waiting.released.clear()
+    problems = doors("aaaa").add_column("fault", ["blocks"] * 4)
+    sampler = EnvironmentSampler(RationaleSampler(), Waiting, timeout=0.5)
+    samples = make_agent(opens, samplers=[sampler], reward_funcs=None, train_dataset=problems).sample(1)
+    Waiting.released.set()
+    assert all("gave no answer within 0.5 seconds" in sample.extra["error"] for sample in samples)
+    assert 4 < len(calls) <= 8 and sampler.call.num_blocked_loops == 1
+
+
+def test_environments_of_an_event_loop_that_was_left_are_made_anew(make_agent):
+    made = []
+
+    class Counted(Waiting):
+        def __init__(self):
+            made.append(self)
+
+    Waiting.released.clear()
+    problems = doors("aaaa").add_column("fault", ["blocks", "none", "none", "none"])
+    sampler = EnvironmentSampler(RationaleSampler(), Counted, timeout=1.0, max_environments=2)
+    samples = make_agent(opens, samplers=[sampler], reward_funcs=None, train_dataset=problems).sample(1)
+    Waiting.released.set()
+    assert [sample.drop_reason for sample in samples] == ["error", None, None, None]
+    assert len(made) == 4
 
 
 def test_a_call_that_returns_after_its_time_is_silent(monkeypatch):

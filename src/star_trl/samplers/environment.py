@@ -247,6 +247,9 @@ class WithEnvironments:
         try:
             rollout.seat = seat = self.environments.take(row)
             self.sampler.seats[_key(prompt)] = seat
+            if seat.num_blocked_loops < call.num_blocked_loops:
+                # What the environment holds, such as a client, may belong to an event loop that no longer runs.
+                seat.environment, seat.num_blocked_loops = None, call.num_blocked_loops
             factory = self.environments.factory(seat)
             if seat.environment is None and factory is not None:
                 seat.environment = call.result(call.start(seat.worker, factory), "environment_factory")
