@@ -171,7 +171,7 @@ def make_table(results: dict[str, dict[str, Any]]) -> str:
     rows = []
     for name, found in results.items():
         outcomes = ", ".join(f"{count} {reason}" for reason, count in found["outcomes_of_faulty"].items())
-        errors = "<br>".join(error.replace("`", "") for error in found["errors"])
+        errors = "<br>".join(error.replace("`", r"\`") for error in found["errors"])
         numbers = (f"{found[key]:g}" for key in ("wall_seconds", "cpu_seconds", "megabytes"))
         rows.append([name, str(found["conversations"]), str(found["faulty"]), outcomes, errors, *numbers])
     return tables.markdown_table(titles, rows)

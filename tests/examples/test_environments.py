@@ -2,6 +2,7 @@
 """The comparison of STaR with GRPO in an environment, and the measurements of broken environments."""
 
 import json
+from collections import Counter
 from dataclasses import replace
 
 import pytest
@@ -29,12 +30,20 @@ def test_the_methods_of_the_comparison(untrained_player, script_engine, run_comm
     for name in ("RESULTS", "IMAGES"):
         monkeypatch.setattr(runs, name, tmp_path)
     monkeypatch.setattr(environments, "NUM_HELD_OUT", 8)
-    game = replace(environments.GAMES["key_and_door"], num_training=16)
+    game = replace(environments.GAMES["key_and_door"], num_training=16, p_show_hint=1.0)
     monkeypatch.setitem(environments.GAMES, "key_and_door", game)
-    monkeypatch.setitem(environments.WITHOUT_HINTS, "initial_steps", 1)
+    monkeypatch.setitem(environments.WITHOUT_HINTS, "initial_steps", 2)
     for name, value in {"initial_steps": 1, "max_completion_length": 120}.items():
         monkeypatch.setitem(key_and_door.CONFIG, name, value)
     script_engine(play)
+    iterations = []
+
+    class Watched(environments.Budget):
+        def on_epoch_end(self, args, state, control, **kwargs):
+            iterations.append((state.global_step, self.trainer.ledger.read(1)))
+            super().on_epoch_end(args, state, control, **kwargs)
+
+    monkeypatch.setattr(environments, "Budget", Watched)
 
     run_command(environments.main, output_dir=untrained_player, cpu_seconds=0.01)
     results = json.loads((tmp_path / "environments.json").read_text())
@@ -48,6 +57,17 @@ def test_the_methods_of_the_comparison(untrained_player, script_engine, run_comm
     (speed,) = results[SPEED].values()
     assert speed["conversations"] == 16 and speed["turns"] > 16 and speed["engine_turns"] % 16 == 0
     assert (tmp_path / "environments.png").exists()
+    (steps, with_hints), (steps_without, without_hints) = iterations
+    assert (steps, steps_without) == (1, 2)
+    assert {(sample.sampler, sample.hint_shown) for sample in with_hints if sample.kept} == {
+        ("rationale", False),
+        ("rationalization", True),
+    }
+    assert {sample.sample_index for sample in with_hints} == {0}
+    assert Counter((sample.sampler, sample.sample_index) for sample in without_hints) == {
+        ("rationale", 0): 16,
+        ("rationale", 1): 16,
+    }
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["STaR"] == round(known, 3)
 
     script_engine(lambda prompt: pytest.fail("a run that is done was made again"))
@@ -59,18 +79,18 @@ def test_the_methods_of_the_comparison(untrained_player, script_engine, run_comm
     ("name", "outcomes", "error"),
     [
         ("fast", {"wrong": 2, "kept": 2}, None),
-        ("slow, 0.2 s in every call", {"wrong": 2, "kept": 2}, None),
         ("its tool raises", {"wrong": 4}, None),
         ("`reset` raises", {"error": 4}, "reset: RuntimeError('no connection')"),
         ("`get_reward` raises", {"error": 4}, "get_reward: RuntimeError('no connection')"),
-        ("its tool hangs", {"wrong": 2, "error": 2}, "`go` gave no answer within 0.2 seconds"),
-        ("`reset` hangs", {"error": 4}, "reset: OutOfTime('`reset` gave no answer within 0.2 seconds')"),
-        ("its coroutine blocks the event loop", {"wrong": 2, "error": 2}, "`go` gave no answer within 0.2 seconds"),
+        ("its tool hangs", {"wrong": 2, "error": 2}, "`go` gave no answer within 2 seconds"),
+        ("`reset` hangs", {"error": 4}, "reset: OutOfTime('`reset` gave no answer within 2 seconds')"),
+        ("its coroutine blocks the event loop", {"wrong": 2, "error": 2}, "`go` gave no answer within 2 seconds"),
         ("its tool returns 10 MB", {"wrong": 2, "truncated": 2}, None),
     ],
 )
 def test_what_becomes_of_a_broken_environment(name, outcomes, error, untrained_player, script_engine, monkeypatch):
-    for constant, value in {"NUM_PROBLEMS": 20, "TIMEOUT": 0.2, "SLEEP": 0.0, "ENORMOUS": 2000}.items():
+    timeout = 2.0 if "hangs" in name or "blocks" in name else None  # holds for the other environments as well
+    for constant, value in {"NUM_PROBLEMS": 20, "TIMEOUT": timeout, "ENORMOUS": 2000}.items():
         monkeypatch.setattr(broken_environments, constant, value)
     script_engine(play)
     environment, _ = ENVIRONMENTS[name]
@@ -78,6 +98,17 @@ def test_what_becomes_of_a_broken_environment(name, outcomes, error, untrained_p
     assert result["outcomes_of_faulty"] == outcomes
     assert list(result["errors"]) == ([] if error is None else [error])
     assert result["conversations"] - result["faulty"] > 18 and result["kept"] >= 18 and result["iterations"] == 1
+
+
+def test_the_slow_environment_sleeps_in_every_call(monkeypatch):
+    slept = []
+    monkeypatch.setattr(broken_environments.time, "sleep", slept.append)
+    environment, every = ENVIRONMENTS["slow, 0.2 s in every call"]
+    game = environment()
+    game.reset(faulty=True, cell="a1", key="b1", door="c1")
+    game.go("east")
+    game.get_reward()
+    assert slept == [0.2] * 3 and every == 1
 
 
 def test_the_committed_table_is_made_from_the_committed_results():

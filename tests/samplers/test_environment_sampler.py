@@ -15,6 +15,7 @@ from star_trl import EnvironmentSampler, RationaleSampler, RolloutSampler, Tool,
 from star_trl.fine_tuning.sequences import training_sequences
 from star_trl.rewards import exact_match_reward
 from star_trl.samplers import mixture
+from star_trl.tools import environments
 from star_trl.tools.environments import Caller, OutOfTime, Worker
 from support.tiny_models import build_chat_tokenizer, build_model
 
@@ -273,6 +274,12 @@ class Faulty(Door):
         self.fault = fault
         if fault == "reset":
             raise ValueError("no room")
+        if fault == "reset says nothing":
+            raise Unspeakable
+        if fault == "text":
+            return " \ud800"  # a lone surrogate, which no tokenizer takes
+        if fault == "parts":
+            return [{"type": "text", "text": " A door."}, {"type": "text", "text": " \ud800"}]
 
     def open(self, key: str) -> str:
         """
@@ -291,7 +298,16 @@ class Faulty(Door):
     def get_reward(self):
         if self.fault == "reward":
             raise RuntimeError("no judge")
-        return 1.0
+        if self.fault == "reward says nothing":
+            raise Unspeakable
+        return {"infinite": float("inf"), "NaN": float("nan")}.get(self.fault, 1.0)
+
+
+class Unspeakable(Exception):
+    def __str__(self):
+        raise OSError("no text")
+
+    __repr__ = __str__
 
 
 def test_an_environment_that_hangs_or_raises_is_a_failed_sample(make_agent):
@@ -310,6 +326,30 @@ def test_an_environment_that_hangs_or_raises_is_a_failed_sample(make_agent):
         "no room" in errors[0] and "`open` gave no answer within 0.5 seconds" in errors[1] and "no judge" in errors[2]
     )
     assert samples[3].extra["messages"][1]["content"] == "open"
+
+
+@pytest.mark.parametrize(
+    ("fault", "error"),
+    [
+        ("text", "reset: ValueError('`reset` returned a text that UTF-8 cannot hold: surrogates not allowed at"),
+        ("parts", "reset: ValueError('`reset` returned a text that UTF-8 cannot hold: surrogates not allowed at"),
+        ("reset says nothing", "reset: Unspeakable"),
+        ("reward says nothing", "get_reward: Unspeakable"),
+        ("infinite", "get_reward: ValueError('it returned inf, but rewards are finite')"),
+    ],
+)
+def test_what_an_environment_may_not_say_is_a_failed_sample(make_agent, fault, error):
+    problems = doors("aa").add_column("fault", [fault, "none"])
+    trainer = make_agent(opens, environment_factory=Faulty, reward_funcs=None, train_dataset=problems)
+    trainer.train()
+    failed, other = trainer.ledger.read(1)
+    assert failed.drop_reason == "error" and failed.extra["error"].startswith(error) and other.kept
+
+
+def test_an_environment_may_give_no_verdict(make_agent):
+    problems = doors("aa").add_column("fault", ["NaN", "none"])
+    trainer = make_agent(opens, environment_factory=Faulty, reward_funcs=None, train_dataset=problems)
+    assert [sample.drop_reason for sample in trainer.sample(1)] == ["unverified", None]
 
 
 def test_async_methods_run_in_one_loop(make_agent):
@@ -667,6 +707,40 @@ def test_a_coroutine_that_exits_or_blocks_spoils_no_other_call(make_agent, fault
         assert "gave no answer within 0.5 seconds" in first.extra["error"]
 
 
+def test_coroutines_that_block_are_tried_once_more_each(make_agent, monkeypatch):
+    calls = []
+
+    class Counted(environments._CoroutineCall):
+        def __init__(self, *args):
+            calls.append(self)
+            super().__init__(*args)
+
+    monkeypatch.setattr(environments, "_CoroutineCall", Counted)
+    Waiting.released.clear()
+    problems = doors("aaaa").add_column("fault", ["blocks"] * 4)
+    sampler = EnvironmentSampler(RationaleSampler(), Waiting, timeout=0.5)
+    samples = make_agent(opens, samplers=[sampler], reward_funcs=None, train_dataset=problems).sample(1)
+    Waiting.released.set()
+    assert all("gave no answer within 0.5 seconds" in sample.extra["error"] for sample in samples)
+    assert 4 < len(calls) <= 8 and sampler.call.num_blocked_loops == 1
+
+
+def test_environments_of_an_event_loop_that_was_left_are_made_anew(make_agent):
+    made = []
+
+    class Counted(Waiting):
+        def __init__(self):
+            made.append(self)
+
+    Waiting.released.clear()
+    problems = doors("aaaa").add_column("fault", ["blocks", "none", "none", "none"])
+    sampler = EnvironmentSampler(RationaleSampler(), Counted, timeout=1.0, max_environments=2)
+    samples = make_agent(opens, samplers=[sampler], reward_funcs=None, train_dataset=problems).sample(1)
+    Waiting.released.set()
+    assert [sample.drop_reason for sample in samples] == ["error", None, None, None]
+    assert len(made) == 4
+
+
 def test_a_call_that_returns_after_its_time_is_silent(monkeypatch):
     errors, returned = [], threading.Event()
     monkeypatch.setattr(threading, "excepthook", errors.append)
@@ -704,11 +778,6 @@ class Odd:
 
     def get_reward(self):
         return 1.0
-
-
-class Unspeakable(Exception):
-    def __str__(self):
-        raise OSError("no text")
 
 
 def test_results_that_json_cannot_hold_do_not_end_the_run(make_agent):

@@ -4,6 +4,7 @@
 import copy
 import inspect
 import json
+import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -246,6 +247,9 @@ class WithEnvironments:
         try:
             rollout.seat = seat = self.environments.take(row)
             self.sampler.seats[_key(prompt)] = seat
+            if seat.num_blocked_loops < call.num_blocked_loops:
+                # What the environment holds, such as a client, may belong to an event loop that no longer runs.
+                seat.environment, seat.num_blocked_loops = None, call.num_blocked_loops
             factory = self.environments.factory(seat)
             if seat.environment is None and factory is not None:
                 seat.environment = call.result(call.start(seat.worker, factory), "environment_factory")
@@ -275,7 +279,7 @@ class WithEnvironments:
             if column != "prompt" or self.sampler.hint:
                 rollout.hinted_prompt = _appended(row[column], hinted)
         except Exception as error:
-            rollout.error = f"reset: {error!r:.500}"
+            rollout.error = f"reset: {_shown(error)}"
             return rollout
         # Reward functions, the ledger and the training see the prompt without the hint.
         rollout.prompt = replace(prompt, columns={**row, "prompt": shown})
@@ -350,7 +354,7 @@ class WithEnvironments:
         try:
             return self.generate.encode_results(shown)
         except Exception as error:
-            rollout.error = f"the chat template could not write the results of tools: {error!r:.500}"
+            rollout.error = f"the chat template could not write the results of tools: {_shown(error)}"
             return None
 
     def _shortened(self, content: Any) -> Any:
@@ -409,8 +413,10 @@ class WithEnvironments:
             try:
                 reward = self.sampler.call(rollout.seat.worker, rollout.environment.get_reward)
                 rewards[name] = None if reward is None else float(reward)
+                if math.isinf(rewards[name] or 0.0):
+                    raise ValueError(f"it returned {rewards[name]}, but rewards are finite")
             except Exception as error:
-                rollout.error = f"get_reward: {error!r:.500}"
+                rollout.error = f"get_reward: {_shown(error)}"
         return self._as_completion(rollout, completion, rewards)
 
     def read_turn(self, rollout: _Rollout, completion: Completion) -> list[dict[str, Any]]:
@@ -428,7 +434,7 @@ class WithEnvironments:
                 tools=list(rollout.tools.values()),
             )
         except Exception as error:  # what a model writes may be anything
-            logger.warning(f"A turn could not be parsed and counts as text: {error!r:.200}")
+            logger.warning(f"A turn could not be parsed and counts as text: {_shown(error)}")
             message = {"role": "assistant", "content": self.tokenizer.decode(written, skip_special_tokens=True)}
         rollout.num_tokens = len(completion.token_ids)
         rollout.messages.append(message)
@@ -513,12 +519,21 @@ def _checked(observation: Any) -> str | None:
     if isinstance(observation, list) and all(
         isinstance(part, dict) and isinstance(part.get("text"), str) for part in observation
     ):
-        return "".join(part["text"] for part in observation)
-    if observation is not None and not isinstance(observation, str):
+        observation = "".join(part["text"] for part in observation)
+    if observation is None:
+        return None
+    if not isinstance(observation, str):
         raise TypeError(
             f"`reset` must return None, a text or a list of parts of the type `text`, got {observation!r:.80} "
             f"(`{type(observation).__name__}`)"
         )
+    try:
+        observation.encode()
+    except UnicodeEncodeError as error:  # which tokenizers refuse
+        raise ValueError(
+            f"`reset` returned a text that UTF-8 cannot hold: {error.reason} at character {error.start}. "
+            'Clean it with `text.encode(errors="replace").decode()`'
+        ) from None
     return observation
 
 
@@ -547,6 +562,13 @@ def _message(error: Exception) -> str:
     try:
         return str(error)
     except Exception:  # of a class with a faulty `__str__`
+        return type(error).__name__
+
+
+def _shown(error: Exception) -> str:
+    try:
+        return f"{error!r:.500}"
+    except Exception:  # of a class with a faulty `__repr__`
         return type(error).__name__
 
 

@@ -71,6 +71,7 @@ class Seat:
     name: str | None
     worker: Worker = field(default_factory=Worker)
     environment: Any = None
+    num_blocked_loops: int = 0  # when the environment was made
 
 
 class Environments:
@@ -194,22 +195,24 @@ class OutOfTime(Exception):
 class Caller:
     """
     Calls functions of a user with a time limit: coroutine functions in one event loop, as objects with connections
-    need, and others in the thread of a [`Worker`].
+    need, and others in the thread of a [`Worker`]. If a coroutine blocks the loop, later calls run in a new one, and
+    those that have not begun are made once more, each in a loop of its own.
 
     Args:
         timeout (`float`, *optional*):
-            Seconds that a call may take. No limit by default.
+            Seconds that a call may take. One that is made once more has them again. No limit by default.
     """
 
     def __init__(self, timeout: float | None = None):
         self.timeout = timeout
+        self.num_blocked_loops = 0  # which were left
         self._loop: asyncio.AbstractEventLoop | None = None
         self._lock = threading.Lock()
 
     def start(self, worker: Worker, func: Callable, /, *args: Any, **kwargs: Any) -> "Future[Any]":
         """Starts a call and returns its future."""
         if inspect.iscoroutinefunction(func):
-            return _CoroutineCall(self._event_loop(), lambda: func(*args, **kwargs))
+            return _CoroutineCall(lambda: func(*args, **kwargs), self._event_loop())
         return worker.start(func, *args, **kwargs)
 
     def result(self, future: "Future[Any]", what: str) -> Any:
@@ -228,9 +231,9 @@ class Caller:
                 raise
             has_not_begun = future.cancel()
             self._leave_blocked_loop()
-            if isinstance(future, _CoroutineCall):
-                if has_not_begun:  # as another one blocked the loop; it gets its time in the new one
-                    return self.result(_CoroutineCall(self._event_loop(), future.func), what)
+            if isinstance(future, _CoroutineCall) and future.task is not None:
+                if has_not_begun:  # as another one blocked the loop; this one may do the same, so it gets its own
+                    return self.result(_CoroutineCall(future.func), what)
                 future.task.cancel()
             raise OutOfTime(f"`{what}` gave no answer within {self.timeout:g} seconds") from error
 
@@ -256,18 +259,21 @@ class Caller:
             with self._lock:
                 if self._loop is loop:
                     self._loop = None
+                    self.num_blocked_loops += 1
 
 
 class _CoroutineCall(Future):
     """
-    A call of a coroutine function in an event loop. The coroutine sets the result itself: the loop would do it later,
-    and another coroutine may block it by then.
+    A call of a coroutine function in an event loop, or in one of its own if none is given. The coroutine sets the
+    result itself: the loop would do it later, and another coroutine may block it by then.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, func: Callable[[], Coroutine[Any, Any, Any]]):
+    def __init__(self, func: Callable[[], Coroutine[Any, Any, Any]], loop: asyncio.AbstractEventLoop | None = None):
         super().__init__()
         self.func = func
-        self.task = asyncio.run_coroutine_threadsafe(self._run(), loop)
+        self.task = None if loop is None else asyncio.run_coroutine_threadsafe(self._run(), loop)
+        if loop is None:
+            threading.Thread(target=asyncio.run, args=[self._run()], daemon=True).start()
 
     async def _run(self) -> None:
         if not self.set_running_or_notify_cancel():
