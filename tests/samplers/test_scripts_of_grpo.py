@@ -1,5 +1,19 @@
 # Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
-"""Scripts in the form of TRL's documentation, run with the names of the two classes replaced."""
+"""
+Scripts in the form of TRL's documentation, run with the names of the two classes replaced.
+
+`TOOLS`: the tools `multiply` and `async_add` are those of the page "GRPO Trainer", section "Agent Training"
+(`docs/source/grpo_trainer.md`). `timeout`, `correctness_reward`, `structure_reward` and `enable_thinking` are from the
+example `examples/scripts/grpo_agent.py`. Changed: `multiply` returns a list within the time limit, as the example's
+`query_biogrid` does. The rewards are shorter, without the penalties, and the answer is a number and not *yes* or *no*.
+
+`ENVIRONMENT`: `IncrementEnv` and its dataset are those of the same page, section "Environments". Changed: `reset`
+returns a text and leaves the column `target` to a reward function that reads `environments`, where the page has
+`get_reward`. `increment` refuses negative steps.
+
+Both: two problems instead of the datasets. The model, the tokenizer, the folder and a few settings are given from
+outside, and training is started by the tests.
+"""
 
 import re
 
