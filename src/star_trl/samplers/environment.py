@@ -412,9 +412,10 @@ class WithEnvironments:
         if rollout.error is None and rollout.seat is not None and name in self.sampler.reward_names:
             try:
                 reward = self.sampler.call(rollout.seat.worker, rollout.environment.get_reward)
-                rewards[name] = None if reward is None else float(reward)
-                if math.isinf(rewards[name] or 0.0):
-                    raise ValueError(f"it returned {rewards[name]}, but rewards are finite")
+                value = None if reward is None else float(reward)
+                if value is not None and math.isinf(value):
+                    raise ValueError(f"it returned {value}, but rewards are finite")
+                rewards[name] = value
             except Exception as error:
                 rollout.error = f"get_reward: {_shown(error)}"
         return self._as_completion(rollout, completion, rewards)
