@@ -66,7 +66,7 @@ METHODS: dict[str, tuple[dict[str, Any], Callable[[], list[Sampler]]]] = {
     # One iteration, as a second one would not end within the time
     "tiered_hints": ({"num_iterations": 1}, lambda: use_tiers(without_hints())),
     # One iteration, whose samples and steps take about all of the time
-    "rft": ({"num_iterations": 1, "num_generations": 4, "temperature": 0.7}, without_hints),
+    "rft": ({"num_iterations": 1, "num_generations": 4, "temperature": 0.7, "initial_steps": 60}, without_hints),
     "without_rationalization": ({}, without_hints),
 }
 
