@@ -141,7 +141,8 @@ METHODS = {
         title="B-STaR",
         # The temperatures of the paper. The reward is 0 or 1, so there is no threshold to choose.
         config={
-            **{**SEVERAL, **GOING_ON},
+            **SEVERAL,
+            **GOING_ON,
             "adaptive_temperatures": [0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2],
             "num_probe_problems": 100,
         },

@@ -17,7 +17,13 @@ from transformers import PreTrainedConfig, PreTrainedModel
 
 from ..generation.model_state import base_model, evaluation_mode, has_prompt_learning
 from ..generation.prefix_sharing.groups import shared_length
-from ..generation.prefix_sharing.support import ignores_positions, relative_difference, tolerance, why_not_declared
+from ..generation.prefix_sharing.support import (
+    ignores_positions,
+    relative_difference,
+    tolerance,
+    trial_tokens,
+    why_not_declared,
+)
 
 
 # Attention implementations that take any mask.
@@ -192,7 +198,7 @@ def _why_not_tried(model: PreTrainedModel, token_ids: list[int]) -> str | None:
     name, attention = type(model).__name__, model.config._attn_implementation
     if attention not in MASKED_ATTENTION:
         return f"the attention implementation {attention!r} takes no mask of a tree (`sdpa` does)"
-    ids = (list(dict.fromkeys(token_ids)) * 12)[-12:]  # equal tokens would hide a wrong mask
+    ids = trial_tokens(token_ids)
     sequences = [ids, [*ids[:5], *ids[2:8]], [*ids[:9], ids[0], ids[3]]]
     tree = grow_tree(sequences, [len(ids)] * 3)
     given = {"input_ids": tree.input_ids, "position_ids": tree.positions}

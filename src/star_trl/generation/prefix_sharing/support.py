@@ -82,7 +82,7 @@ def why_not_tried(model: PreTrainedModel, prompt_ids: list[int]) -> str | None:
     """
     name = type(model).__name__
     # A long and a short row after a prefix: wrong positions, masks or rows all change the logits
-    ids = torch.tensor((prompt_ids * 12)[-12:], device=model.device)[None]
+    ids = torch.tensor(trial_tokens(prompt_ids), device=model.device)[None]
     try:
         long, short = trial_logits(model, ids)
         with evaluation_mode(model):
@@ -97,6 +97,11 @@ def why_not_tried(model: PreTrainedModel, prompt_ids: list[int]) -> str | None:
     if not difference < tolerance(model):
         return f"{name} gives other logits with a prefix apart (relative difference {difference:.1e})"
     return None
+
+
+def trial_tokens(token_ids: list[int]) -> list[int]:
+    """Returns 12 tokens of a text, different ones as far as it has them: equal tokens would hide a wrong mask."""
+    return (list(dict.fromkeys(token_ids)) * 12)[-12:]
 
 
 class TrialError(RuntimeError):
