@@ -181,8 +181,11 @@ class Budget(TrainerCallback):
         self.curve: Curve = [self._point()]
 
     def _point(self) -> dict[str, float]:
-        accuracy = self.trainer.evaluate(self.problems)["eval_accuracy"]
-        return {"seconds": round(self.seconds, 1), "tokens": self.tokens, "accuracy": accuracy}
+        accuracies = self._accuracies(self.trainer.evaluate(self.problems))
+        return {"seconds": round(self.seconds, 1), "tokens": self.tokens, **accuracies}
+
+    def _accuracies(self, metrics: dict[str, float]) -> dict[str, float]:
+        return {"accuracy": metrics["eval_accuracy"]}
 
     def on_epoch_begin(self, args, state, control, **kwargs):
         self.started, self.seen = time.process_time(), state.num_input_tokens_seen

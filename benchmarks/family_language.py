@@ -74,11 +74,10 @@ METHODS: dict[str, tuple[dict[str, Any], Callable[[], list[Sampler]]]] = {
 class GroupBudget(Budget):
     """Also records the accuracy of each source of problems."""
 
-    def _point(self) -> dict[str, float]:
-        metrics, prefix = self.trainer.evaluate(self.problems), "eval_accuracy/"
+    def _accuracies(self, metrics: dict[str, float]) -> dict[str, float]:
+        prefix = "eval_accuracy/"
         groups = {key.removeprefix(prefix): value for key, value in metrics.items() if key.startswith(prefix)}
-        cost = {"seconds": round(self.seconds, 1), "tokens": self.tokens}
-        return {**cost, "accuracy": metrics["eval_accuracy"], **groups}
+        return {**super()._accuracies(metrics), **groups}
 
 
 def run_method(name: str, model: Path, data_dir: str, seed: int, seconds: float) -> Curve:
