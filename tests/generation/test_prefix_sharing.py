@@ -7,6 +7,8 @@ from trl.trainer.utils import add_fused_lm_head
 
 from star_trl.generation import GenerateEngine, GenerationRequest, PrefixSharingEngine
 from star_trl.generation.prefix_sharing import groups as prefix_groups
+from star_trl.generation.prefix_sharing.cache import GROWTH, SharedPrefixCache
+from star_trl.generation.prefix_sharing.forward import PrefixForward
 from star_trl.generation.prefix_sharing.groups import group_by_prefix
 from star_trl.generation.prefix_sharing.support import PrefixSupport
 from support.generation_models import IDS, STOPS, TINY, make_model, make_requests, params, run
@@ -300,6 +302,32 @@ def test_low_precision(tokenizer, autocast):
     for output, reference in zip(outputs, expected, strict=True):
         assert output.logprobs[0] == pytest.approx(reference.logprobs[0], abs=0.1)
     assert sum(a == b for a, b in zip(token_ids(outputs), token_ids(expected), strict=True)) > len(requests) / 2
+
+
+def test_keys_are_held_in_the_type_that_attention_computes_in():
+    """Rotated keys are in float32. They would be converted in every step."""
+    model = make_model()
+    cache = SharedPrefixCache(num_rows=2, capacity=200)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        cache.begin_prefill(slice(0, 2), 0, 8, model.device)
+        PrefixForward(model)(cache, torch.full((2, 8), 5))
+    assert {buffer.dtype for layer in cache.layers for buffer in (layer.keys, layer.values)} == {torch.bfloat16}
+
+
+def test_buffers_grow_with_the_rows(model):
+    cache = SharedPrefixCache(num_rows=2, capacity=80)
+    forward, tokens = PrefixForward(model), torch.arange(2, 72).remainder(30).repeat(2, 1)
+    lengths, logits = [], []
+    with torch.no_grad():
+        cache.begin_prefill(slice(0, 2), 0, 8, model.device)
+        forward(cache, tokens[:, :8])
+        for position in range(8, 70):
+            cache.begin_decode(torch.tensor([position, position]), model.device)
+            logits.append(forward(cache, tokens[:, position : position + 1]))
+            lengths.append(cache.layers[0].keys.shape[2])
+        assert sorted(set(lengths)) == [GROWTH, 2 * GROWTH, 80]
+        expected = model(tokens).logits[:, 8:]
+    torch.testing.assert_close(torch.stack(logits, dim=1), expected, atol=1e-5, rtol=1e-5)
 
 
 def test_a_quantized_model(tokenizer, tmp_path):

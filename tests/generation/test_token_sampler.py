@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from star_trl.generation import SamplingParams
-from star_trl.generation.token_sampler import TokenSampler, draw_uniforms, sampled_logprobs
+from star_trl.generation.token_sampler import TokenSampler, draw_uniforms, most_likely, sampled_logprobs
 
 
 LOGITS = torch.tensor([[2.0, 1.0, 0.0, -1.0, -torch.inf]])
@@ -40,6 +40,11 @@ def test_draws_from_the_warped_distribution(kwargs, scores):
 
 def test_temperature_zero_is_argmax():
     assert sampler(top_p=0.1)(LOGITS, torch.tensor([0.999])).tolist() == [0]
+
+
+def test_the_first_of_equally_likely_tokens_is_taken():
+    logits = torch.randn(40, 300, generator=torch.Generator().manual_seed(0)).round().bfloat16()
+    assert most_likely(logits).tolist() == logits.float().numpy().argmax(axis=-1).tolist()
 
 
 def test_the_ends_of_the_unit_interval_draw_possible_tokens():

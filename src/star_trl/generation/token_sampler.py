@@ -88,7 +88,7 @@ class TokenSampler:
             `torch.Tensor` of shape `(batch,)`: the token ids.
         """
         if self.greedy:
-            return logits.argmax(dim=-1)
+            return most_likely(logits)
         # None of the warpers above reads the tokens so far
         scores = self.warpers(None, logits.float())  # type: ignore[arg-type]
         # In float64 the sum over a large vocabulary keeps the tails apart. Tokens without probability do not raise the
@@ -96,6 +96,23 @@ class TokenSampler:
         cumulative = scores.double().softmax(dim=-1).cumsum(dim=-1)
         targets = uniforms.to(logits.device)[:, None] * cumulative[:, -1:]
         return torch.searchsorted(cumulative, targets, right=True).squeeze(-1).clamp(max=logits.shape[-1] - 1)
+
+
+def most_likely(logits: torch.Tensor) -> torch.Tensor:
+    """
+    Returns the token with the highest logit in each row, the first one of equals.
+
+    Args:
+        logits (`torch.Tensor` of shape `(batch, vocabulary)`):
+            Next-token logits.
+
+    Returns:
+        `torch.Tensor` of shape `(batch,)`: the token ids.
+    """
+    if logits.device.type != "cpu" or logits.dtype == torch.float32:
+        return logits.argmax(dim=-1)
+    # On a CPU, `argmax` is slow in half precision. A few rows at a time are converted within the cache.
+    return torch.cat([rows.float().argmax(dim=-1) for rows in logits.split(16)])
 
 
 def sampled_logprobs(logits: torch.Tensor, token_ids: torch.Tensor) -> torch.Tensor:

@@ -78,7 +78,7 @@ def shared_prefix_attention(
     scaling = head_dim**-0.5 if scaling is None else scaling
 
     # Queries that share a key/value head are adjacent: (rows, kv_heads, groups * query_length, head_dim)
-    queries = (query * scaling).reshape(rows, kv_heads, groups * query_length, head_dim)
+    queries = (query * scaling).to(key.dtype).reshape(rows, kv_heads, groups * query_length, head_dim)
     scores = (queries @ key.transpose(-1, -2)).transpose(0, 1)
     first, prefix_hidden, own_hidden = cache.masks(sliding_window)
     prefix_length = cache.prefix_length - first

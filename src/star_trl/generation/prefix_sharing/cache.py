@@ -1,10 +1,16 @@
 # Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
 """Keys and values of many rows with one prefix. It is held once, and each row holds only what follows it."""
 
+import math
 from functools import partial
 
 import torch
 from transformers.cache_utils import Cache, CacheLayerMixin
+
+
+# On a CPU, rows attend to whole buffers, since a batched product in bf16 copies what does not lie densely. The buffers
+# grow by an eighth, to a multiple of this.
+GROWTH = 32
 
 
 class SharedPrefixCache(Cache):
@@ -19,7 +25,8 @@ class SharedPrefixCache(Cache):
         num_rows (`int`):
             Maximum number of rows held at a time.
         capacity (`int`):
-            Maximum number of tokens that a row holds after the prefix.
+            Maximum number of tokens that a row holds after the prefix. On a CPU the buffers grow up to it. Elsewhere
+            they have this size from the beginning.
         prefix (`list[tuple[torch.Tensor, torch.Tensor]]`, *optional*):
             Keys and values of the prefix in every layer, each of shape `(num_kv_heads, prefix_length, head_dim)`.
 
@@ -28,6 +35,8 @@ class SharedPrefixCache(Cache):
             Positions of the tokens that the current forward pass feeds.
         lowest, highest (`int`):
             Smallest and largest of them.
+        seen (`int`):
+            Number of own tokens that the current forward pass attends to, before masks.
         layer_idx (`int`):
             Index of the layer that was updated last, which attends next. Models that run through their layers several
             times have more cache layers than attention modules.
@@ -45,7 +54,7 @@ class SharedPrefixCache(Cache):
         self.prefix = prefix or []
         self.prefix_length = self.prefix[0][0].shape[1] if self.prefix else 0
         self.query_positions = torch.zeros(1, 1, dtype=torch.long)
-        self.lowest = self.highest = 0
+        self.lowest = self.highest = self.seen = 0
         self.layer_idx = 0
         self.rows = slice(0, 0)
         self._decoding = False
@@ -67,8 +76,7 @@ class SharedPrefixCache(Cache):
         """
         self.rows, self._decoding = rows, False
         self.query_positions = torch.arange(start, start + length, device=device)[None]
-        self.lowest, self.highest = start, start + length - 1
-        self._masks.clear()
+        self._begin(start, start + length - 1, device)
 
     def begin_decode(self, lengths: torch.Tensor, device: torch.device) -> None:
         """
@@ -82,7 +90,14 @@ class SharedPrefixCache(Cache):
         """
         self.rows, self._decoding = slice(0, len(lengths)), True
         self.query_positions = lengths.to(device)[:, None]
-        self.lowest, self.highest = int(lengths.min()), int(lengths.max())
+        self._begin(int(lengths.min()), int(lengths.max()), device)
+
+    def _begin(self, lowest: int, highest: int, device: torch.device) -> None:
+        self.lowest, self.highest = lowest, highest
+        if device.type != "cpu":
+            self.seen = highest + 1
+        elif self.seen <= highest:
+            self.seen = min(math.ceil((highest + 1) * 1.125 / GROWTH) * GROWTH, self.capacity)
         self._masks.clear()
 
     def update(
@@ -99,18 +114,18 @@ class SharedPrefixCache(Cache):
         Args:
             states (`torch.Tensor` of shape `(rows, num_kv_heads, query_length, head_dim)`):
                 New keys or values.
-            buffer (`torch.Tensor` of shape `(num_rows, num_kv_heads, capacity, head_dim)`):
+            buffer (`torch.Tensor` of shape `(num_rows, num_kv_heads, length, head_dim)`):
                 Where a layer holds them.
 
         Returns:
-            `torch.Tensor` of shape `(rows, num_kv_heads, highest + 1, head_dim)`: all that the rows hold.
+            `torch.Tensor` of shape `(rows, num_kv_heads, seen, head_dim)`: all that the rows hold.
         """
         if self._decoding:
             rows = torch.arange(len(states), device=states.device)
-            buffer[rows, :, self.query_positions[:, 0].to(states.device)] = states[:, :, 0]
+            buffer[rows, :, self.query_positions[:, 0].to(states.device)] = states[:, :, 0].to(buffer.dtype)
         else:
             buffer[self.rows, :, self.lowest : self.highest + 1] = states
-        return buffer[self.rows, :, : self.highest + 1]
+        return buffer[self.rows, :, : self.seen]
 
     def masks(self, window: int | None) -> tuple[int, torch.Tensor | None, torch.Tensor | None]:
         """
@@ -123,7 +138,7 @@ class SharedPrefixCache(Cache):
         Returns:
             `tuple`: the first position of the prefix that any token sees; the masks of the prefix from there on, of
             shape `(rows or 1, query_length, prefix_length - first)`, and of the rows' own tokens, of shape `(rows or
-            1, query_length, highest + 1)`, true where hidden. A mask is None where everything is seen.
+            1, query_length, seen)`, true where hidden. A mask is None where everything is seen.
         """
         if window not in self._masks:
             self._masks[window] = self._make_masks(window)
@@ -131,8 +146,8 @@ class SharedPrefixCache(Cache):
 
     def _make_masks(self, window: int | None) -> tuple[int, torch.Tensor | None, torch.Tensor | None]:
         queries = self.query_positions[..., None]
-        own = torch.arange(self.highest + 1, device=queries.device)
-        own_hidden = own > queries if self.lowest < self.highest else None
+        own = torch.arange(self.seen, device=queries.device)
+        own_hidden = own > queries if self.lowest + 1 < self.seen else None
         if window is None or self.prefix_length + self.highest < window:
             return 0, None, own_hidden
         own_out = own <= queries - window
@@ -184,8 +199,9 @@ class SharedPrefixLayer(CacheLayerMixin):
     One layer of a [`SharedPrefixCache`].
 
     Attributes:
-        keys, values (`torch.Tensor` of shape `(num_rows, num_kv_heads, capacity, head_dim)`):
-            Keys and values after the prefix in each row. Allocated at the first use, when shape and type are known.
+        keys, values (`torch.Tensor` of shape `(num_rows, num_kv_heads, length, head_dim)`):
+            Keys and values after the prefix in each row, in the type that attention computes in. Allocated at the
+            first use, when shape and type are known.
     """
 
     is_sliding = False
@@ -195,12 +211,23 @@ class SharedPrefixLayer(CacheLayerMixin):
         self.cache = cache
 
     def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
-        self.keys, self.values = self._buffer(key_states), self._buffer(value_states)
+        self.keys, self.values = self._buffer(key_states, None), self._buffer(value_states, None)
         self.is_initialized = True
 
-    def _buffer(self, states: torch.Tensor) -> torch.Tensor:
+    def _buffer(self, states: torch.Tensor, old: torch.Tensor | None) -> torch.Tensor:
+        """Returns a buffer for states like these, with what an old one holds."""
+        device = states.device.type
+        length = self.cache.seen if device == "cpu" else self.cache.capacity
+        if old is not None and old.shape[2] >= length:
+            return old
+        # Rotated keys are in the type of the cosines, float32, and autocast would convert them in every step
+        dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else states.dtype
+        shape = (self.cache.num_rows, states.shape[1], length, states.shape[3])
         # Zeros: positions past the end of a row are weighted with zero, and zero times NaN would be NaN
-        return states.new_zeros(self.cache.num_rows, states.shape[1], self.cache.capacity, states.shape[3])
+        buffer = states.new_zeros(shape, dtype=dtype)
+        if old is not None:
+            buffer[:, :, : old.shape[2]] = old
+        return buffer
 
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *args, **kwargs
@@ -208,14 +235,14 @@ class SharedPrefixLayer(CacheLayerMixin):
         """Writes the new states and returns all that the rows of this forward pass hold after the prefix."""
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
-        assert self.keys is not None and self.values is not None
+        self.keys, self.values = self._buffer(key_states, self.keys), self._buffer(value_states, self.values)
         return self.cache.write(key_states, self.keys), self.cache.write(value_states, self.values)
 
     def get_seq_length(self) -> int:
         return self.cache.prefix_length + self.cache.lowest
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
-        return self.cache.prefix_length + self.cache.highest + 1, 0
+        return self.cache.prefix_length + self.cache.seen, 0
 
     def get_max_length(self) -> int:
         return self.cache.prefix_length + self.cache.capacity

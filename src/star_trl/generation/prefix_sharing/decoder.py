@@ -25,7 +25,7 @@ from .row_batch import RowBatch
 # Beyond this many rows, the time of a step grows in proportion to them.
 MAX_ROWS = 512
 # Prefills are split into pieces, so that a layer has at most this many attention scores.
-MAX_SCORES = {"cpu": 2**23, "cuda": 2**26}
+MAX_SCORES = {"cpu": 2**22, "cuda": 2**26}
 # Minimum and maximum number of tokens of a piece. Fewer would make poor use of the weights that are read.
 MIN_TOKENS, MAX_TOKENS = 32, 2**13
 
