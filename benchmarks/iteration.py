@@ -5,12 +5,15 @@ user of TRL would write by hand: `generate` with left-padded batches of 16, and 
 
     python benchmarks/iteration.py                 # about twenty minutes on two cores
     python benchmarks/iteration.py --runs 1        # a first look
+    python benchmarks/iteration.py --calculator    # completions call a tool, one and a half times on average
     python benchmarks/iteration.py --bf16          # both in bf16
+    python benchmarks/iteration.py --bf16 --size 135M --runs 1
 
 Both decode greedily with the same prompts and must keep the same samples. The contestants of a run follow each other
 directly, and the speedups are medians of the runs' ratios, so that other work on the machine affects both. The model
 has random weights in fp32, and a quarter of its completions counts as right. In bf16, rounding decides between nearly
-equal tokens, so that some samples differ. The last line is JSON.
+equal tokens, so that some samples differ. Where a completion calls a tool, `generate` ends, and is called again with
+the result. The last line is JSON.
 """
 
 import argparse
@@ -20,14 +23,14 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import torch
 from datasets import Dataset, disable_progress_bars
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import WhitespaceSplit
-from transformers import PreTrainedModel, PreTrainedTokenizerFast
+from transformers import LlamaConfig, PreTrainedModel, PreTrainedTokenizerFast
 from transformers.utils import logging
 from trl import SFTConfig, SFTTrainer
 
@@ -37,13 +40,15 @@ from generation import (
     by_generate,
     hardware_limits,
     least_time,
+    make_model,
     make_workload,
     numbers_of_weights,
     peak_resident_memory,
     small_model,
 )
-from star_trl import STaRConfig, STaRTrainer
+from star_trl import RationaleSampler, RationalizationSampler, Sampler, STaRConfig, STaRTrainer
 from star_trl.ledger.ledger import Ledger
+from star_trl.samplers import Tool, ToolSampler
 
 
 NUM_PROBLEMS = 64
@@ -51,6 +56,9 @@ NUM_HELD_OUT = 32
 PREFIX_LENGTH = 900
 NUM_EXAMPLES = 6
 HINT = "w7"
+# Every 25th token of the vocabulary calls the tool, which always answers with the same token.
+CALL, RESULT = 25, 7
+TOOL = Tool(run=lambda call: f" w{RESULT}", begin="w", end="=")
 TRAINING = {
     "max_steps": 4,
     "per_device_train_batch_size": 8,
@@ -70,8 +78,8 @@ TRAINING = {
 @dataclass
 class Task:
     """
-    A model, its tokenizer, few-shot examples that precede every prompt, problems, held-out problems, and whether the
-    model computes in bf16.
+    A model, its tokenizer, few-shot examples that precede every prompt, problems, held-out problems, whether the model
+    computes in bf16, and whether it calls a tool.
     """
 
     model: PreTrainedModel
@@ -80,7 +88,11 @@ class Task:
     problems: list[dict[str, str]]
     held_out: list[dict[str, str]]
     eos_token_ids: list[int]
-    bf16: bool = False
+    bf16: bool
+    calculator: bool
+
+    def calls(self, token: int) -> bool:
+        return self.calculator and is_call(token)
 
 
 @dataclass
@@ -96,22 +108,37 @@ class Outcome:
         return sum(self.seconds.values())
 
 
-def make_task(prefix_length: int, model: PreTrainedModel | None = None) -> Task:
+def model_of_135_million() -> PreTrainedModel:
+    """Returns a model with the shape of SmolLM2-135M."""
+    shape = {
+        **{"vocab_size": 49152, "hidden_size": 576, "intermediate_size": 1536, "tie_word_embeddings": True},
+        **{"num_hidden_layers": 30, "num_attention_heads": 9, "num_key_value_heads": 3},
+    }
+    special = {"bos_token_id": 0, "eos_token_id": None, "pad_token_id": 0}
+    return make_model(LlamaConfig(**shape, **special, max_position_embeddings=4096))
+
+
+SIZES = {"13M": small_model, "135M": model_of_135_million}
+
+
+def is_call(token: int) -> bool:
+    return token % CALL == 0
+
+
+def make_task(prefix_length: int, model: PreTrainedModel, bf16: bool = False, calculator: bool = False) -> Task:
     """
-    Makes problems of 30 to 80 words, one token each, behind few-shot examples of `prefix_length` tokens in all, for a
-    small model by default.
+    Makes problems of 30 to 80 words, one token each, behind few-shot examples of `prefix_length` tokens in all.
     """
-    model = small_model() if model is None else model
     work = make_workload(model, NUM_PROBLEMS + NUM_HELD_OUT, prefix_length)
-    words = {f"w{index}": index for index in range(model.config.vocab_size)}
-    backend = Tokenizer(WordLevel(words, unk_token="w1"))
+    words = [f"w{index}=" if is_call(index) else f"w{index}" for index in range(model.config.vocab_size)]
+    backend = Tokenizer(WordLevel({word: index for index, word in enumerate(words)}, unk_token="w1"))
     backend.pre_tokenizer = WhitespaceSplit()
-    end = f"w{work.eos_token_ids[0]}"
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, pad_token="w0", eos_token=end)
+    end = words[work.eos_token_ids[0]]
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, pad_token=words[0], eos_token=end)
     model.generation_config.eos_token_id = work.eos_token_ids
 
     def text(ids: list[int]) -> str:
-        return " ".join(f"w{index}" for index in ids)
+        return " ".join(words[index] for index in ids)
 
     prefix, size = work.prompts[0][:prefix_length], prefix_length // (2 * NUM_EXAMPLES)
     parts = [text(prefix[start : start + size]) for start in range(0, prefix_length, size)] if prefix_length else []
@@ -121,7 +148,8 @@ def make_task(prefix_length: int, model: PreTrainedModel | None = None) -> Task:
     ]
     questions = [text(prompt[prefix_length:]) for prompt in work.prompts]
     rows = [{"prompt": question, "hinted_prompt": f"{question} {HINT}"} for question in questions]
-    return Task(model, tokenizer, examples, rows[:NUM_PROBLEMS], rows[NUM_PROBLEMS:], work.eos_token_ids)
+    problems, held_out = rows[:NUM_PROBLEMS], rows[NUM_PROBLEMS:]
+    return Task(model, tokenizer, examples, problems, held_out, work.eos_token_ids, bf16, calculator)
 
 
 def is_right(completion_ids: list[int]) -> bool:
@@ -136,13 +164,28 @@ def by_hand(task: Task) -> Outcome:
     """Runs the loop with `generate` and `SFTTrainer`."""
     outcome = Outcome()
     prefix = "\n\n".join(example["prompt"] + example["completion"] for example in task.examples)
+    stops = [*task.eos_token_ids, *filter(task.calls, range(task.model.config.vocab_size))]
 
     def generate(problems: list[dict[str, str]], column: str) -> list[tuple[list[int], list[int]]]:
         texts = ["\n\n".join(filter(None, [prefix, problem[column]])) for problem in problems]
         prompts = task.tokenizer(texts)["input_ids"]
-        work = Workload(task.model, task.tokenizer, prompts, task.eos_token_ids)
-        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=task.bf16):
-            return list(zip(prompts, by_generate(work), strict=True))
+        completions: list[list[int]] = [[] for _ in prompts]
+        unfinished = list(range(len(prompts)))
+        while unfinished:
+            rest = max(MAX_NEW_TOKENS - len(completions[index]) for index in unfinished)
+            begun = [prompts[index] + completions[index] for index in unfinished]
+            work = Workload(task.model, task.tokenizer, begun, stops, rest)
+            with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=task.bf16):
+                written = by_generate(work)
+            for index, tokens in zip(unfinished, written, strict=True):
+                result = [RESULT] if task.calls(tokens[-1]) and not ended(tokens, task) else []
+                completions[index] = (completions[index] + tokens + result)[:MAX_NEW_TOKENS]
+            unfinished = [
+                index
+                for index in unfinished
+                if len(completions[index]) < MAX_NEW_TOKENS and not ended(completions[index], task)
+            ]
+        return list(zip(prompts, completions, strict=True))
 
     def clock(name: str, start: float) -> float:
         outcome.seconds[name] = outcome.seconds.get(name, 0.0) + time.perf_counter() - start
@@ -171,7 +214,11 @@ def by_hand(task: Task) -> Outcome:
     sample(failed, "hinted_prompt", "rationalization")
     start = clock("sampling", start)
     rows = [
-        {"input_ids": prompt + completion, "completion_mask": [0] * len(prompt) + [1] * len(completion)}
+        {
+            "input_ids": prompt + completion,
+            # What the tool has written carries no loss
+            "completion_mask": [0] * len(prompt) + [1] + [int(not task.calls(token)) for token in completion[:-1]],
+        }
         for prompt, completion in sequences
     ]
     with tempfile.TemporaryDirectory() as folder:
@@ -195,6 +242,9 @@ def ended(completion: list[int], task: Task) -> bool:
 def by_star_trl(task: Task) -> Outcome:
     """Runs `STaRTrainer`. Its seconds are those of the whole `train()`, by its own account of the phases."""
     outcome = Outcome()
+    samplers: list[Sampler] = [RationaleSampler(), RationalizationSampler()]
+    if task.calculator:
+        samplers = [ToolSampler(sampler, TOOL) for sampler in samplers]
     with tempfile.TemporaryDirectory() as folder:
         settings = {key: value for key, value in TRAINING.items() if key not in ("max_steps", "save_strategy")}
         trainer = STaRTrainer(
@@ -209,6 +259,7 @@ def by_star_trl(task: Task) -> Outcome:
                 **{**settings, "bf16": task.bf16},
             ),
             reward_funcs=reward,
+            samplers=samplers,
             few_shot_examples=task.examples or None,
             train_dataset=Dataset.from_list(task.problems),
             eval_dataset=Dataset.from_list(task.held_out),
@@ -245,8 +296,8 @@ def fresh(task: Task, weights: dict[str, torch.Tensor]) -> Task:
     return task
 
 
-def added_memory(contestant: str, prefix_length: int, bf16: bool) -> float:
-    task = replace(make_task(prefix_length), bf16=bf16)
+def added_memory(contestant: str, prefix_length: int, size: str, bf16: bool, calculator: bool) -> float:
+    task = make_task(prefix_length, SIZES[size](), bf16, calculator)
     before = peak_resident_memory()
     CONTESTANTS[contestant](task)
     return peak_resident_memory() - before
@@ -281,8 +332,8 @@ def least_fine_tuning(task: Task, outcome: Outcome, prefix_length: int, limits: 
     return 3 * TRAINING["max_steps"] * operations / limits[0]
 
 
-def compare(prefix_length: int, runs: int, bf16: bool) -> dict:
-    task = replace(make_task(prefix_length), bf16=bf16)
+def compare(prefix_length: int, runs: int, size: str, bf16: bool, calculator: bool) -> dict:
+    task = make_task(prefix_length, SIZES[size](), bf16, calculator)
     weights = {name: tensor.clone() for name, tensor in task.model.state_dict().items()}
     outcomes: dict[str, list[Outcome]] = {name: [] for name in CONTESTANTS}
     shares: dict[str, list[float]] = {"sampling": [], "fine-tuning": []}
@@ -317,7 +368,9 @@ def compare(prefix_length: int, runs: int, bf16: bool) -> dict:
     }
     for name in CONTESTANTS:
         with multiprocessing.get_context("spawn").Pool(1) as pool:
-            results[f"peak memory, {name} (MiB)"] = pool.apply(added_memory, (name, prefix_length, bf16))
+            results[f"peak memory, {name} (MiB)"] = pool.apply(
+                added_memory, (name, prefix_length, size, bf16, calculator)
+            )
     return results
 
 
@@ -327,13 +380,15 @@ def main() -> None:
     parser.add_argument("--prefix", type=int, nargs="+", default=[PREFIX_LENGTH, 0], help="lengths of the prefix")
     parser.add_argument("--threads", type=int, default=2, help="CPU threads")
     parser.add_argument("--bf16", action="store_true", help="compute in bf16")
+    parser.add_argument("--calculator", action="store_true", help="let completions call a tool")
+    parser.add_argument("--size", choices=SIZES, default="13M", help="number of parameters")
     args = parser.parse_args()
     logging.set_verbosity_error()
     disable_progress_bars()
     torch.set_num_threads(args.threads)
     results = {}
     for prefix_length in args.prefix:
-        for name, value in compare(prefix_length, args.runs, args.bf16).items():
+        for name, value in compare(prefix_length, args.runs, args.size, args.bf16, args.calculator).items():
             results[f"{name}, prefix {prefix_length}"] = round(value, 3) if isinstance(value, float) else value
     print(json.dumps(results))
 
