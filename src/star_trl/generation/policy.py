@@ -61,6 +61,7 @@ class Policy:
             whole_parameters(model, _reshard_after_forward(trainer)),
             torch.no_grad(),
             trainer.accelerator.autocast(),
+            conversions_kept(model),
         ):
             model.eval()
             try:
@@ -74,6 +75,26 @@ def eos_token_ids(config: GenerationConfig, tokenizer: PreTrainedTokenizerBase) 
     """Returns the tokens that end a completion: those of the model's generation configuration, and the tokenizer's."""
     eos = config.eos_token_id
     return frozenset([*([] if eos is None else [eos] if isinstance(eos, int) else eos), tokenizer.eos_token_id])
+
+
+@contextmanager
+def conversions_kept(model: nn.Module) -> Iterator[None]:
+    """
+    Lets autocast convert each weight once. It keeps what it has converted of weights that need gradients. Frozen ones,
+    which are most of a model with an adapter, it would convert in every forward pass.
+
+    Args:
+        model (`nn.Module`):
+            The model, of which no gradients are computed meanwhile.
+    """
+    frozen = [each for each in model.parameters() if each.dtype == torch.float32 and not each.requires_grad]
+    for parameter in frozen:
+        parameter.requires_grad_(True)
+    try:
+        yield
+    finally:
+        for parameter in frozen:
+            parameter.requires_grad_(False)
 
 
 @contextmanager
