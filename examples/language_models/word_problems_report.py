@@ -163,8 +163,28 @@ def search_table(runs: Runs) -> str:
     return markdown_table(["learning rate", "steps", *SOURCES, "derived"], rows)
 
 
+def precision_table(runs: Runs, in_fp32: Runs) -> str:
+    """Table of the settings that were run in both precisions, with the first seed of each."""
+    rows = []
+    for name in [name for name in SETTINGS if name in runs and name in in_fp32]:
+        for number, (half, full) in enumerate(zip(runs[name][0], in_fp32[name][0], strict=False)):
+            accuracies = [spread([run["accuracy"][source]]) for source in SOURCES for run in (full, half)]
+            rows.append([SETTINGS[name].title, str(number), *accuracies])
+    titles = [f"{source}, {precision}" for source in SOURCES for precision in ("fp32", "bf16")]
+    return markdown_table(["setting", "iteration", *titles], rows)
+
+
 def main() -> None:
-    runs = {name: [run["iterations"] for run in seeds] for name, seeds in read_seeds(RESULTS, SETTINGS).items()}
+    by_precision: dict[bool, Runs] = {True: {}, False: {}}
+    for name, seeds in read_seeds(RESULTS, SETTINGS).items():
+        for run in seeds:
+            by_precision[bool(run.get("bf16"))].setdefault(name, []).append(run["iterations"])
+    # Settings that were not run in bf16 are shown in fp32
+    runs = {
+        name: by_precision[True].get(name) or by_precision[False][name]
+        for name in SETTINGS
+        if any(name in each for each in by_precision.values())
+    }
     draw(runs)
     page = DOCS / "word_problems.md"
     tables = {
@@ -173,6 +193,7 @@ def main() -> None:
         "filters": filters_table(runs),
         "hints": hints_table(runs),
         "search": search_table(runs),
+        "precision": precision_table(by_precision[True], by_precision[False]),
     }
     page.write_text(fill_in(page.read_text(), tables))
     print(f"Figure in {DOCS / 'images'}, tables in {page}")

@@ -154,6 +154,7 @@ SETTINGS = {
     "hint_tiered": Setting(
         title="Hint: tiered",
         domain=replace(hinted(word_problems.DOMAIN, {f"{hint}_prompt": hint for hint in TIERS}), equip=use_tiers),
+        config=ONE_ITERATION,
     ),
 }
 
@@ -171,12 +172,17 @@ def evaluated_on(number: int, load: Callable[[str, str | None], list[dict]]) -> 
     return load_some
 
 
+def config(args: argparse.Namespace) -> dict[str, Any]:
+    """Returns `CONFIG`, which computes in bf16 where the processor has it, or the same in fp32."""
+    return {**CONFIG, "bf16": False} if args.fp32 else CONFIG
+
+
 def do_setting(name: str, args: argparse.Namespace) -> list[dict]:
     """Runs or resumes a setting, and summarizes every iteration."""
     setting = SETTINGS[name]
     run = RUNS[setting.run]
-    output_dir = args.output_dir / f"{name}-{args.seed}"
-    star_args = STaRConfig(**{**CONFIG, "seed": args.seed, "output_dir": str(output_dir), **setting.config})
+    output_dir = args.output_dir / f"{name}-{args.seed}{'-fp32' if args.fp32 else ''}"
+    star_args = STaRConfig(**{**config(args), "seed": args.seed, "output_dir": str(output_dir), **setting.config})
     total_steps = sum(star_args.inner_steps(number) for number in range(1, star_args.num_iterations + 1))
     if run.train == "answers":
         star_args.max_steps = total_steps
@@ -247,7 +253,7 @@ def evaluate(model: Path, args: argparse.Namespace) -> None:
         "few_shot_cot",
         replace(word_problems.DOMAIN, load=evaluated_on(args.evaluated, word_problems.DOMAIN.load)),
         DomainArguments(data_dir=args.data_dir, calculator=not args.without_calculator),
-        STaRConfig(**{**CONFIG, "output_dir": str(output_dir)}),
+        STaRConfig(**{**config(args), "output_dir": str(output_dir)}),
         ModelConfig(model_name_or_path=str(model), dtype="float32"),
     )
     rows = evaluated_on(args.evaluated, word_problems.load)("eval", args.data_dir)
@@ -271,6 +277,7 @@ def main() -> None:
     parser.add_argument("--max_train_problems", type=int, default=500, help="Training problems.")
     parser.add_argument("--evaluated", type=int, default=150, help="Evaluation problems of each source.")
     parser.add_argument("--output_dir", type=Path, default=Path("runs/word-problems"), help="Where the runs go.")
+    parser.add_argument("--fp32", action="store_true", help="Compute in fp32, also where the processor has bf16.")
     parser.add_argument("--evaluate", type=Path, nargs="+", help="Models to evaluate, and nothing else.")
     parser.add_argument("--without_calculator", action="store_true", help="Evaluate them without the calculator.")
     args = parser.parse_args()
@@ -280,9 +287,9 @@ def main() -> None:
         print(f"{name}, seed {args.seed}", flush=True)
         iterations = do_setting(name, args)
         sizes = {"max_train_problems": args.max_train_problems, "evaluated": args.evaluated}
-        bf16 = STaRConfig(args.output_dir, **CONFIG).bf16
+        bf16 = STaRConfig(args.output_dir, **config(args)).bf16
         run = {"torch": torch.__version__, "bf16": bf16, **sizes, "iterations": iterations}
-        runs.merge_results(RESULTS, name, {f"seed {args.seed}": run})
+        runs.merge_results(RESULTS, name, {f"seed {args.seed}{', fp32' if args.fp32 else ''}": run})
         print(f"{name}, seed {args.seed}: {iterations[-1]['accuracy']}, in {RESULTS}", flush=True)
 
 
