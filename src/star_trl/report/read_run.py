@@ -232,7 +232,7 @@ def _row(ledger: str, sample: Sample, doubt: str | None) -> dict[str, Any]:
         "finish_reason": sample.finish_reason,
         "reward": sample.reward,
         "rewards": sample.rewards,
-        "tokens": len(sample.completion_ids),
+        "tokens": sample.num_tokens,
         "completion": sample.completion,
         "hint_shown": sample.hint_shown or None,
         "logprob": sample.logprob,
@@ -322,7 +322,7 @@ def _count(counts: Counts, samples: list[Sample]) -> None:
     for sample in samples:
         values = {
             "reward": sample.reward,
-            "length": len(sample.completion_ids),
+            "length": sample.num_tokens,
             "lines": sum(bool(line.strip()) for line in sample.completion.splitlines()),
         }
         for name, value in values.items():
