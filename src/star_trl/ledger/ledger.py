@@ -5,7 +5,7 @@ import json
 import math
 import os
 from array import array
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from operator import attrgetter
@@ -19,6 +19,7 @@ from datasets import Dataset, Features, List, Value
 
 from ..finish_reason import FINISH_REASONS
 from ..output_dir import UNENCODABLE, as_null, encodable, finite, iteration_dir, iterations, writing
+from ..token_ids import packed_field
 from .seals import check_seals, read_seals, shards
 
 
@@ -114,19 +115,13 @@ def _packed_mask(mask: Any) -> Any:
     return bytes(mask) if is_mask else mask
 
 
-def _packed_field(name: str, pack: Callable[[Any], Any], unpack: Callable[[Any], Any]) -> property:
-    slot = Sample.__dict__[name]
-    return property(lambda own: unpack(slot.__get__(own)), lambda own, value: slot.__set__(own, pack(value)))
-
-
-# A sample holds its token ids in an array and its loss mask in bytes, and gives them as lists. Lists would take 44
-# bytes a token in place of 5, and every garbage collection would visit each token.
-_held_ids, _held_mask = (Sample.__dict__[name].__get__ for name in ("completion_ids", "loss_mask"))
-for _name, _pack, _unpack in (
-    ("completion_ids", _packed_ids, lambda held: held.tolist() if type(held) is array else held),
-    ("loss_mask", _packed_mask, lambda held: list(map(bool, held)) if type(held) is bytes else held),
-):
-    setattr(Sample, _name, _packed_field(_name, _pack, _unpack))
+# Lists would take 44 bytes a token in place of 5.
+_held_ids = packed_field(
+    Sample, "completion_ids", _packed_ids, lambda held: held.tolist() if type(held) is array else held
+)
+_held_mask = packed_field(
+    Sample, "loss_mask", _packed_mask, lambda held: list(map(bool, held)) if type(held) is bytes else held
+)
 
 # What the names of the ledgers begin with that hold the samples of probe problems. Their temperature follows.
 PROBE = "probe-"
