@@ -102,6 +102,11 @@ class Sample:
         """Number of tokens of the completion."""
         return len(self.token_array)
 
+    @property
+    def num_trained(self) -> int:
+        """Number of its tokens that are trained on."""
+        return _held_mask(self).count(True)
+
 
 def _packed_ids(ids: Any) -> Any:
     try:
