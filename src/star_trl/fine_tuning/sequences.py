@@ -79,7 +79,7 @@ def _columns(
 ) -> dict[str, pa.ListArray]:
     """Returns the columns of [`training_sequences`] for some of the samples."""
     prompts = _training_prompts(selected, task, args.few_shot_train)
-    completions = [np.asarray(sample.token_array).view(np.int32) for sample in selected]
+    completions = [np.frombuffer(sample.token_bytes, np.int32) for sample in selected]
     trained = [
         np.where(np.asarray(sample.loss_mask, bool), ids, np.int32(-100))
         for sample, ids in zip(selected, completions, strict=True)
@@ -104,7 +104,7 @@ def _columns(
 
 def _arrays(prompts: Sequence[TokenIds]) -> list[np.ndarray]:
     heads = {id(prompt.head): np.array(prompt.head, np.int32) for prompt in prompts}
-    return [np.concatenate([heads[id(prompt.head)], np.asarray(prompt.own).view(np.int32)]) for prompt in prompts]
+    return [np.concatenate([heads[id(prompt.head)], np.frombuffer(prompt.own, np.int32)]) for prompt in prompts]
 
 
 def _behind(prompts: Sequence[np.ndarray], completions: Sequence[Sequence | np.ndarray]) -> pa.ListArray:

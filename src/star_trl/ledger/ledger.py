@@ -4,7 +4,6 @@
 import json
 import math
 import os
-from array import array
 from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, fields
@@ -14,12 +13,13 @@ from types import NoneType
 from typing import Any
 from urllib.parse import quote, unquote
 
+import numpy as np
 import orjson
 from datasets import Dataset, Features, List, Value
 
 from ..finish_reason import FINISH_REASONS
 from ..output_dir import UNENCODABLE, as_null, encodable, finite, iteration_dir, iterations, writing
-from ..token_ids import packed_field
+from ..token_ids import TOKEN_SIZE, as_bytes, from_bytes, packed_field
 from .seals import check_seals, read_seals, shards
 
 
@@ -93,14 +93,14 @@ class Sample:
         return self.sampler, self.problem_id, self.sample_index
 
     @property
-    def token_array(self) -> "array[int]":
-        """The token ids of the completion as they are held. Do not change it."""
+    def token_bytes(self) -> bytes:
+        """The token ids of the completion as [`~star_trl.token_ids.as_bytes`] packs them."""
         return _held_ids(self)
 
     @property
     def num_tokens(self) -> int:
         """Number of tokens of the completion."""
-        return len(self.token_array)
+        return len(self.token_bytes) // TOKEN_SIZE
 
     @property
     def num_trained(self) -> int:
@@ -110,19 +110,19 @@ class Sample:
 
 def _packed_ids(ids: Any) -> Any:
     try:
-        return array("I", ids) if type(ids) is list else ids
+        return as_bytes(ids) if isinstance(ids, (list, tuple)) else ids
     except (TypeError, OverflowError):  # no token ids, as `problem_of` will say
         return ids
 
 
 def _packed_mask(mask: Any) -> Any:
-    is_mask = type(mask) is list and mask.count(True) + mask.count(False) == len(mask)
+    is_mask = isinstance(mask, (list, tuple)) and mask.count(True) + mask.count(False) == len(mask)
     return bytes(mask) if is_mask else mask
 
 
 # Lists would take 44 bytes a token in place of 5.
 _held_ids = packed_field(
-    Sample, "completion_ids", _packed_ids, lambda held: held.tolist() if type(held) is array else held
+    Sample, "completion_ids", _packed_ids, lambda held: from_bytes(held) if type(held) is bytes else held
 )
 _held_mask = packed_field(
     Sample, "loss_mask", _packed_mask, lambda held: list(map(bool, held)) if type(held) is bytes else held
@@ -157,10 +157,14 @@ _encode_strictly = json.JSONEncoder(ensure_ascii=False, default=str, allow_nan=F
 
 def _encode(sample: Sample) -> bytes:
     """Returns the line of a sample."""
-    fields = _as_dict(sample)
-    if not sample.extra:  # where a sampler or a reward function may put types that orjson writes in another way
+    ids, mask = _held_ids(sample), _held_mask(sample)
+    # `extra` may hold types that orjson writes in another way, as a sampler or a reward function gave them.
+    if not sample.extra and type(ids) is type(mask) is bytes:
+        fields = dict.fromkeys(FIELDS) | dict(zip(TYPES, _values(sample), strict=True))
+        fields |= {"completion_ids": np.frombuffer(ids, np.uint32), "loss_mask": np.frombuffer(mask, bool)}
         with suppress(orjson.JSONEncodeError):  # such as for a character that UTF-8 does not have
-            return orjson.dumps(fields, option=orjson.OPT_APPEND_NEWLINE)
+            return orjson.dumps(fields, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_SERIALIZE_NUMPY)
+    fields = _as_dict(sample)
     try:
         text = _encode_strictly(fields)
     except ValueError:  # infinity or NaN, in what a reward function logged
@@ -466,12 +470,12 @@ def problem_of(sample: Sample, iteration: int | None, num_problems: int | None, 
     if not 0 <= sample.sample_index < 2**63:
         return f"`sample_index` is {sample.sample_index}, expected 0 or more"
     ids, mask = _held_ids(sample), _held_mask(sample)
-    if type(ids) is not array:
+    if type(ids) is not bytes:
         return f"`completion_ids` is {ids!r:.80}, expected a list of token ids"
-    if vocab_size is not None and max(ids, default=0) >= vocab_size:
-        return f"`completion_ids` has {max(ids)}, but the model has {vocab_size} tokens"
-    if type(mask) is not bytes or len(mask) != len(ids):
-        return f"`loss_mask` is not {len(ids)} times true or false, once for each token id"
+    if vocab_size is not None and (highest := np.frombuffer(ids, np.uint32).max(initial=0)) >= vocab_size:
+        return f"`completion_ids` has {highest}, but the model has {vocab_size} tokens"
+    if type(mask) is not bytes or len(mask) != sample.num_tokens:
+        return f"`loss_mask` is not {sample.num_tokens} times true or false, once for each token id"
     if sample.finish_reason not in FINISH_REASONS:
         return f"`finish_reason` is {sample.finish_reason!r:.80}, expected one of {sorted(FINISH_REASONS)}"
     if not _number_types.issuperset(map(type, sample.rewards.values())):

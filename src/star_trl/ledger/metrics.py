@@ -75,7 +75,7 @@ def exploration_metrics(samples: Sequence[Sample]) -> dict[str, float]:
     return {
         f"pass@{k}": fmean(bool(right) for right in kept),
         f"best_of_{k}": fmean(_best_is_kept(drawn) for drawn in by_problem.values()),
-        "unique_right": fmean(len({sample.token_array.tobytes() for sample in right}) for right in kept),
+        "unique_right": fmean(len({sample.token_bytes for sample in right}) for right in kept),
     }
 
 

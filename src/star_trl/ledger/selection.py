@@ -78,7 +78,7 @@ def select_samples(
         if sample.drop_reason is not None:
             dropped[sample.drop_reason] += 1
             continue
-        identity = (sample.problem_id, sample.hint_shown, sample.token_array.tobytes())
+        identity = (sample.problem_id, sample.hint_shown, sample.token_bytes)
         if identity in seen and not all_draws:
             dropped["duplicate"] += 1
         elif max_samples_per_problem is not None and per_problem[sample.problem_id] >= max_samples_per_problem:

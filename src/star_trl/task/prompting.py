@@ -12,7 +12,7 @@ from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
 from ..ledger.messages import Messages
-from ..token_ids import TokenIds
+from ..token_ids import TOKEN_SIZE, TokenIds
 from .rows import read_rows
 
 
@@ -166,7 +166,7 @@ class PromptBuilder:
             batch = missing[start : start + BATCH_SIZE]
             encoded = self.encode_packed(dataset.select(batch).to_list(), column, few_shot)
             heads = {id(ids.head): len(ids.head) for ids in encoded}  # lists, with 9 times the memory of an array
-            size = sum(len(ids.own) for ids in encoded) + 9 * sum(heads.values())
+            size = sum(len(ids.own) // TOKEN_SIZE for ids in encoded) + 9 * sum(heads.values())
             has_room = self._num_known + size <= MAX_KNOWN
             self._num_known += size * has_room
             (known if has_room else new).update(zip(batch, encoded, strict=True))

@@ -1,6 +1,7 @@
 # Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
 """Grouping of prompts that begin with the same tokens."""
 
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import compress, count
@@ -79,7 +80,7 @@ def num_distinct(prompts: Sequence[TokenIds]) -> int:
         return 0
     head = prompts[0].head
     if all(prompt.head is head for prompt in prompts):
-        return len(head) + _num_distinct([prompt.own for prompt in prompts])
+        return len(head) + _num_distinct([array("I", prompt.own) for prompt in prompts])
     return _num_distinct([prompt.tolist() for prompt in prompts])
 
 
