@@ -177,6 +177,9 @@ def _prompts(samples: Sequence[Sample], columns: Sequence[str], task: Task, few_
     for index, (sample, row, column) in enumerate(zip(samples, rows, columns, strict=True)):
         sampler = by_name.get(sample.sampler)  # The solutions of a dataset are samples without a sampler.
         if sampler is not None and sampler.makes_prompts:
+            if (ids := sample.extra.get(PROMPT_IDS)) is not None:
+                prompts[index] = TokenIds(ids)
+                continue
             column, hinted = "prompt", sample.extra.get(HINTED_PROMPT)
             prompt = hinted if sample.hint_shown and hinted is not None else sample.prompt
             row = {**row, "prompt": as_given(prompt)}
@@ -191,8 +194,4 @@ def _prompts(samples: Sequence[Sample], columns: Sequence[str], task: Task, few_
     for column, found in others.items():
         numbers, own_rows, tools_of_rows = zip(*found, strict=True)
         prompts.update(zip(numbers, builder.encode_packed(own_rows, column, few_shot, tools_of_rows), strict=True))
-    for index, sample in enumerate(samples):
-        sampler = by_name.get(sample.sampler)
-        if sampler is not None and sampler.makes_prompts and (own := sample.extra.get(PROMPT_IDS)) is not None:
-            prompts[index] = TokenIds(own)
     return [prompts[index] for index in range(len(samples))]

@@ -22,7 +22,7 @@ FewShotExamples = Sequence[dict[str, Any]] | Callable[[dict[str, Any]], Sequence
 
 # Number of prompts that are tokenized together. A tokenizer needs some 100 bytes for each of their tokens.
 BATCH_SIZE = 1000
-# Number of tokens of problems that are remembered, which take 100 MB
+# Number of tokens of a dataset's problems that are remembered, which take 100 MB
 MAX_KNOWN = 25_000_000
 # Number of sets of few-shot examples whose tokens are remembered
 MAX_HEADS = 1000
@@ -65,10 +65,10 @@ class PromptBuilder:
                     )
         self._few_shot_examples = few_shot_examples
         self._fixed_texts: dict[str, tuple[str, ...]] = {}  # of the fixed examples, by column
-        self._heads: dict[tuple[str, ...], list[int] | None] = {}  # what prompts with these examples begin with
+        self._heads: dict[tuple[str, ...], list[int]] = {}  # what prompts with these examples begin with
         # Token ids of problems by dataset, column and whether few-shot examples come first; and how many they are
         self._known: WeakKeyDictionary[Dataset, dict[tuple[str, bool], dict[int, TokenIds]]] = WeakKeyDictionary()
-        self._num_known = 0
+        self._num_known: WeakKeyDictionary[Dataset, int] = WeakKeyDictionary()
 
     @property
     def has_examples(self) -> bool:
@@ -165,11 +165,12 @@ class PromptBuilder:
         for start in range(0, len(missing), BATCH_SIZE):
             batch = missing[start : start + BATCH_SIZE]
             encoded = self.encode_packed(dataset.select(batch).to_list(), column, few_shot)
-            heads = {id(ids.head): len(ids.head) for ids in encoded}  # lists, with 9 times the memory of an array
+            heads = {id(ids.head): len(ids.head) for ids in encoded}  # lists, with 9 times the memory of bytes
             size = sum(len(ids.own) // TOKEN_SIZE for ids in encoded) + 9 * sum(heads.values())
-            has_room = self._num_known + size <= MAX_KNOWN
-            self._num_known += size * has_room
-            (known if has_room else new).update(zip(batch, encoded, strict=True))
+            total = self._num_known.get(dataset, 0) + size
+            if total <= MAX_KNOWN:
+                self._num_known[dataset] = total
+            (known if total <= MAX_KNOWN else new).update(zip(batch, encoded, strict=True))
         return [known[problem] if problem in known else new[problem] for problem in problems]
 
     def encode_packed(
@@ -246,12 +247,14 @@ class PromptBuilder:
         counts = Counter(examples)
         if len(self._heads) > MAX_HEADS:
             self._heads.clear()
+        tried = set(self._heads)
         for own, problem, tail in zip(examples, problems, tail_ids, strict=True):
-            if counts[own] > 1 and own not in self._heads:
+            if counts[own] > 1 and own not in tried:
+                tried.add(own)
                 (ids,) = self._tokenize([_joined(own, problem[column])])
                 size = max(len(ids) - len(tail), 0)
-                # Some tokenizers read the beginning of a text in another way.
-                self._heads[own] = ids[:size] if ids[size:] == tail else None
+                if ids[size:] == tail:  # Some tokenizers read the beginning of a text in another way.
+                    self._heads[own] = ids[:size]
         heads = [self._heads.get(own) for own in examples]
         wholes = [
             _joined(own, problem[column])
