@@ -233,6 +233,6 @@ def inner_run(
     finally:
         for name, value in outer.items():
             setattr(inner, name, value)
-        # The callbacks of the outer run would keep the optimizer of another inner trainer and the training set in memory.
+        # The callbacks of the outer run would keep another inner trainer's optimizer and the training set in memory.
         for name in ("optimizer", "lr_scheduler", "train_dataloader"):
             setattr(forwarder.handler, name, None)
