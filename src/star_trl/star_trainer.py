@@ -808,7 +808,7 @@ class STaRTrainer(WeightedSFTTrainer):
             logger.warning(sign)
         if self.is_world_process_zero():
             write_doubts(str(self.args.output_dir), iteration, found)
-        num_tokens = sum(len(sample.completion_ids) for sample in samples)
+        num_tokens = sum(sample.num_tokens for sample in samples)
         if self.args.probes:
             num_tokens += self.probes.completion_tokens(iteration)
         prompt_tokens = sum(gather_object([self.rollouts.prompt_tokens]))

@@ -2,7 +2,8 @@
 """The ledger, and going on from it."""
 
 import json
-from dataclasses import asdict
+import pickle
+from dataclasses import FrozenInstanceError, asdict, replace
 from datetime import date
 from enum import Enum
 
@@ -41,8 +42,8 @@ def test_shards_of_several_processes_are_one_ledger(tmp_path):
     }
 
 
-def test_reading_again_parses_the_new_lines_only(tmp_path, monkeypatch):
-    """Also those of other processes. A shard that is gone or shorter is forgotten."""
+def test_reading_again_parses_the_new_lines_of_others_only(tmp_path, monkeypatch):
+    """What a ledger has appended, it knows. A shard that is gone or shorter is forgotten."""
     parsed = []
     parse = Ledger._parse
     monkeypatch.setattr(Ledger, "_parse", lambda *args: parsed.append(args) or parse(*args))
@@ -52,7 +53,8 @@ def test_reading_again_parses_the_new_lines_only(tmp_path, monkeypatch):
     other.append([make_sample(problem_id=1)])
     ledger.append([make_sample(problem_id=2)])
     assert [sample.problem_id for sample in ledger.read(1)] == [0, 1, 2]
-    assert len(parsed) == 3
+    assert len(parsed) == 2
+    assert ledger.read(1) == Ledger(tmp_path).read(1)
     first, second = sorted(tmp_path.rglob("*.jsonl"))
     second.unlink()
     assert [sample.problem_id for sample in ledger.read(1)] == [0, 2]
@@ -173,12 +175,28 @@ def test_a_line_reads_as_what_json_makes_of_the_sample(tmp_path, changes):
     """orjson reads and writes the lines where it does as json would. Lines of json, as before, are read as well."""
     sample = make_sample(**changes)
     expected = json.loads(json.dumps(finite(asdict(sample)), default=str))
-    Ledger(tmp_path / "new").append([sample])
+    ledger = Ledger(tmp_path / "new")
+    assert not ledger.read(1)
+    ledger.append([sample])
+    assert [asdict(read) for read in ledger.read(1)] == [expected]
     shard = tmp_path / "old" / "iteration-001" / "samples-00000-of-00001.jsonl"
     shard.parent.mkdir(parents=True)
     shard.write_text(json.dumps(expected) + "\n")
     for folder in ("new", "old"):
         assert [asdict(read) for read in Ledger(tmp_path / folder).read(1)] == [expected]
+
+
+def test_a_sample_gives_lists_of_tokens():
+    """They are held in less memory."""
+    sample = make_sample(completion_ids=[70_000, 2], loss_mask=[True, False])
+    for read in (sample, replace(sample, prompt="R"), pickle.loads(pickle.dumps(sample))):
+        assert read.completion_ids + [3] == [70_000, 2, 3]
+        assert read.loss_mask[::-1] == [False, True]
+        assert read.num_tokens == 2
+    assert pickle.loads(pickle.dumps(sample)) == sample != replace(sample, completion_ids=[70_000, 3])
+    with pytest.raises(FrozenInstanceError):
+        sample.completion_ids = [1]
+    assert "completion_ids=[70000, 2], loss_mask=[True, False]" in repr(sample)
 
 
 def test_a_list_that_was_read_may_be_changed(tmp_path):

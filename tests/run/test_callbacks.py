@@ -1,6 +1,8 @@
 # Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
 """Callbacks see one run, whose steps only grow."""
 
+import gc
+import weakref
 from collections import Counter
 
 import pytest
@@ -60,6 +62,27 @@ def test_a_callback_sees_one_run(make_trainer, problems):
     losses = [event for event in events if event["event"] == "log" and "loss" in event["logs"]]
     assert [event["step"] for event in losses] == list(range(1, 10))
     assert [entry["step"] for entry in trainer.state.log_history if "loss" in entry] == list(range(1, 10))
+
+
+def test_the_training_set_of_an_iteration_is_freed(make_trainer):
+    """A few-shot prompt before each of 100,000 samples makes it a gigabyte."""
+    trainer = make_trainer(solve_easy_and_hinted, num_iterations=2)
+    sets = []
+    make_training_set, sample = trainer.make_training_set, trainer.sample
+
+    def make(*args):
+        prepared = make_training_set(*args)
+        sets.append(weakref.ref(prepared))
+        return prepared
+
+    def check(iteration):
+        gc.collect()
+        assert [each() for each in sets] == [None] * (iteration - 1)
+        return sample(iteration)
+
+    trainer.make_training_set, trainer.sample = make, check
+    trainer.train()
+    assert len(sets) == 2
 
 
 @pytest.mark.parametrize("event", ["on_step_end", "on_evaluate"])

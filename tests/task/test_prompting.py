@@ -1,10 +1,18 @@
 # Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
 """Prompts: their few-shot examples are tokenized once, and the tokens are those of the whole text."""
 
+from dataclasses import replace
+
 import pytest
+from datasets import Dataset
 from tokenizers.processors import TemplateProcessing
 
+from star_trl.generation import GenerationRequest
+from star_trl.generation.prefix_sharing.groups import num_distinct
+from star_trl.samplers import Prompt
+from star_trl.samplers.base import held_input_ids
 from star_trl.task.prompting import PromptBuilder
+from star_trl.token_ids import TokenIds
 from support.generation_models import byte_level_tokenizer, sentencepiece_tokenizer, word_level_tokenizer
 from support.tiny_models import build_tokenizer
 
@@ -64,3 +72,43 @@ def test_few_shot_examples_are_tokenized_once(monkeypatch):
     whole = sum(len(builder.render(problem, "prompt", True)) for problem in problems)
     builder.encode(problems, "prompt", True)
     assert sum(lengths) < whole / 5
+
+
+@pytest.mark.parametrize("limit", [10**6, 0])
+def test_problems_are_tokenized_once(monkeypatch, limit):
+    """Unless there are too many to remember. Their examples are held once."""
+    monkeypatch.setattr("star_trl.task.prompting.MAX_KNOWN", limit)
+    monkeypatch.setattr("star_trl.task.prompting.BATCH_SIZE", 2)
+    builder = PromptBuilder(byte_level_tokenizer(), few_shot(3))
+    problems = Dataset.from_list([{"prompt": f"Q: {number} + 1 ?\nA:"} for number in range(5)])
+    asked = []
+    encode = builder.encode_packed
+    monkeypatch.setattr(builder, "encode_packed", lambda rows, *rest: asked.append(len(rows)) or encode(rows, *rest))
+    for _ in range(2):
+        found = builder.encode_problems(problems, [4, 0, 1, 4], "prompt", True)
+        assert [ids.tolist() for ids in found] == builder.encode(
+            problems.select([4, 0, 1, 4]).to_list(), "prompt", True
+        )
+        assert len({id(ids.head) for ids in found}) == 1 < len(found[0].head)
+    # encode() asks as well, for all four.
+    assert asked == ([2, 1, 4, 4] if limit else [2, 1, 4, 2, 1, 4])
+    (other,) = builder.encode_problems(Dataset.from_list([{"prompt": "Q: 0 ?\nA:"}]), [0], "prompt", False)
+    assert other.tolist() == builder.encode([{"prompt": "Q: 0 ?\nA:"}], "prompt", False)[0]
+
+
+def test_a_prompt_gives_a_list():
+    """A sampler and an engine read lists, however the tokens are held."""
+    prompt = Prompt(problem=0, sample_index=0, input_ids=TokenIds([70_000], head=[1, 2]), seed=3, columns={})
+    request = GenerationRequest(prompt_ids=held_input_ids(prompt), seed=3)
+    assert prompt.input_ids == request.prompt_ids == [1, 2, 70_000]
+    assert prompt.input_ids + [4] == [1, 2, 70_000, 4]
+    assert replace(prompt, input_ids=[5]).input_ids == [5]
+    assert replace(prompt, seed=4) == Prompt(problem=0, sample_index=0, input_ids=[1, 2, 70_000], seed=4, columns={})
+    assert len(held_input_ids(prompt)) == 3
+
+
+def test_tokens_that_prompts_begin_with_count_once():
+    head = [1, 2]
+    assert num_distinct([TokenIds(own, head) for own in ([3, 4], [3, 5], [3, 4])]) == 5
+    assert num_distinct([TokenIds([3, 4], head), TokenIds([1, 2, 3, 5])]) == 5
+    assert num_distinct([]) == 0

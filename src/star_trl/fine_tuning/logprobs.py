@@ -128,7 +128,7 @@ def token_logprobs(
         part = [samples[index] for index in indices]
         logprobs = _completion_logprobs(model, [prompts[index] for index in indices], part, pad_token_id)
         for index, sample, values in zip(indices, part, logprobs.tolist(), strict=True):
-            found[index] = values[: len(sample.completion_ids)]
+            found[index] = values[: sample.num_tokens]
     return found
 
 
@@ -167,7 +167,7 @@ def _completion_logprobs(
 
 def _logprobs_on_tree(model: PreTrainedModel, tree: PrefixTree, samples: Sequence[Sample]) -> torch.Tensor:
     """Returns the log-probabilities of the completions' tokens, padded on the right: (samples, longest completion)."""
-    lengths = [len(sample.completion_ids) for sample in samples]
+    lengths = [sample.num_tokens for sample in samples]
     parts = [path[-length - 1 : -1] for path, length in zip(tree.paths, lengths, strict=True)]
     input_ids, positions, ends, kept = (
         torch.tensor(values, device=model.device)
@@ -189,7 +189,7 @@ def _logprobs_of_rows(
     rows = [torch.tensor(sequence) for sequence in sequences]
     input_ids = pad(rows, padding_value=pad_token_id, **padded).to(model.device)
     attention_mask = pad([torch.ones_like(row) for row in rows], padding_value=0, **padded).to(model.device)
-    lengths = [len(sample.completion_ids) for sample in samples]
+    lengths = [sample.num_tokens for sample in samples]
     logits = model(
         input_ids=input_ids,
         attention_mask=attention_mask,

@@ -2,8 +2,12 @@
 """Turns selected samples into the token ids and labels that the model is fine-tuned on."""
 
 import math
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from typing import Any
 
+import numpy as np
+import pyarrow as pa
 from datasets import Dataset, concatenate_datasets
 
 from ..ledger.ledger import Sample
@@ -11,11 +15,12 @@ from ..ledger.messages import HINTED_PROMPT, as_given
 from ..samplers.base import PROMPT_IDS
 from ..star_config import STaRConfig
 from ..task.task import Task
+from ..token_ids import TokenIds, as_list
 from .collators import LOSS_WEIGHTS, TEACHER_IDS, TEACHER_LABELS, TOKEN_REFERENCES
 
 
-# Number of samples whose sequences are made together. The lists that they are made of take 24 bytes a token, and the
-# dataset takes 12.
+# Number of samples whose sequences are made together. The dataset takes 8 bytes a token, as do the arrays that it is
+# made of.
 BATCH_SIZE = 1000
 
 
@@ -59,8 +64,8 @@ def training_sequences(
     for start in range(0, len(selected), BATCH_SIZE):
         own = slice(start, start + BATCH_SIZE)
         columns = _columns(selected[own], task, args, weights and weights[own], references and references[own])
-        longest = max(longest, *map(len, columns["input_ids"]))
-        parts.append(Dataset.from_dict(columns))
+        longest = max(longest, *columns["input_ids"].value_lengths().to_pylist())
+        parts.append(Dataset(pa.table(columns)))
     check_length(longest, args)
     return concatenate_datasets(parts)
 
@@ -71,28 +76,42 @@ def _columns(
     args: STaRConfig,
     weights: Sequence[float] | None,
     references: Sequence[list[float]] | None,
-) -> dict[str, list]:
+) -> dict[str, pa.ListArray]:
     """Returns the columns of [`training_sequences`] for some of the samples."""
-    prompts = training_prompts(selected, task, args)
-    input_ids, labels = [], []
-    for prompt, sample in zip(prompts, selected, strict=True):
-        input_ids.append(prompt + sample.completion_ids)
-        trained = zip(sample.completion_ids, sample.loss_mask, strict=True)
-        labels.append([-100] * len(prompt) + [token if is_trained else -100 for token, is_trained in trained])
-    columns: dict[str, list] = {"input_ids": input_ids, "labels": labels}
+    prompts = _training_prompts(selected, task, args.few_shot_train)
+    completions = [np.frombuffer(sample.token_bytes, np.int32) for sample in selected]
+    trained = [
+        np.where(np.asarray(sample.loss_mask, bool), ids, np.int32(-100))
+        for sample, ids in zip(selected, completions, strict=True)
+    ]
+    columns = {
+        "input_ids": _behind(_arrays(prompts), completions),
+        "labels": _behind([np.full(len(prompt), -100, np.int32) for prompt in prompts], trained),
+    }
     if weights is not None:
-        columns[LOSS_WEIGHTS] = [[weight] * len(ids) for weight, ids in zip(weights, input_ids, strict=True)]
+        columns[LOSS_WEIGHTS] = _behind(
+            [np.full(len(prompt), weight) for prompt, weight in zip(prompts, weights, strict=True)],
+            [np.full(len(ids), weight) for ids, weight in zip(completions, weights, strict=True)],
+        )
     if references is not None:
-        columns[TOKEN_REFERENCES] = [
-            [math.nan] * len(prompt) + values for prompt, values in zip(prompts, references, strict=True)
-        ]
+        columns[TOKEN_REFERENCES] = _behind([np.full(len(prompt), math.nan) for prompt in prompts], references)
     if args.distillation is not None:
-        hinted = teacher_prompts(selected, task, args)
-        columns[TEACHER_IDS] = [ids + sample.completion_ids for ids, sample in zip(hinted, selected, strict=True)]
-        columns[TEACHER_LABELS] = [
-            [-100] * len(ids) + row[len(prompt) :] for ids, row, prompt in zip(hinted, labels, prompts, strict=True)
-        ]
+        hinted = _teacher_prompts(selected, task, args, "hinted_prompt")
+        columns[TEACHER_IDS] = _behind(_arrays(hinted), completions)
+        columns[TEACHER_LABELS] = _behind([np.full(len(prompt), -100, np.int32) for prompt in hinted], trained)
     return columns
+
+
+def _arrays(prompts: Sequence[TokenIds]) -> list[np.ndarray]:
+    heads = {id(prompt.head): np.array(prompt.head, np.int32) for prompt in prompts}
+    return [np.concatenate([heads[id(prompt.head)], np.frombuffer(prompt.own, np.int32)]) for prompt in prompts]
+
+
+def _behind(prompts: Sequence[np.ndarray], completions: Sequence[Sequence | np.ndarray]) -> pa.ListArray:
+    """Returns a column of lists: the values of a prompt's tokens, and behind them those of its completion."""
+    parts = [part for pair in zip(prompts, completions, strict=True) for part in pair]
+    ends = np.cumsum(list(map(len, parts)))[1::2]
+    return pa.ListArray.from_arrays(np.concatenate([[0], ends]).astype(np.int32), np.concatenate(parts))
 
 
 def check_length(longest: int, args: STaRConfig) -> None:
@@ -115,14 +134,14 @@ def training_prompts(
     `hint_shown`, whose prompt is the one that their sampler was conditioned on. `few_shot`, by default
     `few_shot_train`, decides whether the few-shot examples come first.
     """
-    columns = [task.prompt_columns[sample.sampler] if sample.hint_shown else "prompt" for sample in selected]
-    return _prompts(selected, columns, task, args.few_shot_train if few_shot is None else few_shot)
+    return list(map(as_list, _training_prompts(selected, task, args.few_shot_train if few_shot is None else few_shot)))
 
 
 def sampling_prompts(samples: Sequence[Sample], task: Task, args: STaRConfig) -> list[list[int]]:
     """Returns the token ids of the prompts that samples of one iteration were drawn with."""
     columns = [task.prompt_columns[sample.sampler] for sample in samples]
-    return _prompts(samples, columns, task, bool(samples) and args.samples_few_shot(samples[0].iteration))
+    few_shot = bool(samples) and args.samples_few_shot(samples[0].iteration)
+    return list(map(as_list, _prompts(samples, columns, task, few_shot)))
 
 
 def teacher_prompts(
@@ -132,32 +151,47 @@ def teacher_prompts(
     Returns the token ids of the prompts of the teacher, which differ from those in training by the hint. Few-shot
     examples have their right hints, also before the wrong hint of another `column`.
     """
+    return list(map(as_list, _teacher_prompts(samples, task, args, column)))
+
+
+def _training_prompts(selected: Sequence[Sample], task: Task, few_shot: bool) -> list[TokenIds]:
+    columns = [task.prompt_columns[sample.sampler] if sample.hint_shown else "prompt" for sample in selected]
+    return _prompts(selected, columns, task, few_shot)
+
+
+def _teacher_prompts(samples: Sequence[Sample], task: Task, args: STaRConfig, column: str) -> list[TokenIds]:
     rows = task.problems.select([sample.problem_id for sample in samples]).to_list()
     hinted = [{**row, "hinted_prompt": row[column]} for row in rows]
-    return task.prompt_builder.encode(hinted, "hinted_prompt", args.few_shot_train)
+    return task.prompt_builder.encode_packed(hinted, "hinted_prompt", args.few_shot_train)
 
 
-def _prompts(samples: Sequence[Sample], columns: Sequence[str], task: Task, few_shot: bool) -> list[list[int]]:
+def _prompts(samples: Sequence[Sample], columns: Sequence[str], task: Task, few_shot: bool) -> list[TokenIds]:
     """Returns the token ids of the prompts of samples, each from its own column of the problems."""
-    rows = task.problems.select([sample.problem_id for sample in samples]).to_list()
+    builder, problems = task.prompt_builder, [sample.problem_id for sample in samples]
+    rows = task.problems.select(problems).to_list()
     by_name = {sampler.name: sampler for sampler in task.samplers}
-    # The solutions of a dataset are samples without a sampler.
-    samplers, columns = [by_name.get(sample.sampler) for sample in samples], list(columns)
-    for index, (sample, sampler) in enumerate(zip(samples, samplers, strict=True)):
+    prompts: dict[int, TokenIds] = {}
+    # Samples whose prompts are those of the problems, and the others with their rows and tools, by column
+    plain: dict[str, list[int]] = defaultdict(list)
+    others: dict[str, list[tuple[int, dict[str, Any], list[Callable] | None]]] = defaultdict(list)
+    for index, (sample, row, column) in enumerate(zip(samples, rows, columns, strict=True)):
+        sampler = by_name.get(sample.sampler)  # The solutions of a dataset are samples without a sampler.
         if sampler is not None and sampler.makes_prompts:
-            columns[index] = "prompt"
-            hinted = sample.extra.get(HINTED_PROMPT)
+            if (ids := sample.extra.get(PROMPT_IDS)) is not None:
+                prompts[index] = TokenIds(ids)
+                continue
+            column, hinted = "prompt", sample.extra.get(HINTED_PROMPT)
             prompt = hinted if sample.hint_shown and hinted is not None else sample.prompt
-            rows[index] = {**rows[index], "prompt": as_given(prompt)}
-    tools = [None if sampler is None else sampler.tools_of(row) for sampler, row in zip(samplers, rows, strict=True)]
-    prompts: list[list[int]] = [[] for _ in samples]
-    for column in set(columns):
-        indices = [index for index, own in enumerate(columns) if own == column]
-        encoded = task.prompt_builder.encode(
-            [rows[index] for index in indices], column, few_shot, [tools[index] for index in indices]
-        )
-        for index, prompt in zip(indices, encoded, strict=True):
-            sampler = samplers[index]
-            own = samples[index].extra.get(PROMPT_IDS) if sampler is not None and sampler.makes_prompts else None
-            prompts[index] = prompt if own is None else own
-    return prompts
+            row = {**row, "prompt": as_given(prompt)}
+            others[column].append((index, row, sampler.tools_of(row)))
+        elif sampler is not None and (tools := sampler.tools_of(row)):
+            others[column].append((index, row, tools))
+        else:
+            plain[column].append(index)
+    for column, indices in plain.items():
+        encoded = builder.encode_problems(task.problems, [problems[index] for index in indices], column, few_shot)
+        prompts.update(zip(indices, encoded, strict=True))
+    for column, found in others.items():
+        numbers, own_rows, tools_of_rows = zip(*found, strict=True)
+        prompts.update(zip(numbers, builder.encode_packed(own_rows, column, few_shot, tools_of_rows), strict=True))
+    return [prompts[index] for index in range(len(samples))]

@@ -58,7 +58,7 @@ def token_references(
     if args.sample_weighting == "policy_shaping":
         on_policy = {sampler.name: sampler.on_policy for sampler in task.samplers}
         found = [
-            [math.nan if on_policy[sample.sampler] or sample.hint_shown else 0.0] * len(sample.completion_ids)
+            [math.nan if on_policy[sample.sampler] or sample.hint_shown else 0.0] * sample.num_tokens
             for sample in selected
         ]
     elif args.sample_weighting == "clipped_ratio":

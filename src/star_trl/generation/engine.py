@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from transformers import PreTrainedModel
 
 from ..finish_reason import FinishReason
+from ..token_ids import as_list, packed_field
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,7 +70,7 @@ class GenerationRequest:
 
     Args:
         prompt_ids (`list[int]`):
-            Token ids of the prompt, unpadded.
+            Token ids of the prompt, unpadded. Reading them makes a new list.
         seed (`int`):
             Seed of the request's own random stream. The completion is a function of the model, the prompt, the
             parameters and this number, and of nothing else in the batch.
@@ -85,6 +86,9 @@ class GenerationRequest:
     def limit(self, params: SamplingParams) -> int:
         """Returns the maximum number of tokens that the request may generate with the given parameters."""
         return min(self.max_new_tokens or params.max_new_tokens, params.max_new_tokens)
+
+
+packed_field(GenerationRequest, "prompt_ids", lambda ids: ids, as_list)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -68,6 +68,6 @@ def accuracy_metrics(
         references=[str(groups[sample.problem_id]) for sample in samples],
     )
     metrics.update(reward_metrics(samples))
-    metrics["completion_length"] = sum(len(sample.completion_ids) for sample in samples) / len(samples)
+    metrics["completion_length"] = sum(sample.num_tokens for sample in samples) / len(samples)
     metrics["clipped_ratio"] = sum(sample.finish_reason == "length" for sample in samples) / len(samples)
     return metrics

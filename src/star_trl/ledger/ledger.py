@@ -4,8 +4,7 @@
 import json
 import math
 import os
-from array import array
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from operator import attrgetter
@@ -14,11 +13,13 @@ from types import NoneType
 from typing import Any
 from urllib.parse import quote, unquote
 
+import numpy as np
 import orjson
 from datasets import Dataset, Features, List, Value
 
 from ..finish_reason import FINISH_REASONS
 from ..output_dir import UNENCODABLE, as_null, encodable, finite, iteration_dir, iterations, writing
+from ..token_ids import TOKEN_SIZE, as_bytes, from_bytes, packed_field
 from .seals import check_seals, read_seals, shards
 
 
@@ -91,12 +92,48 @@ class Sample:
         """Sampler, problem and sample index, which identify the sample within its iteration."""
         return self.sampler, self.problem_id, self.sample_index
 
+    @property
+    def token_bytes(self) -> bytes:
+        """The token ids of the completion as [`~star_trl.token_ids.as_bytes`] packs them."""
+        return _held_ids(self)
+
+    @property
+    def num_tokens(self) -> int:
+        """Number of tokens of the completion."""
+        return len(self.token_bytes) // TOKEN_SIZE
+
+    @property
+    def num_trained(self) -> int:
+        """Number of its tokens that are trained on."""
+        return _held_mask(self).count(True)
+
+
+def _packed_ids(ids: Any) -> Any:
+    try:
+        return as_bytes(ids) if isinstance(ids, (list, tuple)) else ids
+    except (TypeError, OverflowError):  # no token ids, as `problem_of` will say
+        return ids
+
+
+def _packed_mask(mask: Any) -> Any:
+    is_mask = isinstance(mask, (list, tuple)) and mask.count(True) + mask.count(False) == len(mask)
+    return bytes(mask) if is_mask else mask
+
+
+# Lists would take 44 bytes a token in place of 5.
+_held_ids = packed_field(
+    Sample, "completion_ids", _packed_ids, lambda held: from_bytes(held) if type(held) is bytes else held
+)
+_held_mask = packed_field(
+    Sample, "loss_mask", _packed_mask, lambda held: list(map(bool, held)) if type(held) is bytes else held
+)
 
 # What the names of the ledgers begin with that hold the samples of probe problems. Their temperature follows.
 PROBE = "probe-"
 FIELDS = tuple(each.name for each in fields(Sample))
 NUMBER = (float, int, NoneType)
-# Types of the fields as JSON reads them
+_number_types = frozenset(NUMBER)
+# Types of the fields as JSON reads them, but for the two lists
 TYPES: dict[str, tuple[type, ...]] = {
     "iteration": (int,),
     "problem_id": (int,),
@@ -105,8 +142,6 @@ TYPES: dict[str, tuple[type, ...]] = {
     "prompt": (str,),
     "hint_shown": (bool,),
     "completion": (str,),
-    "completion_ids": (list,),
-    "loss_mask": (list,),
     "finish_reason": (str,),
     "rewards": (dict,),
     "reward": NUMBER,
@@ -115,17 +150,21 @@ TYPES: dict[str, tuple[type, ...]] = {
     "logprob": NUMBER,
     "extra": (dict,),
 }
-_values = attrgetter(*FIELDS)
+_values = attrgetter(*TYPES)
 _right_types: set[tuple[type, ...]] = set()  # those of all fields that were found right, since each check takes time
 _encode_strictly = json.JSONEncoder(ensure_ascii=False, default=str, allow_nan=False).encode
 
 
 def _encode(sample: Sample) -> bytes:
     """Returns the line of a sample."""
-    fields = _as_dict(sample)
-    if not sample.extra:  # where a sampler or a reward function may put types that orjson writes in another way
+    ids, mask = _held_ids(sample), _held_mask(sample)
+    # `extra` may hold types that orjson writes in another way, as a sampler or a reward function gave them.
+    if not sample.extra and type(ids) is type(mask) is bytes:
+        fields = dict.fromkeys(FIELDS) | dict(zip(TYPES, _values(sample), strict=True))
+        fields |= {"completion_ids": np.frombuffer(ids, np.uint32), "loss_mask": np.frombuffer(mask, bool)}
         with suppress(orjson.JSONEncodeError):  # such as for a character that UTF-8 does not have
-            return orjson.dumps(fields, option=orjson.OPT_APPEND_NEWLINE)
+            return orjson.dumps(fields, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_SERIALIZE_NUMPY)
+    fields = _as_dict(sample)
     try:
         text = _encode_strictly(fields)
     except ValueError:  # infinity or NaN, in what a reward function logged
@@ -169,7 +208,7 @@ class Ledger:
     """
     Stores the samples of a run as JSON lines under `<output_dir>/iteration-NNN/`. Each process appends to a shard of
     its own. Reading merges the shards, however many processes wrote them. The samples of the iteration that was read
-    last are kept in memory, so that reading it again parses the new lines only.
+    last are kept in memory, with those that are appended to it. Reading it again parses the lines of others only.
 
     Args:
         output_dir (`str` or `os.PathLike`):
@@ -230,13 +269,32 @@ class Ledger:
             return
         path = self.iteration_dir(samples[0].iteration) / self._shard_name
         self._check_size(path)
+        lines = list(map(_encode, samples))
         with writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             with open(path, "ab") as shard:
-                shard.writelines(map(_encode, samples))
+                start = shard.tell()
+                shard.writelines(lines)
                 shard.flush()
                 os.fsync(shard.fileno())
-                self._sizes[path] = shard.tell()
+                self._sizes[path] = end = shard.tell()
+        offset, number = self._read_up_to.get(path, (0, 0))
+        if samples[0].iteration == self._iteration and start == offset and all(map(self._reads_the_same, samples)):
+            self._keep(samples)
+            self._read_up_to[path] = end, number + len(samples)
+
+    def _reads_the_same(self, sample: Sample) -> bool:
+        """Whether reading the line of a sample gives an equal one, so that it need not be read."""
+        # `extra` may hold types that JSON does not have.
+        return not sample.extra and self._problem_of(sample) is None
+
+    def _problem_of(self, sample: Sample) -> str | None:
+        return problem_of(sample, self._iteration, self._num_problems, self._vocab_size)
+
+    def _keep(self, samples: Iterable[Sample]) -> None:
+        """Keeps samples of the iteration in memory."""
+        self._samples.update((sample.key, sample) for sample in samples)
+        self._in_order = None
 
     def forget_sizes(self) -> None:
         """
@@ -307,9 +365,7 @@ class Ledger:
             for line in shard:
                 if line.endswith(b"\n"):
                     offset, number = offset + len(line), number + 1
-                    sample = self._parse(line, path, number)
-                    self._samples[sample.key] = sample
-                    self._in_order = None
+                    self._keep([self._parse(line, path, number)])
                     self._read_up_to[path] = (offset, number)
         self._sizes[path] = max(offset, self._sizes.get(path, 0))
 
@@ -317,7 +373,7 @@ class Ledger:
         for decode in (orjson.loads, _decode):
             try:
                 sample = Sample(**decode(line))
-                problem = problem_of(sample, self._iteration, self._num_problems, self._vocab_size)
+                problem = self._problem_of(sample)
             except (ValueError, TypeError, RecursionError, OverflowError) as error:
                 problem = str(error)
             # `extra` may hold whole numbers that orjson would round.
@@ -413,21 +469,19 @@ def problem_of(sample: Sample, iteration: int | None, num_problems: int | None, 
         return f"`problem_id` is {sample.problem_id}, expected 0 to {end - 1}"
     if not 0 <= sample.sample_index < 2**63:
         return f"`sample_index` is {sample.sample_index}, expected 0 or more"
-    try:
-        array("I", sample.completion_ids)  # one pass in C over the types and the range
-    except (TypeError, OverflowError) as error:
-        return f"`completion_ids` has other values than token ids: {error}"
-    if vocab_size is not None and max(sample.completion_ids, default=0) >= vocab_size:
-        return f"`completion_ids` has {max(sample.completion_ids)}, but the model has {vocab_size} tokens"
-    mask = sample.loss_mask
-    if mask.count(True) + mask.count(False) != len(mask) or len(mask) != len(sample.completion_ids):
-        return f"`loss_mask` is not {len(sample.completion_ids)} times true or false, once for each token id"
+    ids, mask = _held_ids(sample), _held_mask(sample)
+    if type(ids) is not bytes:
+        return f"`completion_ids` is {ids!r:.80}, expected a list of token ids"
+    if vocab_size is not None and (highest := np.frombuffer(ids, np.uint32).max(initial=0)) >= vocab_size:
+        return f"`completion_ids` has {highest}, but the model has {vocab_size} tokens"
+    if type(mask) is not bytes or len(mask) != sample.num_tokens:
+        return f"`loss_mask` is not {sample.num_tokens} times true or false, once for each token id"
     if sample.finish_reason not in FINISH_REASONS:
         return f"`finish_reason` is {sample.finish_reason!r:.80}, expected one of {sorted(FINISH_REASONS)}"
-    if set(map(type, sample.rewards.values())) - set(NUMBER):
+    if not _number_types.issuperset(map(type, sample.rewards.values())):
         return f"`rewards` is {sample.rewards!r:.80}, expected a number or null for each name"
     numbers = [*sample.rewards.values(), sample.reward, sample.logprob]
-    if not all(value is None or math.isfinite(value) for value in numbers):
+    if not all(map(math.isfinite, filter(None, numbers))):
         return f"`rewards`, `reward` or `logprob` is infinite: {numbers!r:.80}"
     if sample.kept != (sample.drop_reason is None):
         return f"`kept` is {sample.kept} with `drop_reason` {sample.drop_reason!r:.80}, expected a reason if not kept"

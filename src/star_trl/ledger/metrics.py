@@ -39,7 +39,7 @@ def sampling_metrics(samples: Sequence[Sample], samplers: Sequence[str], num_can
         if not own:
             continue
         metrics[f"{name}/yield"] = sum(sample.kept for sample in own) / len(own)
-        metrics[f"{name}/completion_length"] = sum(len(sample.completion_ids) for sample in own) / len(own)
+        metrics[f"{name}/completion_length"] = sum(sample.num_tokens for sample in own) / len(own)
         metrics[f"{name}/clipped_ratio"] = sum(sample.finish_reason == "length" for sample in own) / len(own)
         rewards = [sample.reward for sample in own if sample.reward is not None]
         if rewards:
@@ -75,7 +75,7 @@ def exploration_metrics(samples: Sequence[Sample]) -> dict[str, float]:
     return {
         f"pass@{k}": fmean(bool(right) for right in kept),
         f"best_of_{k}": fmean(_best_is_kept(drawn) for drawn in by_problem.values()),
-        "unique_right": fmean(len({tuple(sample.completion_ids) for sample in right}) for right in kept),
+        "unique_right": fmean(len({sample.token_bytes for sample in right}) for right in kept),
     }
 
 

@@ -78,7 +78,7 @@ def select_samples(
         if sample.drop_reason is not None:
             dropped[sample.drop_reason] += 1
             continue
-        identity = (sample.problem_id, sample.hint_shown, tuple(sample.completion_ids))
+        identity = (sample.problem_id, sample.hint_shown, sample.token_bytes)
         if identity in seen and not all_draws:
             dropped["duplicate"] += 1
         elif max_samples_per_problem is not None and per_problem[sample.problem_id] >= max_samples_per_problem:
@@ -111,7 +111,7 @@ def at_threshold(samples: Sequence[Sample], threshold: float) -> list[Sample]:
 def _rank(sample: Sample, preference: str, seed: int) -> float:
     """Returns the sort key of a sample. Lower ranks are selected first, and equal ranks keep their order."""
     if preference == "shortest":
-        return len(sample.completion_ids)
+        return sample.num_tokens
     if preference == "most_likely":
         return -(sample.logprob or 0.0)
     if preference == "random":

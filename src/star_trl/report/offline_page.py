@@ -8,6 +8,8 @@ import json
 from string import Template
 from typing import Any
 
+import orjson
+
 
 def offline_page(template: str, css: str, js: str, data: Any, **parts: str) -> str:
     """
@@ -36,8 +38,12 @@ def offline_page(template: str, css: str, js: str, data: Any, **parts: str) -> s
 
 
 def _compressed(data: Any) -> str:
-    text = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    return base64.b64encode(gzip.compress(text.encode("utf-8", "replace"), 6, mtime=0)).decode()
+    try:
+        text = orjson.dumps(data, option=orjson.OPT_NON_STR_KEYS)
+    except orjson.JSONEncodeError:  # whole numbers of any size, and halves of a character
+        dumped = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+        text = dumped.encode("utf-8", "replace")
+    return base64.b64encode(gzip.compress(text, 6, mtime=0)).decode()
 
 
 def _hash(text: str) -> str:

@@ -5,8 +5,9 @@ import json
 import math
 import os
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from types import NoneType
 from typing import Any
@@ -154,9 +155,9 @@ class RunReader:
             ledger = self._ledger if name == TRAINING else Ledger(path, name=name)
             for iteration in ledger.iterations():
                 if (name, iteration) not in self._done:
-                    # The ledger of a run orders them by its samplers.
-                    self._add(name, iteration, sorted(ledger.read(iteration), key=lambda sample: sample.key))
+                    self._add(name, iteration, ledger.read(iteration))
                     self._done.add((name, iteration))
+        self._shown.sort()
         prompts = read_prompts(path)
         run.evaluated = {
             name: _by_group(numbers, prompts["problems"].get(name, [])) for name, numbers in self._evaluated.items()
@@ -176,20 +177,16 @@ class RunReader:
             "thresholds": {
                 row["iteration"]: row["probe/threshold"] for row in run.history if "probe/threshold" in row
             },
-            **_columns(self._shown.rows, ledgers, prompts),
+            **_columns(self._shown.columns, ledgers, prompts),
         }
         return run
 
     def _add(self, ledger: str, iteration: int, samples: list[Sample]) -> None:
         self._total += len(samples)
         doubts = _read_doubts(self.path, iteration) if ledger == TRAINING else {}
-        self._shown.add(
-            _row(ledger, sample, doubts.get(sample.key))
-            for sample in samples
-            if self._shown.takes(ledger, sample.problem_id)
-        )
-        if ledger == TRAINING:
-            _count(self._counts, samples)
+        self._shown.add(ledger, samples, doubts)
+        if ledger == TRAINING and samples:
+            _count(self._counts, iteration, samples)
         elif samples:
             self._evaluated[ledger] = {sample.problem_id for sample in samples}
             answers = self._answers[ledger]
@@ -215,49 +212,47 @@ def _by_group(numbers: set[int], stored: list[dict[str, Any]]) -> dict[str, int]
     return {"": len(numbers), **{group: count for group, count in groups.items() if group is not None}}
 
 
-def _row(ledger: str, sample: Sample, doubt: str | None) -> dict[str, Any]:
-    """Returns what is shown of a sample. The token ids are left out, so that all samples of a run fit in memory."""
-    turns, shown = turns_of(sample.extra), dict(sample.extra)
-    hinted_prompt = None
-    if turns is not None:  # shown as a conversation, behind the prompt that the model saw
-        hinted_prompt = shown.pop(HINTED_PROMPT, None)
-        del shown["messages"]
-    return {
-        "key": (ledger, sample.problem_id),
-        "prompt": sample.prompt,
-        "iteration": sample.iteration,
-        "index": sample.sample_index,
-        "sampler": sample.sampler,
-        "drop_reason": sample.drop_reason,
-        "finish_reason": sample.finish_reason,
-        "reward": sample.reward,
-        "rewards": sample.rewards,
-        "tokens": len(sample.completion_ids),
-        "completion": sample.completion,
+# Fields that few samples have
+RARE = ("hint_shown", "logprob", "untrained", "doubt", "hinted_prompt", "turns", "extra")
+
+
+def _rare_fields(sample: Sample, doubt: str | None) -> dict[str, Any] | None:
+    """Returns those of the fields `RARE` that a sample has, or None if it has none."""
+    fields: dict[str, Any] = {
         "hint_shown": sample.hint_shown or None,
         "logprob": sample.logprob,
-        "untrained": len(sample.loss_mask) - sum(sample.loss_mask) or None,
+        "untrained": sample.num_tokens - sample.num_trained or None,
         "doubt": doubt,
-        "hinted_prompt": None if hinted_prompt is None else str(hinted_prompt),
-        "turns": None if turns is None else json.dumps(turns, ensure_ascii=False),
-        "extra": json.dumps(shown, ensure_ascii=False) if shown else None,
     }
+    if sample.extra:
+        turns, shown = turns_of(sample.extra), dict(sample.extra)
+        if turns is not None:  # shown as a conversation, behind the prompt that the model saw
+            hinted_prompt = shown.pop(HINTED_PROMPT, None)
+            del shown["messages"]
+            fields["hinted_prompt"] = None if hinted_prompt is None else str(hinted_prompt)
+            fields["turns"] = json.dumps(turns, ensure_ascii=False)
+        fields["extra"] = json.dumps(shown, ensure_ascii=False) if shown else None
+    return {name: value for name, value in fields.items() if value is not None} or None
 
 
-def _columns(rows: list[dict[str, Any]], ledgers: list[str], prompts: dict[str, Any]) -> dict[str, Any]:
-    # Samples of a problem are adjacent, so that its history is a slice, and similar texts compress well.
+def _columns(shown: dict[str, list], ledgers: list[str], prompts: dict[str, Any]) -> dict[str, Any]:
     numbers = {name: number for number, name in enumerate(ledgers)}
-    rows.sort(key=lambda row: (numbers[row["key"][0]], row["key"][1], row["iteration"]))
     problems: list[dict[str, Any]] = []
-    number_of: dict[tuple[str, int], int] = {}
-    for row in rows:
-        ledger, problem_id = row["key"]
-        if number_of.setdefault(row["key"], len(problems)) == len(problems):
+    number_of: list[int] = []  # the number of each sample's problem
+    other_prompts: dict[int, str] = {}  # those that differ from that of the problem's first sample, by the sample
+    before = None
+    for number, (*key, prompt) in enumerate(zip(shown["set"], shown["id"], shown["prompt"], strict=True)):
+        if key != before:
+            before, (ledger, problem_id), first_prompt = key, key, prompt
             stored = prompts["problems"].get(ledger, [])
             more = stored[problem_id] if problem_id < len(stored) else NOTHING_STORED
-            problems.append({"set": numbers[ledger], "id": problem_id, "prompt": row["prompt"], **more})
-    codes = {name: _codes(row[name] for row in rows) for name in ("sampler", "drop_reason", "finish_reason")}
-    rewards = list(dict.fromkeys(name for row in rows for name in row["rewards"]))
+            problems.append({"set": numbers[ledger], "id": problem_id, "prompt": prompt, **more})
+        elif prompt != first_prompt:
+            other_prompts[number] = prompt
+        number_of.append(len(problems) - 1)
+    codes = {name: _codes(shown[name]) for name in ("sampler", "drop_reason", "finish_reason")}
+    rewards = list(dict.fromkeys(chain.from_iterable(shown["rewards"])))
+    rare = [(number, fields) for number, fields in enumerate(shown["rare"]) if fields is not None]
     return {
         "names": {name: list(code) for name, code in codes.items()},
         "rewards": rewards,
@@ -265,21 +260,13 @@ def _columns(rows: list[dict[str, Any]], ledgers: list[str], prompts: dict[str, 
         "examples": prompts["examples"],
         "problems": {name: [problem[name] for problem in problems] for name in (problems[0] if problems else [])},
         "samples": {
-            "problem": [number_of[row["key"]] for row in rows],
-            **{name: [row[name] for row in rows] for name in ("iteration", "index", "reward", "tokens", "completion")},
-            **{name: [code[row[name]] for row in rows] for name, code in codes.items()},
-            "rewards": [[row["rewards"].get(name) for row in rows] for name in rewards],
-            # The prompts that differ from that of the problem's first sample
-            "prompt": {
-                number: row["prompt"]
-                for number, row in enumerate(rows)
-                if row["prompt"] != problems[number_of[row["key"]]]["prompt"]
-            },
-            # Fields that few samples have, by the sample's number
-            **{
-                name: {number: row[name] for number, row in enumerate(rows) if row[name] is not None}
-                for name in ("hint_shown", "logprob", "untrained", "doubt", "hinted_prompt", "turns", "extra")
-            },
+            "problem": number_of,
+            **{name: shown[name] for name in ("iteration", "index", "reward", "tokens", "completion")},
+            **{name: [code[value] for value in shown[name]] for name, code in codes.items()},
+            "rewards": [[own.get(name) for own in shown["rewards"]] for name in rewards],
+            "prompt": other_prompts,
+            # By the sample's number
+            **{name: {number: fields[name] for number, fields in rare if name in fields} for name in RARE},
         },
     }
 
@@ -291,43 +278,81 @@ def _codes(values: Iterable[Any]) -> dict[Any, int]:
 
 class _Shown:
     """
-    Collects the rows of at most `max_samples` samples. If there are more, it keeps those of some problems only. The
-    ranks of the problems are random but always the same. A problem that is left out once is left out for good, so that
-    the others keep their whole history.
+    Collects at most `max_samples` samples. If there are more, it keeps those of some problems only. The ranks of the
+    problems are random but always the same. A problem that is left out once is left out for good, so that the others
+    keep their whole history.
+
+    Attributes:
+        columns (`dict[str, list]`):
+            What is shown of the samples, one list for each field. The token ids are left out, so that all samples of a
+            run fit in memory.
     """
 
     def __init__(self, max_samples: int):
         self.max_samples = max_samples
-        self.rows: list[dict[str, Any]] = []
+        self.columns: dict[str, list] = {}
         self._end = math.inf  # ranks from here on are left out
+        self.add(TRAINING, [], {})
 
-    def takes(self, ledger: str, problem_id: int) -> bool:
-        """Returns whether the samples of a problem are not left out so far."""
-        return self._end == math.inf or seed_of(ledger, problem_id) < self._end
-
-    def add(self, rows: Iterable[dict[str, Any]]) -> None:
-        self.rows += rows
-        if len(self.rows) > self.max_samples:
-            ranks = [seed_of(*row["key"]) for row in self.rows]
+    def add(self, ledger: str, samples: Sequence[Sample], doubts: Mapping[tuple, str]) -> None:
+        if self._end < math.inf:
+            numbers = {sample.problem_id for sample in samples}
+            taken = {number for number in numbers if seed_of(ledger, number) < self._end}
+            samples = [sample for sample in samples if sample.problem_id in taken]
+        new: dict[str, list] = {
+            "set": [ledger] * len(samples),
+            "id": [sample.problem_id for sample in samples],
+            "prompt": [sample.prompt for sample in samples],
+            "iteration": [sample.iteration for sample in samples],
+            "index": [sample.sample_index for sample in samples],
+            "sampler": [sample.sampler for sample in samples],
+            "drop_reason": [sample.drop_reason for sample in samples],
+            "finish_reason": [sample.finish_reason for sample in samples],
+            "reward": [sample.reward for sample in samples],
+            "rewards": [sample.rewards for sample in samples],
+            "tokens": [sample.num_tokens for sample in samples],
+            "completion": [sample.completion for sample in samples],
+            "rare": [_rare_fields(sample, doubts.get(sample.key)) for sample in samples],
+        }
+        for name, values in new.items():
+            self.columns.setdefault(name, []).extend(values)
+        if len(self.columns["id"]) > self.max_samples:
+            problems = list(zip(self.columns["set"], self.columns["id"], strict=True))
+            ranks = {problem: seed_of(*problem) for problem in set(problems)}
             left = self.max_samples
-            for rank, size in sorted(Counter(ranks).items()):
+            for rank, size in sorted(Counter(map(ranks.__getitem__, problems)).items()):
                 left -= size
                 if left < 0:
                     self._end = rank
                     break
-            self.rows = [row for row, rank in zip(self.rows, ranks, strict=True) if rank < self._end]
+            self._take(number for number, problem in enumerate(problems) if ranks[problem] < self._end)
+
+    def sort(self) -> None:
+        """
+        Makes samples of a problem adjacent, so that its history is a slice, and similar texts compress well. Those of
+        the training problems come first.
+        """
+        fields = [self.columns[name] for name in ("set", "id", "iteration", "sampler", "index")]
+        keys = [(key[0] != TRAINING, *key) for key in zip(*fields, strict=True)]
+        self._take(sorted(range(len(keys)), key=keys.__getitem__))
+
+    def _take(self, numbers: Iterable[int]) -> None:
+        """Keeps the samples with these numbers, in their order."""
+        order = list(numbers)
+        self.columns = {name: [values[number] for number in order] for name, values in self.columns.items()}
 
 
-def _count(counts: Counts, samples: list[Sample]) -> None:
-    for sample in samples:
-        values = {
-            "reward": sample.reward,
-            "length": len(sample.completion_ids),
-            "lines": sum(bool(line.strip()) for line in sample.completion.splitlines()),
-        }
-        for name, value in values.items():
-            if value is not None:
-                counts[name][sample.iteration][value, sample.kept] += 1
+def _count(counts: Counts, iteration: int, samples: Sequence[Sample]) -> None:
+    kept = [sample.kept for sample in samples]
+    rewards = ((sample.reward, sample.kept) for sample in samples if sample.reward is not None)
+    counts["reward"][iteration].update(rewards)
+    counts["length"][iteration].update(zip((sample.num_tokens for sample in samples), kept, strict=True))
+    counts["lines"][iteration].update(zip((_num_lines(sample.completion) for sample in samples), kept, strict=True))
+
+
+def _num_lines(text: str) -> int:
+    """Returns the number of lines that are not empty."""
+    return sum(map(bool, map(str.strip, text.splitlines())))
 
 
 def _inner_steps(log_history: list[dict[str, Any]]) -> dict[int, int]:

@@ -19,6 +19,7 @@ from ..generation import (
 from ..generation.answers import check_output, check_outputs
 from ..generation.engine import check_index
 from ..samplers import Completion, Pauses, Prompt
+from ..samplers.base import held_input_ids
 from ..seeds import seed_of
 
 
@@ -191,7 +192,7 @@ def _num_begun(prompt: Prompt) -> int:
 
 def _request(prompt: Prompt, params: SamplingParams) -> GenerationRequest:
     if prompt.begun is None:
-        return GenerationRequest(prompt_ids=prompt.input_ids, seed=prompt.seed)
+        return GenerationRequest(prompt_ids=held_input_ids(prompt), seed=prompt.seed)
     return GenerationRequest(
         prompt_ids=prompt.input_ids + prompt.begun.token_ids,
         seed=seed_of(prompt.seed, _num_begun(prompt)),  # not the random stream of the earlier tokens

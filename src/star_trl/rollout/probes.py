@@ -101,9 +101,7 @@ class Probes:
             )
         self.rollouts.scoring.drop_metrics()  # those of the iteration are of its own samples
         best = self._best[iteration] = self._choose(drawn)
-        self._completion_tokens[iteration] = sum(
-            len(sample.completion_ids) for samples in drawn.values() for sample in samples
-        )
+        self._completion_tokens[iteration] = sum(sample.num_tokens for samples in drawn.values() for sample in samples)
         return [TemperatureSampler(self.sampler, best.temperature), *self.task.samplers[1:]], best.metrics
 
     def completion_tokens(self, iteration: int) -> int:

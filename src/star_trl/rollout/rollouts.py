@@ -3,7 +3,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from typing import Protocol
+from typing import Protocol, cast
 
 from accelerate.utils import gather_object
 from datasets import Dataset
@@ -105,14 +105,19 @@ class Rollouts:
         problems = own_part(problems, self.policy.accelerator)
         rows = dataset.select(problems).to_list()
         few_shot = self.args.samples_few_shot(iteration)
-        all_ids = self._encode(sampler, rows, sampler.prompt_column, few_shot)
+        tools = [sampler.tools_of(row) for row in rows]
+        builder, column = self.task.prompt_builder, sampler.prompt_column
+        if any(tools):
+            all_ids = builder.encode_packed(rows, column, few_shot, tools)
+        else:
+            all_ids = builder.encode_problems(dataset, problems, column, few_shot)
         if not self.evaluation:
             self.prompt_tokens += num_distinct(all_ids)
         return [
             Prompt(
                 problem=problem,
                 sample_index=index,
-                input_ids=input_ids,
+                input_ids=cast(list[int], input_ids),
                 seed=seed_of(self.args.seed, iteration, sampler.name, problem, index),
                 columns=row,
             )

@@ -233,5 +233,6 @@ def inner_run(
     finally:
         for name, value in outer.items():
             setattr(inner, name, value)
-        # The callbacks of the outer run would keep the optimizer of another inner trainer in memory.
-        forwarder.handler.optimizer = forwarder.handler.lr_scheduler = None
+        # The callbacks of the outer run would keep another inner trainer's optimizer and the training set in memory.
+        for name in ("optimizer", "lr_scheduler", "train_dataloader"):
+            setattr(forwarder.handler, name, None)

@@ -14,6 +14,7 @@ from transformers import PreTrainedTokenizerBase
 from ..generation.engine import FinishReason
 from ..ledger.ledger import Ledger
 from ..star_config import STaRConfig
+from ..token_ids import as_list, packed_field
 from ..tools.tool import Tool
 
 
@@ -32,7 +33,7 @@ class Prompt:
         sample_index (`int`):
             Which of the `num_generations` completions of the problem this is.
         input_ids (`list[int]`):
-            Token ids of the prompt, few-shot examples included.
+            Token ids of the prompt, few-shot examples included. Reading them makes a new list.
         seed (`int`):
             Seed of the completion's own random stream.
         columns (`dict[str, Any]`):
@@ -48,6 +49,9 @@ class Prompt:
     seed: int
     columns: dict[str, Any] = field(repr=False)
     begun: "Completion | None" = None
+
+
+held_input_ids = packed_field(Prompt, "input_ids", lambda ids: ids, as_list)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -96,6 +96,10 @@ class RationalizationSampler(RationaleSampler):
 
     def sample(self, prompts: Sequence[Prompt], generate: Generate) -> Iterable[Completion]:
         for completion in generate(prompts):
-            # Keyed by the sample, so that it does not depend on the order in which completions finish.
-            show_hint = random.Random(f"{completion.prompt.seed} show hint").random() < self.p_show_hint
-            yield replace(completion, hint_shown=show_hint)
+            yield replace(completion, hint_shown=True) if self._shows_hint(completion.prompt) else completion
+
+    def _shows_hint(self, prompt: Prompt) -> bool:
+        if not self.p_show_hint:
+            return False
+        # Keyed by the sample, so that it does not depend on the order in which completions finish.
+        return random.Random(f"{prompt.seed} show hint").random() < self.p_show_hint

@@ -4,12 +4,15 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby
+from os.path import commonprefix  # of any sequences
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
 from ..ledger.messages import Messages
+from ..token_ids import TOKEN_SIZE, TokenIds
 from .rows import read_rows
 
 
@@ -19,6 +22,10 @@ FewShotExamples = Sequence[dict[str, Any]] | Callable[[dict[str, Any]], Sequence
 
 # Number of prompts that are tokenized together. A tokenizer needs some 100 bytes for each of their tokens.
 BATCH_SIZE = 1000
+# Number of tokens of a dataset's problems that are remembered, which take 100 MB
+MAX_KNOWN = 25_000_000
+# Number of sets of few-shot examples whose tokens are remembered
+MAX_HEADS = 1000
 
 # What a tokenizer would return besides token ids, which takes as long
 IDS_ONLY = {"return_attention_mask": False, "return_token_type_ids": False}
@@ -58,7 +65,10 @@ class PromptBuilder:
                     )
         self._few_shot_examples = few_shot_examples
         self._fixed_texts: dict[str, tuple[str, ...]] = {}  # of the fixed examples, by column
-        self._token_objects: dict[int, int] = {}
+        self._heads: dict[tuple[str, ...], list[int]] = {}  # what prompts with these examples begin with
+        # Token ids of problems by dataset, column and whether few-shot examples come first; and how many they are
+        self._known: WeakKeyDictionary[Dataset, dict[tuple[str, bool], dict[int, TokenIds]]] = WeakKeyDictionary()
+        self._num_known: WeakKeyDictionary[Dataset, int] = WeakKeyDictionary()
 
     @property
     def has_examples(self) -> bool:
@@ -131,7 +141,47 @@ class PromptBuilder:
         Returns:
             `list[list[int]]`: One list of ids per problem, unpadded.
         """
-        encoded: list[list[int]] = []
+        return [ids.tolist() for ids in self.encode_packed(problems, column, few_shot, tools)]
+
+    def encode_problems(
+        self, dataset: Dataset, problems: Sequence[int], column: str, few_shot: bool
+    ) -> list[TokenIds]:
+        """
+        Tokenizes the prompts of problems without tools. Those of a problem are tokenized once, and then remembered.
+
+        Args:
+            dataset ([`~datasets.Dataset`]):
+                All problems.
+            problems (`list[int]`):
+                Indices of the problems.
+            column (`str`):
+                Column that holds the prompt.
+            few_shot (`bool`):
+                Whether the few-shot examples precede the prompt.
+        """
+        known = self._known.setdefault(dataset, {}).setdefault((column, few_shot), {})
+        new: dict[int, TokenIds] = {}
+        missing = [problem for problem in dict.fromkeys(problems) if problem not in known]
+        for start in range(0, len(missing), BATCH_SIZE):
+            batch = missing[start : start + BATCH_SIZE]
+            encoded = self.encode_packed(dataset.select(batch).to_list(), column, few_shot)
+            heads = {id(ids.head): len(ids.head) for ids in encoded}  # lists, with 9 times the memory of bytes
+            size = sum(len(ids.own) // TOKEN_SIZE for ids in encoded) + 9 * sum(heads.values())
+            total = self._num_known.get(dataset, 0) + size
+            if total <= MAX_KNOWN:
+                self._num_known[dataset] = total
+            (known if total <= MAX_KNOWN else new).update(zip(batch, encoded, strict=True))
+        return [known[problem] if problem in known else new[problem] for problem in problems]
+
+    def encode_packed(
+        self,
+        problems: Sequence[dict[str, Any]],
+        column: str,
+        few_shot: bool,
+        tools: Sequence[list[Callable] | None] | None = None,
+    ) -> list[TokenIds]:
+        """Tokenizes prompts like [`~PromptBuilder.encode`]. The few-shot examples that they share are held once."""
+        encoded: list[TokenIds] = []
         for start in range(0, len(problems), BATCH_SIZE):
             batch = problems[start : start + BATCH_SIZE]
             if isinstance(batch[0][column], str):
@@ -151,7 +201,8 @@ class PromptBuilder:
                         return_dict=True,
                         **self.chat_template_kwargs,
                     )
-                    encoded += self._shared(template["input_ids"])
+                    head = commonprefix(template["input_ids"])
+                    encoded += [TokenIds(ids[len(head) :], head) for ids in template["input_ids"]]
         return encoded
 
     def encode_results(self, messages: Messages) -> list[int]:
@@ -185,30 +236,36 @@ class PromptBuilder:
             )
         return whole[length:]
 
-    def _tokenize_texts(self, problems: Sequence[dict[str, Any]], column: str, few_shot: bool) -> list[list[int]]:
+    def _tokenize_texts(self, problems: Sequence[dict[str, Any]], column: str, few_shot: bool) -> list[TokenIds]:
         """
         Tokenizes text prompts. Few-shot examples that several prompts begin with are tokenized once, all but the last
         one. That one is tokenized with each prompt, since tokens at a seam depend on the text on both sides.
         """
         examples = [self._example_texts(problem, column, few_shot) for problem in problems]
         tails = [_joined(own[-1:], problem[column]) for own, problem in zip(examples, problems, strict=True)]
-        tail_ids = self._shared(self.tokenizer(text=tails, add_special_tokens=False, **IDS_ONLY)["input_ids"])
+        tail_ids = self.tokenizer(text=tails, add_special_tokens=False, **IDS_ONLY)["input_ids"]
         counts = Counter(examples)
-        heads: dict[tuple[str, ...], list[int] | None] = {}
+        if len(self._heads) > MAX_HEADS:
+            self._heads.clear()
+        tried = set(self._heads)
         for own, problem, tail in zip(examples, problems, tail_ids, strict=True):
-            if counts[own] > 1 and own not in heads:
+            if counts[own] > 1 and own not in tried:
+                tried.add(own)
                 (ids,) = self._tokenize([_joined(own, problem[column])])
                 size = max(len(ids) - len(tail), 0)
-                # Some tokenizers read the beginning of a text in another way.
-                heads[own] = ids[:size] if ids[size:] == tail else None
-        found = [heads.get(own) for own in examples]
+                if ids[size:] == tail:  # Some tokenizers read the beginning of a text in another way.
+                    self._heads[own] = ids[:size]
+        heads = [self._heads.get(own) for own in examples]
         wholes = [
             _joined(own, problem[column])
-            for own, problem, head in zip(examples, problems, found, strict=True)
+            for own, problem, head in zip(examples, problems, heads, strict=True)
             if head is None
         ]
         others = iter(self._tokenize(wholes))
-        return [next(others) if head is None else head + tail for head, tail in zip(found, tail_ids, strict=True)]
+        return [
+            TokenIds(next(others)) if head is None else TokenIds(tail, head)
+            for head, tail in zip(heads, tail_ids, strict=True)
+        ]
 
     def _tokenize(self, texts: list[str]) -> list[list[int]]:
         if not texts:
@@ -216,11 +273,7 @@ class PromptBuilder:
         all_ids = self.tokenizer(text=texts, **IDS_ONLY)["input_ids"]
         # A few tokenizers end every text with EOS, which the model could not continue.
         eos = self.tokenizer.eos_token_id
-        return self._shared(ids[:-1] if ids and ids[-1] == eos else ids for ids in all_ids)
-
-    def _shared(self, all_ids: Iterable[list[int]]) -> list[list[int]]:
-        """Makes a token the same object in all prompts, which then take 8 bytes a token in place of 36."""
-        return [list(map(self._token_objects.setdefault, ids, ids)) for ids in all_ids]
+        return [ids[:-1] if ids and ids[-1] == eos else ids for ids in all_ids]
 
     def render(self, problem: dict[str, Any], column: str, few_shot: bool) -> str | Messages:
         """Returns the prompt of one problem as text, or as messages before the chat template."""

@@ -143,7 +143,7 @@ def measure_sampling(trainer: STaRTrainer, num_problems: int) -> tuple[list[Prop
                 kept=sum(sample.kept for sample in own),
                 completions=len(own) * scale,
                 prompt_tokens=sum(len(prompt.input_ids) for prompt in prompts) / max(len(prompts), 1),
-                completion_tokens=sum(len(sample.completion_ids) for sample in own) / max(len(own), 1),
+                completion_tokens=sum(sample.num_tokens for sample in own) / max(len(own), 1),
             )
         )
     return proposals, samples, seconds

@@ -1,10 +1,14 @@
 # Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
 """Grouping of prompts that begin with the same tokens."""
 
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import compress, count
 from operator import ne
+from typing import Any
+
+from ...token_ids import TokenIds
 
 
 # A separate group must save this many tokens of prefill, since its rows are not batched with those of the others.
@@ -70,10 +74,17 @@ def _split(prompts: Sequence[list[int]], order: list[int], shared: list[int]) ->
     return groups
 
 
-def num_distinct(prompts: Sequence[list[int]]) -> int:
+def num_distinct(prompts: Sequence[TokenIds]) -> int:
     """Returns the number of tokens of prompts where those that several prompts begin with count once."""
     if not prompts:
         return 0
+    head = prompts[0].head
+    if all(prompt.head is head for prompt in prompts):
+        return len(head) + _num_distinct([array("I", prompt.own) for prompt in prompts])
+    return _num_distinct([prompt.tolist() for prompt in prompts])
+
+
+def _num_distinct(prompts: Sequence[Any]) -> int:
     # What all of them begin with would be compared again and again.
     common = shared_length(min(prompts), max(prompts))
     ordered = sorted(prompt[common:] for prompt in prompts)
@@ -81,7 +92,7 @@ def num_distinct(prompts: Sequence[list[int]]) -> int:
     return common + sum(map(len, ordered)) - shared
 
 
-def shared_length(first: list[int], second: list[int]) -> int:
+def shared_length(first: Sequence[int], second: Sequence[int]) -> int:
     """Returns the length of the common prefix of two prompts."""
     shorter = min(len(first), len(second))
     if first[:shorter] == second[:shorter]:
