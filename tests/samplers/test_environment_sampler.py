@@ -544,8 +544,10 @@ def test_what_is_refused(make_agent, changes, error, message):
 def test_text_prompts_and_templates_without_tools_are_refused(make_agent, make_trainer, problems):
     with pytest.raises(ValueError, match="prompts that are lists of messages"):
         make_agent(opens, tools=[multiply], train_dataset=problems)
-    with pytest.raises(ValueError, match="does not support tool calling"):
+    with pytest.raises(ValueError, match="does not support tool calling") as error:
         make_trainer(tools=[multiply], train_dataset=products(), few_shot_examples=None)
+    name, folder = re.search(r"'(\S+\.jinja)' of (\S+)", str(error.value)).groups()
+    assert (Path(folder) / name).exists()
     add = Tool(run=str, begin="[", end="]")
     outside = ToolSampler(EnvironmentSampler(RationaleSampler(), tools=[multiply]), add)
     trainer = make_agent(opens, samplers=[outside], train_dataset=products())
