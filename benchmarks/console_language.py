@@ -63,12 +63,16 @@ STAR: dict[str, Any] = {
     **SHARED,
     "chat_template_path": str(CHAT_TEMPLATE),
     "num_iterations": 12,  # the time ends the run
-    "initial_steps": 20,
+    # The examples are needed for the first samples alone.
+    "few_shot_train": False,
+    "few_shot_iterations": 1,
+    "initial_steps": 24,
     "step_growth": 1.2,
     "learning_rate": 2e-4,
     "lr_scheduler_type": "cosine",
     "warmup_steps": 3,
-    "per_device_train_batch_size": 16,
+    "per_device_train_batch_size": 4,
+    "gradient_accumulation_steps": 2,
     "max_length": None,
     "logging_steps": 2,
     "include_num_input_tokens_seen": "non_padding",
@@ -82,8 +86,8 @@ GRPO: dict[str, Any] = {
     "lr_scheduler_type": "constant",
     # Two groups in a step
     "num_generations": 8,
-    "per_device_train_batch_size": 2,
-    "gradient_accumulation_steps": 8,
+    "per_device_train_batch_size": 1,
+    "gradient_accumulation_steps": 16,
     "max_steps": 1_000_000,  # the time ends the run
     "logging_steps": 1,
 }

@@ -4,6 +4,7 @@
 import json
 
 import pytest
+from test_sql_console import CAPITAL_OF_S1, looks_and_submits
 
 import console_language
 import runs
@@ -12,7 +13,6 @@ from console_language import METHODS, PAGE, RESULTS, make_table
 from sql_console import make_examples
 from support.tiny_models import build_chat_tokenizer, build_model
 from tables import fill_in
-from test_sql_console import CAPITAL_OF_S1, looks_and_submits
 
 
 def answers(prompt):
