@@ -145,12 +145,14 @@ def _prompts(samples: Sequence[Sample], columns: Sequence[str], task: Task, few_
     samplers, columns = [by_name.get(sample.sampler) for sample in samples], list(columns)
     for index, (sample, sampler) in enumerate(zip(samples, samplers, strict=True)):
         if sampler is not None and sampler.makes_prompts:
-            hinted, column, prompt = sample.extra.get(HINTED_PROMPT), "prompt", sample.prompt
-            if sample.hint_shown and hinted is not None:
-                column = HINTED_PROMPT if columns[index] == "prompt" else columns[index]
-                prompt = hinted
-            columns[index] = column
-            rows[index] = {**rows[index], column: as_given(prompt)}
+            hinted, shown = sample.extra.get(HINTED_PROMPT), sample.prompt
+            if not sample.hint_shown or hinted is None:
+                columns[index] = "prompt"
+            else:
+                shown = hinted
+                if columns[index] == "prompt":  # the environment gives the hint
+                    columns[index] = HINTED_PROMPT
+            rows[index] = {**rows[index], columns[index]: as_given(shown)}
     tools = [None if sampler is None else sampler.tools_of(row) for sampler, row in zip(samplers, rows, strict=True)]
     prompts: list[list[int]] = [[] for _ in samples]
     for column in set(columns):
