@@ -97,6 +97,15 @@ METHODS = ("STaR", "STaR without hints", "GRPO")
 class ConsoleBudget(Budget):
     """Also records what the samplers solved, and how often the console was asked before the answer."""
 
+    def __init__(self, trainer: STaRTrainer, problems: Dataset, seconds: float, start: float | None):
+        self.start = start
+        super().__init__(trainer, problems, seconds)
+
+    def _point(self) -> dict[str, float]:
+        if self.seconds == 0 and self.start is not None:
+            return {"seconds": 0.0, "tokens": 0.0, "accuracy": self.start}
+        return super()._point()
+
     def on_epoch_end(self, args, state, control, **kwargs):
         super().on_epoch_end(args, state, control, **kwargs)
         self.curve[-1]["samplers"] = count_samples(self.trainer, int(state.epoch))
@@ -134,11 +143,17 @@ def make_star(model: str, output_dir: str, seed: int, problems: Dataset, with_hi
 
 
 def run_star(
-    model: str, output_dir: str, seed: int, datasets: tuple[Dataset, Dataset], with_hints: bool, seconds: float
+    model: str,
+    output_dir: str,
+    seed: int,
+    datasets: tuple[Dataset, Dataset],
+    with_hints: bool,
+    seconds: float,
+    start: float | None,
 ) -> Curve:
-    """Runs STaR until its time is over, or until no sample is kept."""
+    """Runs STaR until its time is over, or until no sample is kept. `start` is the accuracy of the model, if known."""
     trainer = make_star(model, output_dir, seed, datasets[0], with_hints)
-    budget = ConsoleBudget(trainer, datasets[1], seconds)
+    budget = ConsoleBudget(trainer, datasets[1], seconds, start)
     trainer.add_callback(budget)
     try:
         trainer.train()
@@ -149,19 +164,26 @@ def run_star(
     return budget.curve
 
 
-def run_grpo(model: str, seed: int, datasets: tuple[Dataset, Dataset], seconds: float) -> Curve:
-    """Runs TRL's GRPO in the same console until its time is over."""
+def run_grpo(model: str, seed: int, datasets: tuple[Dataset, Dataset], seconds: float, start: float | None) -> Curve:
+    """Runs TRL's GRPO in the same console until its time is over. `start` is the accuracy of the model, if known."""
     with tempfile.TemporaryDirectory() as folder:
         judge = make_star(model, f"{folder}/judge", seed, datasets[0], with_hints=False)
         builder = judge.task.prompt_builder
         # The example conversations are a part of GRPO's prompts.
         problems = [{**row, "prompt": builder.render(row, "prompt", few_shot=True)} for row in datasets[0]]
 
-        def evaluate() -> float:
-            judge.model.load_state_dict(trainer.model.state_dict())
-            return judge.evaluate(datasets[1])["eval_accuracy"]
+        accuracies = [] if start is None else [start]
 
-        budget = StepBudget(seconds, evaluate, evaluations=1)  # one takes a fifth of the time
+        def evaluate() -> float:
+            weights = trainer.model.state_dict()
+            # Without a right completion there is no gradient, and nothing new to evaluate.
+            same = all(torch.equal(weights[name], value) for name, value in judge.model.state_dict().items())
+            if not (same and accuracies):
+                judge.model.load_state_dict(weights)
+                accuracies.append(judge.evaluate(datasets[1])["eval_accuracy"])
+            return accuracies[-1]
+
+        budget = StepBudget(seconds, evaluate, evaluations=1)
         tokenizer = AutoTokenizer.from_pretrained(model)
         tokenizer.chat_template = CHAT_TEMPLATE.read_text()
         trainer = GRPOTrainer(
@@ -206,16 +228,19 @@ def main() -> None:
     torch.set_num_threads(1)
     model = str(make_smollm2(args.output_dir / "smollm2"))
     datasets = make_datasets(args.data_dir, args.seed)
+    seed = f"seed {args.seed}"
     for name in args.methods:
-        if f"seed {args.seed}" in runs.read_results(RESULTS).get(name, {}):
+        if seed in runs.read_results(RESULTS).get(name, {}):
             continue
+        curves = [found[seed]["curve"] for found in runs.read_results(RESULTS).values() if seed in found]
+        start = curves[0][0]["accuracy"] if curves else None  # all start from the same model
         if name == "GRPO":
-            curve = run_grpo(model, args.seed, datasets, args.cpu_seconds)
+            curve = run_grpo(model, args.seed, datasets, args.cpu_seconds, start)
         else:
             folder = str(args.output_dir / f"{name.replace(' ', '-')}-{args.seed}")
-            curve = run_star(model, folder, args.seed, datasets, name == "STaR", args.cpu_seconds)
+            curve = run_star(model, folder, args.seed, datasets, name == "STaR", args.cpu_seconds, start)
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
-        runs.merge_results(RESULTS, name, {f"seed {args.seed}": {"curve": curve, "peak_mib": peak}})
+        runs.merge_results(RESULTS, name, {seed: {"curve": curve, "peak_mib": peak}})
     results = runs.read_results(RESULTS)
     PAGE.write_text(tables.fill_in(PAGE.read_text(), {"console_language": make_table(results)}))
     last = {name: within(next(iter(found.values()))["curve"], args.cpu_seconds) for name, found in results.items()}
