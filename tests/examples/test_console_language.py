@@ -60,7 +60,7 @@ def test_the_methods_of_the_comparison(small_run, script_engine, capsys):
     plain, hinted = curves["STaR"][-1]["samplers"].values()
     assert plain["samples"] == 6 and hinted["samples"] == hinted["kept"] == hinted["asked"] == 6 - plain["kept"] > 0
     assert curves["STaR without hints"][-1]["samplers"]["rationale"]["samples"] == 12
-    assert curves["GRPO"][-1]["completions"] == 16 and curves["GRPO"][-1]["reward"] == 0
+    assert curves["GRPO"][-1]["samplers"] == {"rationale": {"samples": 16, "kept": 0}}
     assert page.count("\n| ") == 1 + 2 * len(METHODS)
 
     script_engine(lambda prompt: pytest.fail("a run that is done was made again"))
