@@ -238,9 +238,10 @@ def run_method(
 class StepBudget(TrainerCallback):
     """Ends GRPO when its CPU time is over, and evaluates now and then with the clock stopped."""
 
-    def __init__(self, limit: float, evaluate: Callable[[], float]):
+    def __init__(self, limit: float, evaluate: Callable[[], float], evaluations: int = EVALUATIONS_OF_GRPO):
         self.limit = limit
         self.evaluate = evaluate
+        self.evaluations = evaluations
         self.seconds = 0.0
         self.generated = 0
         self.curve: Curve = []
@@ -261,7 +262,7 @@ class StepBudget(TrainerCallback):
     def on_step_end(self, args, state, control, **kwargs):
         now = self.seconds + time.process_time() - self.started
         control.should_training_stop = now >= self.limit
-        if control.should_training_stop or now >= len(self.curve) * self.limit / EVALUATIONS_OF_GRPO:
+        if control.should_training_stop or now >= len(self.curve) * self.limit / self.evaluations:
             self.seconds = now
             self._evaluate(state)
 

@@ -104,14 +104,24 @@ def looks_and_submits(prompt):
     return call(["query", "submit"][turn], queries[turn]) if turn < 2 else "Done."
 
 
-def test_a_run_of_the_example(geography, script_engine, run_command, tmp_path):
+@pytest.mark.parametrize("few_shot", [False, True])
+def test_a_run_of_the_example(few_shot, geography, script_engine, run_command, monkeypatch, tmp_path):
+    monkeypatch.setattr(sql_console, "EXAMPLES", {"what is the capital of s0": CAPITAL_OF_S1.replace("s1", "s0")})
     tokenizer = build_chat_tokenizer()
     for saved in (tokenizer, build_model(tokenizer, max_position_embeddings=4096)):
         saved.save_pretrained(tmp_path / "model")
-    script_engine(looks_and_submits)
+
+    def answers(prompt):
+        example, _, own = prompt.rpartition("Done.<|im_end|>\n")
+        assert bool(example) == few_shot
+        return looks_and_submits(own)
+
+    script_engine(answers)
     run_command(
         sql_console.main,
         output_dir=tmp_path / "run",
+        few_shot=few_shot,
+        p_show_hint=1.0,
         data_dir=geography,
         model_name_or_path=tmp_path / "model",
         max_train_problems=5,
@@ -128,9 +138,10 @@ def test_a_run_of_the_example(geography, script_engine, run_command, tmp_path):
     samples = load_ledger(tmp_path / "run")
     assert [(row["sampler"], row["problem_id"]) for row in samples if row["kept"]] == [
         ("rationale", 3),
-        *[("rationalization", number) for number in (0, 1, 2, 4)],
+        *[("rationalization", number) for number in (0, 1, 2, 4) if number or not few_shot],
     ]
     for row in samples:
+        assert row["hint_shown"] == (row["sampler"] == "rationalization")
         messages = json.loads(row["extra"])["messages"]
         shown, submitted = (turn["content"] for turn in messages if turn["role"] == "tool")
         assert shown.startswith("s0 | s0's capital\n") and submitted == "Submitted."

@@ -3,6 +3,7 @@
 
 import asyncio
 import json
+import re
 import sqlite3
 import sys
 import threading
@@ -219,6 +220,59 @@ def test_a_hint_that_stays_is_in_the_training_prompt(make_agent):
     trainer = make_agent(opens, samplers=[hinting], reward_funcs=None, train_dataset=doors("b"))
     (sample,) = trainer.sample(1)
     assert sample.hint_shown and "A door. Key: b.<|im_end|>" in trained_text(trainer, sample)[0]
+
+
+def door_example(**prompts):
+    turns = [
+        {"role": "assistant", "content": "", "tool_calls": [{"type": "function", "function": OPEN_C}]},
+        {"role": "tool", "name": "open", "content": "open"},
+        {"role": "assistant", "content": "Done."},
+    ]
+    texts = {"prompt": "Leave. A door.", **prompts}
+    return {**{name: [{"role": "user", "content": text}] for name, text in texts.items()}, "completion": turns}
+
+
+OPEN_C = {"name": "open", "arguments": {"key": "c"}}
+
+
+def test_few_shot_conversations_have_hints_where_the_prompt_has_one(make_agent):
+    from star_trl import RationaleSampler, RationalizationSampler
+
+    def opens_the_second(prompt):
+        """As `opens`, behind the question, the result and the last turn of an example."""
+        return opens("<|im_start|>user\n".join(["", *prompt.split("<|im_start|>user\n")[3:]]))
+
+    trainer = make_agent(
+        opens_the_second,
+        samplers=[
+            EnvironmentSampler(RationaleSampler(), Door),
+            EnvironmentSampler(RationalizationSampler(p_show_hint=1.0), Door, hint=True),
+        ],
+        few_shot_examples=[door_example(hinted_prompt="Leave. A door. Key: c.")],
+        few_shot_train=True,
+        reward_funcs=None,
+        train_dataset=doors(),
+    )
+    plain, hinted = sorted((sample for sample in trainer.sample(1) if sample.kept), key=lambda each: each.problem_id)
+    for sample, shown, hints in ((plain, False, ["", ""]), (hinted, True, [" Key: c.", " Key: b."])):
+        whole, trained = trained_text(trainer, sample)
+        assert sample.hint_shown == shown and trained.startswith(call("open", key="b" if shown else "a"))
+        for text in (whole, next(prompt for prompt in trainer.engine.prompts if whole.startswith(prompt))):
+            assert re.findall(r"Leave\. A door\.([^<]*)<", text) == hints
+            assert "<tool_response>\nopen\n</tool_response>" in text
+
+
+def test_few_shot_conversations_without_hints_precede_a_hint_of_the_environment(make_agent):
+    trainer = make_agent(
+        lambda prompt: "Done.",
+        environment_factory=Door,
+        few_shot_examples=[door_example()],
+        reward_funcs=None,
+        train_dataset=doors("b"),
+    )
+    trainer.sample(1)
+    assert "A door. Key: b.<|im_end|>" in trainer.engine.prompts[-1]
+    assert trainer.engine.prompts[-1].count("Key: ") == 1
 
 
 def test_a_hint_for_another_task_is_a_failed_sample(make_agent):
@@ -490,8 +544,10 @@ def test_what_is_refused(make_agent, changes, error, message):
 def test_text_prompts_and_templates_without_tools_are_refused(make_agent, make_trainer, problems):
     with pytest.raises(ValueError, match="prompts that are lists of messages"):
         make_agent(opens, tools=[multiply], train_dataset=problems)
-    with pytest.raises(ValueError, match="does not support tool calling"):
+    with pytest.raises(ValueError, match="does not support tool calling") as error:
         make_trainer(tools=[multiply], train_dataset=products(), few_shot_examples=None)
+    name, folder = re.search(r"'(\S+\.jinja)' of (\S+)", str(error.value)).groups()
+    assert (Path(folder) / name).exists()
     add = Tool(run=str, begin="[", end="]")
     outside = ToolSampler(EnvironmentSampler(RationaleSampler(), tools=[multiply]), add)
     trainer = make_agent(opens, samplers=[outside], train_dataset=products())

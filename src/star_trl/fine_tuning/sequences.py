@@ -180,9 +180,14 @@ def _prompts(samples: Sequence[Sample], columns: Sequence[str], task: Task, few_
             if (ids := sample.extra.get(PROMPT_IDS)) is not None:
                 prompts[index] = TokenIds(ids)
                 continue
-            column, hinted = "prompt", sample.extra.get(HINTED_PROMPT)
-            prompt = hinted if sample.hint_shown and hinted is not None else sample.prompt
-            row = {**row, "prompt": as_given(prompt)}
+            hinted, shown = sample.extra.get(HINTED_PROMPT), sample.prompt
+            if not sample.hint_shown or hinted is None:
+                column = "prompt"
+            else:
+                shown = hinted
+                if column == "prompt":  # the environment gives the hint
+                    column = HINTED_PROMPT
+            row = {**row, column: as_given(shown)}
             others[column].append((index, row, sampler.tools_of(row)))
         elif sampler is not None and (tools := sampler.tools_of(row)):
             others[column].append((index, row, tools))

@@ -53,7 +53,8 @@ class EnvironmentSampler(WrappedSampler):
         hint (`bool`, *optional*, defaults to `False`):
             Whether the environment shows the way: after `reset(**row)`, `reset(**row, hint=True)` is called, whose
             text must hold that of the first call. The model is conditioned on the second text and trained on the
-            first. Only this text may hold the hint, since what tools say stays in the training sequence.
+            first. Only this text may hold the hint, since what tools say stays in the training sequence. Few-shot
+            examples are shown with their `hinted_prompt`, if they have one.
         max_turns (`int`, *optional*):
             Maximum number of turns in which tools are called. The calls of the turn after that are not answered, and
             the completion ends. `max_tool_calling_iterations` of the configuration sets it. No limit by default.
@@ -287,7 +288,8 @@ class WithEnvironments:
 
     def _encoded(self, rollouts: list[_Rollout]) -> list[_Rollout]:
         begun = [rollout for rollout in rollouts if rollout.error is None]
-        column = self.sampler.prompt_column
+        # The few-shot examples have hints where the prompt has one.
+        column = HINTED_PROMPT if self.sampler.hint else self.sampler.prompt_column
         rows = [
             {**rollout.prompt.columns, column: rollout.hinted_prompt or rollout.prompt.columns["prompt"]}
             for rollout in begun

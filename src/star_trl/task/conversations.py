@@ -1,6 +1,7 @@
 # Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
 """Prepares tokenizers and datasets for conversations with tools."""
 
+from pathlib import Path
 from typing import Any
 
 from datasets import Dataset
@@ -33,6 +34,7 @@ def prepare_conversations(processing_class: PreTrainedTokenizerBase | ProcessorM
     Raises:
         `ValueError`: If the prompts are text, or if the chat template is unknown or cannot show calls and results.
     """
+    import trl
     from trl.chat_template_utils import (  # takes seconds
         add_response_schema,
         get_training_chat_template,
@@ -51,7 +53,8 @@ def prepare_conversations(processing_class: PreTrainedTokenizerBase | ProcessorM
         raise ValueError(
             "The chat template does not support tool calling: it must show the calls of an assistant's turn and turns "
             "of the role `tool`. Use a model that was made for tools, such as 'Qwen/Qwen3-0.6B', or set "
-            "`chat_template_path`."
+            "`chat_template_path` to a template with the model's own tokens, such as 'qwen3_instruct_2507.jinja' of "
+            f"{Path(trl.__path__[0]) / 'chat_templates'} for `<|im_start|>` and `<|im_end|>`."
         )
     if all(getattr(tokenizer, name, None) is None for name in ("response_template", "response_schema")):
         add_response_schema(own)

@@ -315,7 +315,9 @@ class PromptBuilder:
         completion = example["completion"]
         if isinstance(completion, str):
             completion = [{"role": "assistant", "content": completion}]
-        return [message for message in example[column] if message["role"] != "system"] + completion
+        # An environment may give a hint where the examples have none.
+        prompt = example.get(column) or example["prompt"]
+        return [message for message in prompt if message["role"] != "system"] + completion
 
 
 def _joined(examples: Sequence[str], prompt: str) -> str:
