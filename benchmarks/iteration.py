@@ -7,7 +7,7 @@ user of TRL would write by hand: `generate` with left-padded batches of 16, and 
     python benchmarks/iteration.py --runs 1        # a first look
     python benchmarks/iteration.py --calculator    # completions call a tool, one and a half times on average
     python benchmarks/iteration.py --bf16          # both in bf16
-    python benchmarks/iteration.py --bf16 --size 135M --runs 1
+    python benchmarks/iteration.py --bf16 --size 135M --alone  # only the share of the limit
 
 Both decode greedily with the same prompts and must keep the same samples. The contestants of a run follow each other
 directly, and the speedups are medians of the runs' ratios, so that other work on the machine affects both. The model
@@ -332,13 +332,25 @@ def least_fine_tuning(task: Task, outcome: Outcome, prefix_length: int, limits: 
     return 3 * TRAINING["max_steps"] * operations / limits[0]
 
 
-def compare(prefix_length: int, runs: int, size: str, bf16: bool, calculator: bool) -> dict:
+def speedups(pairs: list[tuple[Outcome, Outcome]]) -> dict:
+    return {
+        "speedup": statistics.median(slow.total / fast.total for slow, fast in pairs),
+        **{
+            f"speedup {phase}": statistics.median(slow.seconds[phase] / fast.seconds[phase] for slow, fast in pairs)
+            for phase in ("sampling", "fine-tuning", "evaluation")
+        },
+        "same samples kept": all(slow.kept == fast.kept for slow, fast in pairs),
+    }
+
+
+def compare(prefix_length: int, runs: int, size: str, bf16: bool, calculator: bool, alone: bool) -> dict:
+    contestants = {"star-trl": by_star_trl} if alone else CONTESTANTS
     task = make_task(prefix_length, SIZES[size](), bf16, calculator)
     weights = {name: tensor.clone() for name, tensor in task.model.state_dict().items()}
-    outcomes: dict[str, list[Outcome]] = {name: [] for name in CONTESTANTS}
+    outcomes: dict[str, list[Outcome]] = {name: [] for name in contestants}
     shares: dict[str, list[float]] = {"sampling": [], "fine-tuning": []}
     for run in range(runs):
-        for name, contestant in CONTESTANTS.items():
+        for name, contestant in contestants.items():
             outcomes[name].append(contestant(fresh(task, weights)))
         operations, moved = hardware_limits(dtype=torch.bfloat16 if bf16 else torch.float32)
         limits = (operations, moved * (2 if bf16 else 1))  # each number has half of the bytes that are counted
@@ -349,24 +361,17 @@ def compare(prefix_length: int, runs: int, size: str, bf16: bool, calculator: bo
         }
         for phase, seconds in least.items():
             shares[phase].append(seconds / ours.seconds[phase])
-        for name in CONTESTANTS:
+        for name in contestants:
             phases = ", ".join(f"{phase} {value:.1f} s" for phase, value in outcomes[name][-1].seconds.items())
             print(
                 f"prefix {prefix_length}, run {run + 1}, {name}: {outcomes[name][-1].total:.1f} s ({phases})",
                 flush=True,
             )
-    pairs = list(zip(outcomes["by hand"], outcomes["star-trl"], strict=True))
-    results = {
-        "speedup": statistics.median(slow.total / fast.total for slow, fast in pairs),
-        **{
-            f"speedup {phase}": statistics.median(slow.seconds[phase] / fast.seconds[phase] for slow, fast in pairs)
-            for phase in ("sampling", "fine-tuning", "evaluation")
-        },
-        **{f"share of limit {phase}": statistics.median(values) for phase, values in shares.items()},
-        "kept": len(pairs[0][1].kept),
-        "same samples kept": all(slow.kept == fast.kept for slow, fast in pairs),
-    }
-    for name in CONTESTANTS:
+    results = {f"share of limit {phase}": statistics.median(values) for phase, values in shares.items()}
+    results["kept"] = len(outcomes["star-trl"][0].kept)
+    if not alone:
+        results |= speedups(list(zip(outcomes["by hand"], outcomes["star-trl"], strict=True)))
+    for name in contestants:
         with multiprocessing.get_context("spawn").Pool(1) as pool:
             results[f"peak memory, {name} (MiB)"] = pool.apply(
                 added_memory, (name, prefix_length, size, bf16, calculator)
@@ -381,6 +386,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2, help="CPU threads")
     parser.add_argument("--bf16", action="store_true", help="compute in bf16")
     parser.add_argument("--calculator", action="store_true", help="let completions call a tool")
+    parser.add_argument("--alone", action="store_true", help="run star-trl alone")
     parser.add_argument("--size", choices=SIZES, default="13M", help="number of parameters")
     args = parser.parse_args()
     logging.set_verbosity_error()
@@ -388,7 +394,9 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     results = {}
     for prefix_length in args.prefix:
-        for name, value in compare(prefix_length, args.runs, args.size, args.bf16, args.calculator).items():
+        for name, value in compare(
+            prefix_length, args.runs, args.size, args.bf16, args.calculator, args.alone
+        ).items():
             results[f"{name}, prefix {prefix_length}"] = round(value, 3) if isinstance(value, float) else value
     print(json.dumps(results))
 
