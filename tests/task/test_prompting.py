@@ -14,7 +14,7 @@ from star_trl.samplers.base import held_input_ids
 from star_trl.task.prompting import PromptBuilder
 from star_trl.token_ids import TokenIds
 from support.generation_models import byte_level_tokenizer, sentencepiece_tokenizer, word_level_tokenizer
-from support.tiny_models import build_tokenizer
+from support.tiny_models import build_chat_tokenizer, build_tokenizer
 
 
 def with_special_tokens():
@@ -94,6 +94,22 @@ def test_problems_are_tokenized_once(monkeypatch, limit):
     assert asked == ([2, 1, 4, 4] if limit else [2, 1, 4, 2, 1, 4])
     (other,) = builder.encode_problems(Dataset.from_list([{"prompt": "Q: 0 ?\nA:"}]), [0], "prompt", False)
     assert other.tolist() == builder.encode([{"prompt": "Q: 0 ?\nA:"}], "prompt", False)[0]
+
+
+def test_conversations_hold_their_examples_once(monkeypatch):
+    """Also those of other batches, and of a batch of one."""
+    monkeypatch.setattr("star_trl.task.prompting.BATCH_SIZE", 2)
+    turns = [{"prompt": [{"role": "user", "content": f"{n} + {n}"}], "completion": f"{2 * n}"} for n in range(3)]
+    builder = PromptBuilder(build_chat_tokenizer(), turns)
+    problems = [{"prompt": [{"role": "user", "content": f"{n} + 1"}]} for n in (1, 2, 1, 2, 3)]
+    found = builder.encode_packed(problems, "prompt", True)
+    assert len({id(ids.head) for ids in found}) == 1 < len(found[0].head)
+    assert [ids.tolist() for ids in found] == [
+        builder.tokenizer.apply_chat_template(
+            builder.render(problem, "prompt", True), add_generation_prompt=True, return_dict=False
+        )
+        for problem in problems
+    ]
 
 
 def test_a_prompt_gives_a_list():

@@ -70,7 +70,7 @@ class GenerationRequest:
 
     Args:
         prompt_ids (`list[int]`):
-            Token ids of the prompt, unpadded. Reading them makes a new list.
+            Token ids of the prompt, unpadded. Reading them may make a new list: what is appended to it is lost.
         seed (`int`):
             Seed of the request's own random stream. The completion is a function of the model, the prompt, the
             parameters and this number, and of nothing else in the batch.

@@ -259,7 +259,8 @@ class Ledger:
 
     def append(self, samples: Sequence[Sample]) -> None:
         """
-        Appends samples of one iteration to this process's shard; they are on disk when it returns.
+        Appends samples of one iteration to this process's shard; they are on disk when it returns. They must not be
+        changed afterwards, since this process does not read them back.
 
         Raises:
             `RuntimeError`: If samples that were appended before are gone.

@@ -33,7 +33,8 @@ class Prompt:
         sample_index (`int`):
             Which of the `num_generations` completions of the problem this is.
         input_ids (`list[int]`):
-            Token ids of the prompt, few-shot examples included. Reading them makes a new list.
+            Token ids of the prompt, few-shot examples included. Reading them may make a new list: what is appended to
+            it is lost.
         seed (`int`):
             Seed of the completion's own random stream.
         columns (`dict[str, Any]`):

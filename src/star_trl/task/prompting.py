@@ -66,6 +66,9 @@ class PromptBuilder:
         self._few_shot_examples = few_shot_examples
         self._fixed_texts: dict[str, tuple[str, ...]] = {}  # of the fixed examples, by column
         self._heads: dict[tuple[str, ...], list[int]] = {}  # what prompts with these examples begin with
+        self._chat_heads: dict[
+            tuple[str, bool], list[int]
+        ] = {}  # of conversations, by column and whether there are any
         # Token ids of problems by dataset, column and whether few-shot examples come first; and how many they are
         self._known: WeakKeyDictionary[Dataset, dict[tuple[str, bool], dict[int, TokenIds]]] = WeakKeyDictionary()
         self._num_known: WeakKeyDictionary[Dataset, int] = WeakKeyDictionary()
@@ -201,9 +204,18 @@ class PromptBuilder:
                         return_dict=True,
                         **self.chat_template_kwargs,
                     )
-                    head = commonprefix(template["input_ids"])
+                    head = self._chat_head(template["input_ids"], column, few_shot)
                     encoded += [TokenIds(ids[len(head) :], head) for ids in template["input_ids"]]
         return encoded
+
+    def _chat_head(self, prompts: list[list[int]], column: str, few_shot: bool) -> list[int]:
+        """Returns tokens that some prompts begin with, if possible those of the prompts before them."""
+        head = self._chat_heads.get((column, few_shot))
+        if head is None or any(ids[: len(head)] != head for ids in prompts):
+            if len(prompts) == 1:
+                return []
+            head = self._chat_heads[column, few_shot] = list(commonprefix(prompts))
+        return head
 
     def encode_results(self, messages: Messages) -> list[int]:
         """

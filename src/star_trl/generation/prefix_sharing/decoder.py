@@ -12,6 +12,7 @@ from typing import Any, cast
 import torch
 from transformers import PreTrainedModel
 
+from ...token_ids import as_bytes
 from ..engine import FinishReason, GenerationOutput, GenerationRequest, Resume, SamplingParams
 from ..memory import memory_to_use
 from ..stopping import StopStrings
@@ -95,9 +96,9 @@ class PrefixDecoder:
         self.sampler = TokenSampler(params, model.device)
         self.forward = PrefixForward(model)
 
-        first_with: dict[tuple[int, ...], int] = {}
+        first_with: dict[bytes, int] = {}
         self.representative = {
-            index: first_with.setdefault(tuple(requests[index].prompt_ids), index) for index in group.indices
+            index: first_with.setdefault(as_bytes(requests[index].prompt_ids), index) for index in group.indices
         }
         self.pending = deque(sorted(group.indices, key=self._order))
         longest = requests[self.pending[0]].prompt_ids

@@ -1,6 +1,7 @@
 # Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
 """The engine that holds a common prefix once."""
 
+from array import array
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -63,7 +64,9 @@ class PrefixSharingEngine(ResumingEngine):
                 yield from self.fallback.generate_and_resume(model, requests, params, resume)
             return
         stop_strings = StopStrings(self.tokenizer, params.stop_strings, params.pause_between)
-        for group in group_by_prefix([request.prompt_ids for request in requests]):
+        for group in group_by_prefix(
+            [array("I", request.prompt_ids) for request in requests]
+        ):  # not lists: 9 times less
             # In its own call, so that the keys and values of one group are freed before the next ones are allocated
             yield from self._complete(
                 PrefixDecoder(base_model(model), requests, group, params, stop_strings, self.batch_size, resume)

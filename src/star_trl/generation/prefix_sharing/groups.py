@@ -33,12 +33,12 @@ class PrefixGroup:
     prefix_length: int
 
 
-def group_by_prefix(prompts: Sequence[list[int]]) -> list[PrefixGroup]:
+def group_by_prefix(prompts: Sequence[Any]) -> list[PrefixGroup]:
     """
     Splits prompts into groups with a long common prefix, such as the few-shot prompts of several difficulties.
 
     Args:
-        prompts (`Sequence[list[int]]`):
+        prompts (`Sequence[list[int] | array]`):
             Token ids of the prompts.
 
     Returns:
@@ -52,7 +52,7 @@ def group_by_prefix(prompts: Sequence[list[int]]) -> list[PrefixGroup]:
     return _split(prompts, order, shared)
 
 
-def _split(prompts: Sequence[list[int]], order: list[int], shared: list[int]) -> list[PrefixGroup]:
+def _split(prompts: Sequence[Any], order: list[int], shared: list[int]) -> list[PrefixGroup]:
     common = min([*shared, *(len(prompts[index]) - 1 for index in order)])
     groups, rest = [], []
     start = 0
@@ -81,7 +81,7 @@ def num_distinct(prompts: Sequence[TokenIds]) -> int:
     head = prompts[0].head
     if all(prompt.head is head for prompt in prompts):
         return len(head) + _num_distinct([array("I", prompt.own) for prompt in prompts])
-    return _num_distinct([prompt.tolist() for prompt in prompts])
+    return _num_distinct([array("I", prompt.tolist()) for prompt in prompts])
 
 
 def _num_distinct(prompts: Sequence[Any]) -> int:
