@@ -160,7 +160,8 @@ def run_star(
     except NothingSurvives as error:
         print(error, flush=True)
         seconds = round(time.process_time() - budget.started, 1)
-        budget.curve.append({**budget.curve[0], "seconds": seconds, "samplers": count_samples(trainer, 1)})
+        samplers = count_samples(trainer, len(budget.curve))
+        budget.curve.append({**budget.curve[-1], "seconds": seconds, "samplers": samplers})
     return budget.curve
 
 

@@ -370,6 +370,21 @@ def test_greedy_samples_have_no_importance_weight(make_step):
     assert not {"importance_weight/rationalization", "objective/rationalization"} & set(last_view(trainer))
 
 
+def test_the_gradient_of_an_adapter_is_that_of_its_weights(make_step, monkeypatch):
+    """The weights below it are frozen."""
+    sizes, gradient = [], GradientView._gradient
+
+    def spy(self, group):
+        vector = gradient(self, group)
+        sizes.append(vector.numel())
+        return vector
+
+    monkeypatch.setattr(GradientView, "_gradient", spy)
+    adapter = LoraConfig(r=1, target_modules=["q_proj"], task_type="CAUSAL_LM")
+    _, trainer = make_step(PROBLEMS, [RationaleSampler()], gradient_view_samples=4, peft_config=adapter)
+    assert sizes == [sum(each.numel() for each in trainer.model.parameters() if each.requires_grad)]
+
+
 @pytest.mark.parametrize("reset_model", [True, False])
 def test_kl_is_that_of_the_model_that_sampled_from_the_original(make_trainer, model, tokenizer, reset_model):
     """In the second iteration, against the sum over all completions; the weights are what they were before."""

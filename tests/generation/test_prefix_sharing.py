@@ -330,6 +330,22 @@ def test_buffers_grow_with_the_rows(model):
     torch.testing.assert_close(torch.stack(logits, dim=1), expected, atol=1e-5, rtol=1e-5)
 
 
+def test_a_row_does_not_pay_for_the_length_of_others(model):
+    """Rows are admitted while others are long, and stay when those have left."""
+    cache = SharedPrefixCache(num_rows=2, capacity=400)
+    lengths = []
+    for begin in (
+        lambda: cache.begin_prefill(slice(0, 1), 0, 300, model.device),
+        lambda: cache.begin_decode(torch.tensor([300]), model.device),
+        lambda: cache.begin_prefill(slice(1, 2), 0, 8, model.device),
+        lambda: cache.begin_decode(torch.tensor([300, 8]), model.device),
+        lambda: cache.begin_decode(torch.tensor([9]), model.device),
+    ):
+        begin()
+        lengths.append(cache.seen)
+    assert lengths == [300, cache.length, 8, cache.length, 10] and 301 <= cache.length < 400
+
+
 def test_a_quantized_model(tokenizer, tmp_path):
     make_model(LlamaConfig(**{**TINY, "hidden_size": 64, "intermediate_size": 64})).save_pretrained(tmp_path)
     quantization = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4")

@@ -13,7 +13,7 @@ import pytest
 from datasets import Dataset
 
 from star_trl import EnvironmentSampler, RationaleSampler, RolloutSampler, Tool, ToolSampler
-from star_trl.fine_tuning.sequences import training_sequences
+from star_trl.fine_tuning.sequences import sampling_prompts, training_sequences
 from star_trl.rewards import exact_match_reward
 from star_trl.samplers import mixture
 from star_trl.tools import environments
@@ -230,6 +230,24 @@ def door_example(**prompts):
     ]
     texts = {"prompt": "Leave. A door.", **prompts}
     return {**{name: [{"role": "user", "content": text}] for name, text in texts.items()}, "completion": turns}
+
+
+def test_hints_of_examples_are_conversations_too(make_agent):
+    example = {**door_example(), "hinted_prompt": "Leave. A door. Key: c."}
+    with pytest.raises(ValueError, match="differ in kind"):
+        make_agent(opens, environment_factory=Door, few_shot_examples=[example], train_dataset=doors())
+
+
+def test_the_prompts_that_samples_were_drawn_with_have_the_hint(make_agent):
+    """Importance ratios compare with them."""
+    trainer = make_agent(opens, environment_factory=Door, reward_funcs=None, train_dataset=doors("b"))
+    samples = trainer.sample(1)
+    prompts = sampling_prompts(samples, trainer.task, trainer.args)
+    texts = [trainer.processing_class.decode(ids) for ids in prompts]
+    assert [(sample.sampler, "Key: b" in text) for sample, text in zip(samples, texts, strict=True)] == [
+        ("rationale", False),
+        ("rationalization", True),
+    ]
 
 
 OPEN_C = {"name": "open", "arguments": {"key": "c"}}

@@ -191,7 +191,7 @@ class GradientView:
         own = own_part(some, self.policy.accelerator)
         prompts = training_prompts([sample for sample, _ in own], self.task, self.args)
         size = self.args.per_device_train_batch_size
-        with self.policy() as model, torch.enable_grad():
+        with self.policy(gradients=True) as model, torch.enable_grad():
             parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
             total = torch.zeros(sum(map(torch.numel, parameters)), device=model.device)
             for start in range(0, len(own), size):

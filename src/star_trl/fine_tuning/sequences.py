@@ -139,9 +139,8 @@ def training_prompts(
 
 def sampling_prompts(samples: Sequence[Sample], task: Task, args: STaRConfig) -> list[list[int]]:
     """Returns the token ids of the prompts that samples of one iteration were drawn with."""
-    columns = [task.prompt_columns[sample.sampler] for sample in samples]
     few_shot = bool(samples) and args.samples_few_shot(samples[0].iteration)
-    return list(map(as_list, _prompts(samples, columns, task, few_shot)))
+    return list(map(as_list, _prompts(samples, [True] * len(samples), task, few_shot)))
 
 
 def teacher_prompts(
@@ -155,8 +154,7 @@ def teacher_prompts(
 
 
 def _training_prompts(selected: Sequence[Sample], task: Task, few_shot: bool) -> list[TokenIds]:
-    columns = [task.prompt_columns[sample.sampler] if sample.hint_shown else "prompt" for sample in selected]
-    return _prompts(selected, columns, task, few_shot)
+    return _prompts(selected, [sample.hint_shown for sample in selected], task, few_shot)
 
 
 def _teacher_prompts(samples: Sequence[Sample], task: Task, args: STaRConfig, column: str) -> list[TokenIds]:
@@ -165,8 +163,8 @@ def _teacher_prompts(samples: Sequence[Sample], task: Task, args: STaRConfig, co
     return task.prompt_builder.encode_packed(hinted, "hinted_prompt", args.few_shot_train)
 
 
-def _prompts(samples: Sequence[Sample], columns: Sequence[str], task: Task, few_shot: bool) -> list[TokenIds]:
-    """Returns the token ids of the prompts of samples, each from its own column of the problems."""
+def _prompts(samples: Sequence[Sample], hint_shown: Sequence[bool], task: Task, few_shot: bool) -> list[TokenIds]:
+    """Returns the token ids of the prompts of samples, each with the hint of its sampler or without it."""
     builder, problems = task.prompt_builder, [sample.problem_id for sample in samples]
     rows = task.problems.select(problems).to_list()
     by_name = {sampler.name: sampler for sampler in task.samplers}
@@ -174,20 +172,19 @@ def _prompts(samples: Sequence[Sample], columns: Sequence[str], task: Task, few_
     # Samples whose prompts are those of the problems, and the others with their rows and tools, by column
     plain: dict[str, list[int]] = defaultdict(list)
     others: dict[str, list[tuple[int, dict[str, Any], list[Callable] | None]]] = defaultdict(list)
-    for index, (sample, row, column) in enumerate(zip(samples, rows, columns, strict=True)):
+    for index, (sample, row, shown) in enumerate(zip(samples, rows, hint_shown, strict=True)):
+        column = task.prompt_columns[sample.sampler] if shown else "prompt"
         sampler = by_name.get(sample.sampler)  # The solutions of a dataset are samples without a sampler.
         if sampler is not None and sampler.makes_prompts:
             if (ids := sample.extra.get(PROMPT_IDS)) is not None:
                 prompts[index] = TokenIds(ids)
                 continue
-            hinted, shown = sample.extra.get(HINTED_PROMPT), sample.prompt
-            if not sample.hint_shown or hinted is None:
+            hinted = sample.extra.get(HINTED_PROMPT) if shown else None
+            if hinted is None:
                 column = "prompt"
-            else:
-                shown = hinted
-                if column == "prompt":  # the environment gives the hint
-                    column = HINTED_PROMPT
-            row = {**row, column: as_given(shown)}
+            elif column == "prompt":  # the environment gives the hint
+                column = HINTED_PROMPT
+            row = {**row, column: as_given(sample.prompt if hinted is None else hinted)}
             others[column].append((index, row, sampler.tools_of(row)))
         elif sampler is not None and (tools := sampler.tools_of(row)):
             others[column].append((index, row, tools))

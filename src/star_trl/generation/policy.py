@@ -3,7 +3,7 @@
 
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import cast
 
 import torch
@@ -42,11 +42,15 @@ class Policy:
         self.accelerator: Accelerator = trainer.accelerator
 
     @contextmanager
-    def __call__(self) -> Iterator[PreTrainedModel]:
+    def __call__(self, gradients: bool = False) -> Iterator[PreTrainedModel]:
         """
         Yields the model, unwrapped and in evaluation mode, under the precision that it is trained with. Sharded
         parameters (FSDP 2, DeepSpeed ZeRO-3) are gathered once and held whole. Processes can therefore generate
         different numbers of tokens without waiting for each other. They wait at the end of the context.
+
+        Args:
+            gradients (`bool`, *optional*, defaults to `False`):
+                Whether gradients will be computed. If not, autocast converts frozen weights once.
         """
         trainer = self.trainer
         place(trainer)
@@ -61,7 +65,7 @@ class Policy:
             whole_parameters(model, _reshard_after_forward(trainer)),
             torch.no_grad(),
             trainer.accelerator.autocast(),
-            conversions_kept(model),
+            nullcontext() if gradients else conversions_kept(model),
         ):
             model.eval()
             try:
@@ -88,9 +92,9 @@ def conversions_kept(model: nn.Module) -> Iterator[None]:
             The model, of which no gradients are computed meanwhile.
     """
     frozen = [each for each in model.parameters() if each.dtype == torch.float32 and not each.requires_grad]
-    for parameter in frozen:
-        parameter.requires_grad_(True)
     try:
+        for parameter in frozen:
+            parameter.requires_grad_(True)
         yield
     finally:
         for parameter in frozen:

@@ -109,7 +109,7 @@ def most_likely(logits: torch.Tensor) -> torch.Tensor:
     Returns:
         `torch.Tensor` of shape `(batch,)`: the token ids.
     """
-    if logits.device.type != "cpu" or logits.dtype == torch.float32:
+    if logits.device.type != "cpu" or logits.dtype not in (torch.bfloat16, torch.float16):
         return logits.argmax(dim=-1)
     # On a CPU, `argmax` is slow in half precision. A few rows at a time are converted within the cache.
     return torch.cat([rows.float().argmax(dim=-1) for rows in logits.split(16)])

@@ -11,7 +11,7 @@ from weakref import WeakKeyDictionary
 from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
-from ..ledger.messages import Messages
+from ..ledger.messages import HINTED_PROMPT, Messages
 from ..token_ids import TOKEN_SIZE, TokenIds
 from .rows import read_rows
 
@@ -108,6 +108,11 @@ class PromptBuilder:
                         f"A few-shot example has no `{column}`; it has {sorted(example)}. Every example needs a "
                         "`prompt` and a `completion`, and a `hinted_prompt` where a sampler shows hints."
                     )
+            if not isinstance(example["prompt"], str) and isinstance(example.get(HINTED_PROMPT), str):
+                raise ValueError(
+                    "The prompts of a few-shot example differ in kind: its `prompt` is a list of messages and its "
+                    "`hinted_prompt` is text. Make both lists of messages."
+                )
             for column in columns:
                 if isinstance(example[column], str) != isinstance(problem[column], str):
                     raise ValueError(
@@ -328,7 +333,7 @@ class PromptBuilder:
         if isinstance(completion, str):
             completion = [{"role": "assistant", "content": completion}]
         # An environment may give a hint where the examples have none.
-        prompt = example.get(column) or example["prompt"]
+        prompt = (example.get(column) or example["prompt"]) if column == HINTED_PROMPT else example[column]
         return [message for message in prompt if message["role"] != "system"] + completion
 
 

@@ -8,8 +8,8 @@ import torch
 from transformers.cache_utils import Cache, CacheLayerMixin
 
 
-# On a CPU, rows attend to whole buffers, since a batched product in bf16 copies what does not lie densely. The buffers
-# grow by an eighth, to a multiple of this.
+# On a CPU, the buffers grow by an eighth, to a multiple of this, and rows that are decoded attend to whole buffers: a
+# batched product in bf16 would copy a part of each row.
 GROWTH = 32
 
 
@@ -35,6 +35,8 @@ class SharedPrefixCache(Cache):
             Positions of the tokens that the current forward pass feeds.
         lowest, highest (`int`):
             Smallest and largest of them.
+        length (`int`):
+            Number of tokens that the buffers hold of a row.
         seen (`int`):
             Number of own tokens that the current forward pass attends to, before masks.
         layer_idx (`int`):
@@ -54,7 +56,7 @@ class SharedPrefixCache(Cache):
         self.prefix = prefix or []
         self.prefix_length = self.prefix[0][0].shape[1] if self.prefix else 0
         self.query_positions = torch.zeros(1, 1, dtype=torch.long)
-        self.lowest = self.highest = self.seen = 0
+        self.lowest = self.highest = self.length = self.seen = 0
         self.layer_idx = 0
         self.rows = slice(0, 0)
         self._decoding = False
@@ -94,10 +96,14 @@ class SharedPrefixCache(Cache):
 
     def _begin(self, lowest: int, highest: int, device: torch.device) -> None:
         self.lowest, self.highest = lowest, highest
+        self.seen = highest + 1
         if device.type != "cpu":
-            self.seen = highest + 1
-        elif self.seen <= highest:
-            self.seen = min(math.ceil((highest + 1) * 1.125 / GROWTH) * GROWTH, self.capacity)
+            self.length = self.capacity
+        elif self.length < self.seen:
+            self.length = min(math.ceil(self.seen * 1.125 / GROWTH) * GROWTH, self.capacity)
+        # A row that has left may have been far longer than the others.
+        if device.type == "cpu" and self._decoding and self.length < 2 * self.seen:
+            self.seen = self.length
         self._masks.clear()
 
     def update(
@@ -211,18 +217,17 @@ class SharedPrefixLayer(CacheLayerMixin):
         self.cache = cache
 
     def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
-        self.keys, self.values = self._buffer(key_states, None), self._buffer(value_states, None)
+        self.keys, self.values = self._buffer(key_states), self._buffer(value_states)
         self.is_initialized = True
 
-    def _buffer(self, states: torch.Tensor, old: torch.Tensor | None) -> torch.Tensor:
+    def _buffer(self, states: torch.Tensor, old: torch.Tensor | None = None) -> torch.Tensor:
         """Returns a buffer for states like these, with what an old one holds."""
-        device = states.device.type
-        length = self.cache.seen if device == "cpu" else self.cache.capacity
-        if old is not None and old.shape[2] >= length:
+        if old is not None and old.shape[2] == self.cache.length:
             return old
+        device = states.device.type
         # Rotated keys are in the type of the cosines, float32, and autocast would convert them in every step
         dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else states.dtype
-        shape = (self.cache.num_rows, states.shape[1], length, states.shape[3])
+        shape = (self.cache.num_rows, states.shape[1], self.cache.length, states.shape[3])
         # Zeros: positions past the end of a row are weighted with zero, and zero times NaN would be NaN
         buffer = states.new_zeros(shape, dtype=dtype)
         if old is not None:
