@@ -234,8 +234,9 @@ def door_example(**prompts):
 
 def test_hints_of_examples_are_conversations_too(make_agent):
     example = {**door_example(), "hinted_prompt": "Leave. A door. Key: c."}
+    settings = {"environment_factory": Door, "reward_funcs": None, "train_dataset": doors()}
     with pytest.raises(ValueError, match="differ in kind"):
-        make_agent(opens, environment_factory=Door, few_shot_examples=[example], train_dataset=doors())
+        make_agent(opens, few_shot_examples=[example], **settings)
 
 
 def test_the_prompts_that_samples_were_drawn_with_have_the_hint(make_agent):
