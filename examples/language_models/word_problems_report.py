@@ -25,13 +25,23 @@ from tables import fill_in, markdown_table, spread
 
 DOCS = RESULTS.parents[1]
 SOURCES = ("held out", "SVAMP")
-FILTERS = ("star_zero_shot_train", "derived_rationalizations", "derived_samples")
+# Settings with a filter, behind the same without it
+FILTERS = (
+    "star_zero_shot_train",
+    "derived_rationalizations",
+    "derived_samples",
+    "operation_few_shot_train",
+    "operation_derived",
+)
 # The first iteration of the first setting, which has the paper's hint, is compared with those of the others.
 HINTS = ("star_zero_shot_train", *(name for name in SETTINGS if name.startswith("hint_")))
 # Its first iteration is also compared with those of other learning rates and numbers of steps.
 SEARCH = ("star_zero_shot_train", *(name for name in SETTINGS if name.startswith(("learning_rate_", "steps_"))))
-OF_ONE_ITERATION = tuple(
-    name for name in (*HINTS, *SEARCH) if SETTINGS[name].config.get("num_iterations", CONFIG["num_iterations"]) == 1
+# These have tables of their own: runs of one iteration, and runs whose accuracy counts derived answers only
+APART = tuple(
+    name
+    for name in (*HINTS, *SEARCH, *FILTERS)
+    if SETTINGS[name].config.get("num_iterations", CONFIG["num_iterations"]) == 1 or "derived" in name
 )
 
 Runs = dict[str, list[list[dict]]]
@@ -42,7 +52,7 @@ def draw(runs: Runs) -> None:
     figure, panels = plt.subplots(1, len(SOURCES), figsize=(12, 4.4), sharey=True, layout="constrained")
     for panel, source in zip(panels, SOURCES, strict=True):
         longest = 0
-        for number, name in enumerate(name for name in SETTINGS if name in runs and name not in OF_ONE_ITERATION):
+        for number, name in enumerate(name for name in SETTINGS if name in runs and name not in APART):
             curves = [[row["accuracy"][source] for row in run] for run in runs[name]]
             style = {"label": SETTINGS[name].title, "color": f"C{number}"}
             if len(curves[0]) > 1:
@@ -70,7 +80,7 @@ def table_2(runs: Runs) -> str:
     """Table of the last iteration of every setting."""
     rows = []
     for name, seeds in runs.items():
-        if name in OF_ONE_ITERATION:
+        if name in APART:
             continue
         last = [run[-1] for run in seeds]
         used = [row["train_data_used"] for row in last if "train_data_used" in row]
@@ -96,7 +106,7 @@ def iterations_table(runs: Runs) -> str:
     """Table of every iteration of STaR: accuracy, and the quality of what was kept."""
     rows = []
     for name, setting in SETTINGS.items():
-        if RUNS[setting.run].train != "star" or name in FILTERS[1:] + OF_ONE_ITERATION:
+        if RUNS[setting.run].train != "star" or name in APART:
             continue
         for seeds in zip(*runs.get(name, []), strict=False):
             cells = [SETTINGS[name].title, str(seeds[0]["iteration"])]
@@ -126,9 +136,9 @@ def filters_table(runs: Runs) -> str:
                     for key in ("solved", "derived")
                 ]
                 cells += [spread([row["accuracy"][source] for row in seeds]) for source in SOURCES]
-                rows.append([*cells, spread([row["derived"] for row in seeds])])
+                rows.append([*cells, *(spread([row[key] for row in seeds]) for key in ("right", "derived"))])
     titles = "setting|iteration|rationales: solved|derived|rationalizations: solved|derived|held out|SVAMP"
-    titles += "|derived in the evaluation"
+    titles += "|right in all|derived in all"
     return markdown_table(titles.split("|"), rows)
 
 

@@ -214,6 +214,8 @@ def summarize(row: dict[str, Any], steps: int, samplers: dict[int, dict] | None 
         "iteration": row["iteration"],
         "steps": steps,
         "accuracy": {key.removeprefix(prefix): value for key, value in row.items() if key.startswith(prefix)},
+        # Where a filter asks for derived answers, accuracy counts only those.
+        "right": row["eval_rewards/numeric_reward/mean"],
         "derived": row["eval_rewards/derived_answer_reward/mean"],
         **{key: row[key] for key in ("train_data_used", "seconds") if row.get(key) is not None},
         "samplers": {
