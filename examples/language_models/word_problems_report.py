@@ -190,11 +190,8 @@ def main() -> None:
         for run in seeds:
             by_precision[bool(run.get("bf16"))].setdefault(name, []).append(run["iterations"])
     # Settings that were not run in bf16 are shown in fp32
-    runs = {
-        name: by_precision[True].get(name) or by_precision[False][name]
-        for name in SETTINGS
-        if any(name in each for each in by_precision.values())
-    }
+    either = by_precision[False] | by_precision[True]
+    runs = {name: either[name] for name in SETTINGS if name in either}
     draw(runs)
     page = DOCS / "word_problems.md"
     tables = {

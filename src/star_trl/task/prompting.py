@@ -66,9 +66,8 @@ class PromptBuilder:
         self._few_shot_examples = few_shot_examples
         self._fixed_texts: dict[str, tuple[str, ...]] = {}  # of the fixed examples, by column
         self._heads: dict[tuple[str, ...], list[int]] = {}  # what prompts with these examples begin with
-        self._chat_heads: dict[
-            tuple[str, bool], list[int]
-        ] = {}  # of conversations, by column and whether there are any
+        # The same of conversations, by column and whether few-shot examples come first
+        self._chat_heads: dict[tuple[str, bool], list[int]] = {}
         # Token ids of problems by dataset, column and whether few-shot examples come first; and how many they are
         self._known: WeakKeyDictionary[Dataset, dict[tuple[str, bool], dict[int, TokenIds]]] = WeakKeyDictionary()
         self._num_known: WeakKeyDictionary[Dataset, int] = WeakKeyDictionary()

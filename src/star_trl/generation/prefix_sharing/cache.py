@@ -95,15 +95,15 @@ class SharedPrefixCache(Cache):
         self._begin(int(lengths.min()), int(lengths.max()), device)
 
     def _begin(self, lowest: int, highest: int, device: torch.device) -> None:
-        self.lowest, self.highest = lowest, highest
-        self.seen = highest + 1
+        self.lowest, self.highest, self.seen = lowest, highest, highest + 1
         if device.type != "cpu":
             self.length = self.capacity
-        elif self.length < self.seen:
-            self.length = min(math.ceil(self.seen * 1.125 / GROWTH) * GROWTH, self.capacity)
-        # A row that has left may have been far longer than the others.
-        if device.type == "cpu" and self._decoding and self.length < 2 * self.seen:
-            self.seen = self.length
+        else:
+            if self.length < self.seen:
+                self.length = min(math.ceil(self.seen * 1.125 / GROWTH) * GROWTH, self.capacity)
+            # Not the whole buffers, if a row that has left was far longer than the others
+            if self._decoding and self.length < 2 * self.seen:
+                self.seen = self.length
         self._masks.clear()
 
     def update(
