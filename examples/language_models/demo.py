@@ -92,8 +92,8 @@ def main() -> None:
         reward_funcs=DERIVED_RATIONALIZATIONS,
         samplers=[CalculatorSampler(RationaleSampler()), CalculatorSampler(RationalizationSampler())],
         few_shot_examples=hinted_examples(HINTS),
-        train_dataset=make_dataset("train", 4),
-        eval_dataset=make_dataset("eval", 6),
+        train_dataset=make_dataset("train", 2),
+        eval_dataset=make_dataset("eval", 2),
     )
     trainer.train()
     report(output_dir)
