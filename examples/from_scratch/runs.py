@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
+
 from star_trl import RationaleSampler, RationalizationSampler, Sampler
 
 
@@ -87,9 +89,10 @@ def merge_results(path: Path, setting: str, runs: dict[str, Any]) -> None:
         runs (`dict[str, Any]`):
             Results by run, such as `"seed 0"`. An earlier run of that name is replaced.
     """
-    results = read_results(path)
-    results[setting] = {**results.get(setting, {}), **runs}
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")  # if the run is killed here, the results stay intact
-    partial.write_text(json.dumps(results, indent=1) + "\n")
-    os.replace(partial, path)
+    with FileLock(path.with_suffix(".lock")):  # runs may end at the same time
+        results = read_results(path)
+        results[setting] = {**results.get(setting, {}), **runs}
+        partial = path.with_suffix(".partial")  # if the run is killed here, the results stay intact
+        partial.write_text(json.dumps(results, indent=1) + "\n")
+        os.replace(partial, path)

@@ -5,6 +5,7 @@ import random
 import re
 import shutil
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -195,4 +196,11 @@ def test_results_are_merged_and_nothing_is_lost(tmp_path):
     merge_results(path, "other", {"seed 0": [3]})
     merge_results(path, "star", {"seed 0": [4]})
     assert read_results(path) == {"star": {"seed 0": [4], "seed 1": [2]}, "other": {"seed 0": [3]}}
-    assert [file.name for file in path.parent.iterdir()] == ["some.json"]
+    assert not list(path.parent.glob("*.partial"))
+
+
+def test_runs_that_end_at_the_same_time_are_all_merged(tmp_path):
+    path, seeds = tmp_path / "some.json", [f"seed {number}" for number in range(50)]
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(lambda seed: merge_results(path, "star", {seed: [seed]}), seeds))
+    assert sorted(read_results(path)["star"]) == sorted(seeds)
