@@ -4,10 +4,10 @@
 # dependencies = ["star-trl[language]"]
 # ///
 """
-One outer iteration of STaR with a pretrained language model, on a CPU and offline: `make demo-language`. SmolLM2 with
-135 million parameters (`smollm2.py`) solves word problems (`story_problems.py`) with a calculator, learns from what it
-solved, and is evaluated on problems with other wordings. The hint is the equation without its result, with which
-it solves most of the problems that it has failed.
+Three outer iterations of STaR with a pretrained language model, on a CPU and offline: `make demo-language`. SmolLM2
+with 135 million parameters (`smollm2.py`) solves word problems (`story_problems.py`) with a calculator, learns from
+what it solved, and is evaluated on problems with other wordings. The hint is the equation without its result, with
+which it solves most of the problems that it has failed.
 
 ```bash
 python examples/language_models/demo.py --output_dir runs/demo-language
@@ -45,8 +45,8 @@ HINTS = {"hinted_prompt": "operation"}
 DEMO_SETTINGS = {
     **SETTINGS,
     "eval_group_column": None,
-    "num_iterations": 1,
-    "initial_steps": 16,  # an epoch, since a second one overfits
+    "num_iterations": 3,
+    "initial_steps": 32,  # about an epoch, since a second one overfits
     **DERIVED_RATIONALIZATIONS_CONFIG,
     "overwrite_output_dir": True,
 }
@@ -66,14 +66,15 @@ def report(output_dir: Path) -> None:
     for row in load_ledger(str(output_dir), "eval"):
         if row["iteration"] in (0, after["iteration"]):
             pairs.setdefault(row["problem_id"], {})[row["iteration"]] = row
+    differ = [pair for pair in pairs.values() if len({row["kept"] for row in pair.values()}) == 2]
+    gained = sum(pair[after["iteration"]]["kept"] for pair in differ)
     console.print(
         f"Accuracy on {len(pairs)} problems with other wordings: {before['eval_accuracy']:.0%} before, "
-        f"{after['eval_accuracy']:.0%} after iteration {after['iteration']}"
+        f"{after['eval_accuracy']:.0%} after iteration {after['iteration']} ({gained} gained, {len(differ) - gained} lost)"
     )
     table = Table(box=box.HORIZONTALS, show_lines=True, title="Problems on which the models differ")
     for title in ("problem", "before", "after"):
         table.add_column(title, ratio=1)
-    differ = [pair for pair in pairs.values() if len({row["kept"] for row in pair.values()}) == 2]
     for pair in differ[:SHOWN]:
         cells = [f"{row['completion'].strip()}\n[{'right' if row['kept'] else 'wrong'}]" for row in pair.values()]
         table.add_row(*map(escape, [pair[0]["prompt"].removesuffix("\nA:"), *cells]))
@@ -92,8 +93,8 @@ def main() -> None:
         reward_funcs=DERIVED_RATIONALIZATIONS,
         samplers=[CalculatorSampler(RationaleSampler()), CalculatorSampler(RationalizationSampler())],
         few_shot_examples=hinted_examples(HINTS),
-        train_dataset=make_dataset("train", 2),
-        eval_dataset=make_dataset("eval", 2),
+        train_dataset=make_dataset("train", 4),
+        eval_dataset=make_dataset("eval", 4),
     )
     trainer.train()
     report(output_dir)

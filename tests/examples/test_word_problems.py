@@ -55,13 +55,13 @@ def test_without_the_package_the_hub_is_asked(tmp_path, monkeypatch):
 
 def test_story_problems():
     train, held_out = (story_problems.draw_problems(split, 5) for split in ("train", "eval"))
-    assert len(story_problems.TEMPLATES) >= 40 and (len(train), len(held_out)) == (180, 60)
+    assert len(story_problems.TEMPLATES) == 120 and (len(train), len(held_out)) == (400, 200)
     assert train == story_problems.draw_problems("train", 5)
 
     def wordings(rows):
         return {re.sub(r"\d+", "", row["prompt"]) for row in rows}
 
-    assert len(wordings(train)) == 36 and not wordings(train) & wordings(held_out)
+    assert len(wordings(train)) == 80 and not wordings(train) & wordings(held_out)
     for row in train + held_out:
         assert "{" not in row["prompt"] and int(row["answer"]) > 1 and row["steps"] in (1, 2)
         # All numbers of the solution are in the question.
@@ -247,7 +247,9 @@ def test_the_demo_reports_what_changed(tiny_model, script_engine, tmp_path, monk
     rows = [{"problem_id": 0, "iteration": iteration, **row} for iteration, row in pair.items()]
     monkeypatch.setattr(demo, "load_ledger", lambda output_dir, name: rows)
     demo.report(tmp_path / "run")
-    assert re.search(r"Q: 1\+1\?.*<<1\+0>>.*<<1\+1>>.*\[wrong\].*\[right\]", capsys.readouterr().out, re.DOTALL)
+    output = capsys.readouterr().out
+    assert "(1 gained, 0 lost)" in output
+    assert re.search(r"Q: 1\+1\?.*<<1\+0>>.*<<1\+1>>.*\[wrong\].*\[right\]", output, re.DOTALL)
 
 
 # Hints that the model writes itself
