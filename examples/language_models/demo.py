@@ -70,7 +70,8 @@ def report(output_dir: Path) -> None:
     gained = sum(pair[after["iteration"]]["kept"] for pair in differ)
     console.print(
         f"Accuracy on {len(pairs)} problems with other wordings: {before['eval_accuracy']:.0%} before, "
-        f"{after['eval_accuracy']:.0%} after iteration {after['iteration']} ({gained} gained, {len(differ) - gained} lost)"
+        f"{after['eval_accuracy']:.0%} after iteration {after['iteration']} "
+        f"({gained} gained, {len(differ) - gained} lost)"
     )
     table = Table(box=box.HORIZONTALS, show_lines=True, title="Problems on which the models differ")
     for title in ("problem", "before", "after"):

@@ -232,7 +232,7 @@ def test_the_demo_reports_what_changed(tiny_model, script_engine, tmp_path, monk
     monkeypatch.setattr(demo, "draw_problems", lambda split, number: story_problems.draw_problems(split, 1)[:4])
     script_engine(compute_the_hint)
     arguments = ["--output_dir", str(tmp_path / "run"), "--initial_steps", "1", "--disable_tqdm", "true"]
-    monkeypatch.setattr(sys, "argv", ["demo.py", *arguments])
+    monkeypatch.setattr(sys, "argv", ["demo.py", *arguments, "--num_iterations", "1"])
     demo.main()
     output = capsys.readouterr().out
     assert "Accuracy on 4 problems with other wordings: 0% before, 0% after iteration 1" in output
