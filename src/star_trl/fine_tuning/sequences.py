@@ -4,6 +4,7 @@
 import math
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from datasets import Dataset, concatenate_datasets
 
 from ..ledger.ledger import Sample
 from ..ledger.messages import HINTED_PROMPT, as_given
-from ..samplers.base import PROMPT_IDS
+from ..samplers.base import PROMPT_IDS, Sampler
 from ..star_config import STaRConfig
 from ..task.task import Task
 from ..token_ids import TokenIds, as_list
@@ -165,35 +166,26 @@ def _teacher_prompts(samples: Sequence[Sample], task: Task, args: STaRConfig, co
 
 def _prompts(samples: Sequence[Sample], hint_shown: Sequence[bool], task: Task, few_shot: bool) -> list[TokenIds]:
     """Returns the token ids of the prompts of samples, each with the hint of its sampler or without it."""
-    builder, problems = task.prompt_builder, [sample.problem_id for sample in samples]
-    rows = task.problems.select(problems).to_list()
+    builder = task.prompt_builder
+    of_problems = partial(builder.encode_problems, task.problems)
+    rows = task.problems.select([sample.problem_id for sample in samples]).to_list()
     by_name = {sampler.name: sampler for sampler in task.samplers}
+    no_sampler = Sampler()  # of the solutions of a dataset
     prompts: dict[int, TokenIds] = {}
-    # Samples whose prompts are those of the problems, and the others with their rows and tools, by column
-    plain: dict[str, list[int]] = defaultdict(list)
-    others: dict[str, list[tuple[int, dict[str, Any], list[Callable] | None]]] = defaultdict(list)
+    # Prompts that are encoded together: their indices, their problems or rows, and their tools
+    groups: dict[tuple[Callable, str], list[tuple[int, Any, list[Callable] | None]]] = defaultdict(list)
     for index, (sample, row, shown) in enumerate(zip(samples, rows, hint_shown, strict=True)):
-        column = task.prompt_columns[sample.sampler] if shown else "prompt"
-        sampler = by_name.get(sample.sampler)  # The solutions of a dataset are samples without a sampler.
-        if sampler is not None and sampler.makes_prompts:
-            if (ids := sample.extra.get(PROMPT_IDS)) is not None:
-                prompts[index] = TokenIds(ids)
-                continue
-            hinted = sample.extra.get(HINTED_PROMPT) if shown else None
-            if hinted is None:
-                column = "prompt"
-            elif column == "prompt":  # the environment gives the hint
-                column = HINTED_PROMPT
-            row = {**row, column: as_given(sample.prompt if hinted is None else hinted)}
-            others[column].append((index, row, sampler.tools_of(row)))
-        elif sampler is not None and (tools := sampler.tools_of(row)):
-            others[column].append((index, row, tools))
+        sampler = by_name.get(sample.sampler, no_sampler)
+        column = sampler.shown_column if shown else "prompt"
+        if not sampler.makes_prompts:
+            groups[of_problems, column].append((index, sample.problem_id, sampler.tools_of(row)))
+        elif (ids := sample.extra.get(PROMPT_IDS)) is not None:
+            prompts[index] = TokenIds(ids)
         else:
-            plain[column].append(index)
-    for column, indices in plain.items():
-        encoded = builder.encode_problems(task.problems, [problems[index] for index in indices], column, few_shot)
-        prompts.update(zip(indices, encoded, strict=True))
-    for column, found in others.items():
-        numbers, own_rows, tools_of_rows = zip(*found, strict=True)
-        prompts.update(zip(numbers, builder.encode_packed(own_rows, column, few_shot, tools_of_rows), strict=True))
+            text = sample.extra.get(HINTED_PROMPT, sample.prompt) if shown else sample.prompt
+            row = {**row, column: as_given(text)}
+            groups[builder.encode_packed, column].append((index, row, sampler.tools_of(row)))
+    for (encode, column), found in groups.items():
+        indices, given, tools = zip(*found, strict=True)
+        prompts.update(zip(indices, encode(given, column, few_shot, tools), strict=True))
     return [prompts[index] for index in range(len(samples))]
