@@ -194,7 +194,7 @@ def measure_fine_tuning(trainer: STaRTrainer, samples: Sequence[Sample]) -> floa
 def shared_tokens(trainer: STaRTrainer, samples: Sequence[Sample]) -> float:
     """Returns the share of a batch's tokens that `shared_prefix_train` does not compute again."""
     batch = list(islice(cycle(samples), trainer.args.per_device_train_batch_size))
-    rows = training_sequences(batch, trainer.task, trainer.args).to_list()
+    rows = list(training_sequences(batch, trainer.task, trainer.args))
     computed = trainer.data_collator(rows)["input_ids"].numel()
     return max(1 - computed / sum(len(row["input_ids"]) for row in rows), 0.0)
 
