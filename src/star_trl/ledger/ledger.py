@@ -151,6 +151,7 @@ TYPES: dict[str, tuple[type, ...]] = {
     "extra": (dict,),
 }
 _values = attrgetter(*TYPES)
+_tokens = FIELDS.index("completion_ids")  # where the two lists stand
 _right_types: set[tuple[type, ...]] = set()  # those of all fields that were found right, since each check takes time
 _encode_strictly = json.JSONEncoder(ensure_ascii=False, default=str, allow_nan=False).encode
 
@@ -160,8 +161,9 @@ def _encode(sample: Sample) -> bytes:
     ids, mask = _held_ids(sample), _held_mask(sample)
     # `extra` may hold types that orjson writes in another way, as a sampler or a reward function gave them.
     if not sample.extra and type(ids) is type(mask) is bytes:
-        fields = dict.fromkeys(FIELDS) | dict(zip(TYPES, _values(sample), strict=True))
-        fields |= {"completion_ids": np.frombuffer(ids, np.uint32), "loss_mask": np.frombuffer(mask, bool)}
+        values = list(_values(sample))
+        values[_tokens:_tokens] = np.frombuffer(ids, np.uint32), np.frombuffer(mask, bool)
+        fields = dict(zip(FIELDS, values, strict=True))
         with suppress(orjson.JSONEncodeError):  # such as for a character that UTF-8 does not have
             return orjson.dumps(fields, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_SERIALIZE_NUMPY)
     fields = _as_dict(sample)
@@ -272,7 +274,8 @@ class Ledger:
         self._check_size(path)
         lines = list(map(_encode, samples))
         with writing(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
+            if path not in self._sizes:
+                path.parent.mkdir(parents=True, exist_ok=True)
             with open(path, "ab") as shard:
                 start = shard.tell()
                 shard.writelines(lines)
@@ -341,6 +344,8 @@ class Ledger:
             `ValueError`: If a line is not a sample. The message names its file and number.
         """
         paths = shards(self.output_dir, iteration, self._name)
+        if not paths and iteration != self._iteration:
+            return []  # such as of iteration 0, and the samples of another one stay in memory
         changed = any(path not in paths or path.stat().st_size < size for path, (size, _) in self._read_up_to.items())
         if iteration != self._iteration or changed:
             self._forget(iteration)
