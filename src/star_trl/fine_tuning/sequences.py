@@ -11,8 +11,8 @@ import numpy as np
 import pyarrow as pa
 from datasets import Dataset, concatenate_datasets
 
-from ..ledger.ledger import Sample
 from ..ledger.messages import HINTED_PROMPT, as_given
+from ..ledger.sample import Sample
 from ..samplers.base import PROMPT_IDS, Sampler
 from ..star_config import STaRConfig
 from ..task.task import Task

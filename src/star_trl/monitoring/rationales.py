@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
-from ..ledger.ledger import Sample
+from ..ledger.sample import Sample
 from ..output_dir import RATIONALES_NAME, iteration_dir, write_json
 from ..rewards.answers.derived import derived_answer_reward
 from ..rewards.answers.numeric import gold_number

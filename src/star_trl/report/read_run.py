@@ -12,9 +12,10 @@ from pathlib import Path
 from types import NoneType
 from typing import Any
 
-from ..ledger.ledger import Ledger, Sample, ledger_names
+from ..ledger.ledger import Ledger, ledger_names
 from ..ledger.messages import HINTED_PROMPT, turns_of
 from ..ledger.paired_groups import GroupResult, paired_groups
+from ..ledger.sample import Sample
 from ..ledger.seals import Seal, check_seals, seals_in
 from ..output_dir import RATIONALES_NAME, STATE_NAME, damaged, iteration_dir, load_history, read_json
 from ..seeds import seed_of

@@ -14,7 +14,8 @@ from ..generation.answers import exit_is_an_error
 from ..generation.engine import SamplingParams
 from ..generation.policy import Policy, eos_token_ids
 from ..generation.prefix_sharing.groups import num_distinct
-from ..ledger.ledger import Ledger, Sample
+from ..ledger.ledger import Ledger
+from ..ledger.sample import Sample
 from ..samplers import Completion, Prompt, Sampler
 from ..seeds import seed_of
 from ..star_config import STaRConfig, as_dict

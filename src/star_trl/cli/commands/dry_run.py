@@ -16,7 +16,7 @@ from transformers import PrinterCallback, TrainerCallback
 from trl import ModelConfig
 
 from ...fine_tuning.sequences import training_sequences
-from ...ledger.ledger import Sample
+from ...ledger.sample import Sample
 from ...monitoring.diagnosis import signs_of_repetition
 from ...run.inner_run import Length, inner_arguments
 from ...star_config import STaRConfig
