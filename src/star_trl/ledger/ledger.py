@@ -153,8 +153,6 @@ class Ledger:
             `ValueError`: If a line is not a sample. The message names its file and number.
         """
         paths = shards(self.output_dir, iteration, self._name)
-        if not paths and iteration != self._iteration:
-            return []  # such as of iteration 0, and the samples of another one stay in memory
         changed = any(path not in paths or path.stat().st_size < size for path, (size, _) in self._read_up_to.items())
         if iteration != self._iteration or changed:
             self._forget(iteration)
