@@ -35,8 +35,9 @@ from .generation.make_engine import make_engine
 from .generation.model_state import has_prompt_learning
 from .generation.policy import Policy, check_sharding, place
 from .ledger.accuracy import accuracy_metrics
-from .ledger.ledger import Ledger, Sample
+from .ledger.ledger import Ledger
 from .ledger.metrics import reward_metrics, sampling_metrics, selection_metrics
+from .ledger.sample import Sample
 from .ledger.selection import NothingSurvives, choose_samples
 from .monitoring.diagnosis import (
     signs_in_samples,

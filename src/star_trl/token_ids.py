@@ -5,7 +5,7 @@ take 4, and no garbage collection visits them.
 """
 
 from array import array
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Any
 
 
@@ -67,6 +67,11 @@ def packed_field(
         owner, name, property(lambda self: unpack(slot.__get__(self)), lambda self, v: slot.__set__(self, pack(v)))
     )
     return slot.__get__
+
+
+def hashable(ids: list[int] | TokenIds) -> Hashable:
+    """Returns what is equal for equal token ids, if they are held in the same way."""
+    return (id(ids.head), ids.own) if isinstance(ids, TokenIds) else as_bytes(ids)
 
 
 def as_list(ids: list[int] | TokenIds) -> list[int]:

@@ -5,7 +5,7 @@ import pytest
 
 from star_trl.fine_tuning import sequences
 from star_trl.fine_tuning.sequences import training_sequences
-from support.sums import solve_easy_and_hinted
+from support.sums import EXAMPLES, solve_easy_and_hinted
 
 
 def test_batches_do_not_change_them(make_trainer, monkeypatch):
@@ -19,7 +19,40 @@ def test_batches_do_not_change_them(make_trainer, monkeypatch):
     monkeypatch.setattr(sequences, "BATCH_SIZE", 2)
     batches = training_sequences(*arguments)
     assert batches.features == whole.features
-    assert repr(batches.to_list()) == repr(whole.to_list())  # NaN is not equal to itself
+    assert repr(list(batches)) == repr(list(whole))  # NaN is not equal to itself
+
+
+@pytest.mark.parametrize("distillation", [None, "forward_kl"])
+def test_rows_hold_once_what_their_prompts_begin_with(make_trainer, distillation):
+    """They are those of whole rows when they are read, also one column of them, and in batches."""
+    trainer = make_trainer(
+        solve_easy_and_hinted,
+        few_shot_examples=EXAMPLES * 5,
+        distillation=distillation,
+        sample_weighting="uniform",
+        gradient_accumulation_steps=2,
+    )
+    selected, _ = trainer.choose(trainer.sample(1), 1)
+    weights = [0.5] * len(selected)
+    references = [[-0.25] * len(sample.completion_ids) for sample in selected]
+    shared = training_sequences(selected, trainer.task, trainer.args, weights, references)
+    trainer.args.packing = True
+    whole = training_sequences(selected, trainer.task, trainer.args, weights, references)
+    trainer.args.packing = False
+    assert shared.data.nbytes < whole.data.nbytes / 2
+    for name in set(whole.column_names) - {"loss_weights"}:
+        assert repr(list(shared[name])) == repr(list(whole[name]))
+    for row, labels in zip(shared["loss_weights"], whole["labels"], strict=True):
+        assert len(row) == len(labels)
+        assert all(weight == 0.5 for weight, label in zip(row, labels, strict=True) if label != -100)
+    assert shared[0].keys() == whole[0].keys()
+
+    batches = []
+    for rows in (shared, whole):
+        trainer.train_dataset = trainer.prepare_sequences(rows, trainer.args, takes_trees=True)
+        loaded = list(trainer.get_train_dataloader())
+        batches.append([(batch["input_ids"].tolist(), batch["labels"].tolist()) for batch in loaded])
+    assert batches[0] == batches[1] and len(batches[0]) > 1
 
 
 def test_the_longest_of_all_batches_is_named(make_trainer, monkeypatch):

@@ -1,4 +1,6 @@
 # Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
+from dataclasses import replace
+
 import pytest
 import torch
 from peft import PromptTuningConfig, TaskType, get_peft_model
@@ -6,11 +8,13 @@ from transformers import BartConfig, BitsAndBytesConfig, GPTNeoConfig, LlamaConf
 from trl.trainer.utils import add_fused_lm_head
 
 from star_trl.generation import GenerateEngine, GenerationRequest, PrefixSharingEngine
+from star_trl.generation.engine import held_prompt_ids
 from star_trl.generation.prefix_sharing import groups as prefix_groups
 from star_trl.generation.prefix_sharing.cache import GROWTH, SharedPrefixCache
 from star_trl.generation.prefix_sharing.forward import PrefixForward
 from star_trl.generation.prefix_sharing.groups import group_by_prefix
 from star_trl.generation.prefix_sharing.support import PrefixSupport
+from star_trl.token_ids import TokenIds
 from support.generation_models import IDS, STOPS, TINY, make_model, make_requests, params, run
 
 
@@ -43,10 +47,14 @@ def test_samples_are_those_of_the_plain_engine_for_every_batch_size(model, token
     assert len(set(map(len, token_ids(expected)))) > 1 or "stop_strings" not in kwargs
 
 
-def test_every_token_is_fed_once(model, tokenizer):
+@pytest.mark.parametrize("apart", [False, True])
+def test_every_token_is_fed_once(model, tokenizer, apart):
     """The prefix once for all, equal prompts once, and every generated token but the last."""
     requests = make_requests(LENGTHS, PREFIX)
-    requests += [GenerationRequest(prompt_ids=request.prompt_ids, seed=7) for request in requests]
+    if apart:  # what the prompts begin with is held once
+        own = [TokenIds(request.prompt_ids[len(PREFIX) :], PREFIX) for request in requests]
+        requests = [replace(request, prompt_ids=ids) for request, ids in zip(requests, own, strict=True)]
+    requests += [replace(request, prompt_ids=held_prompt_ids(request), seed=7) for request in requests]
     engine = PrefixSharingEngine(tokenizer, batch_size=len(requests))
     run(engine, model, requests[:1], params())  # the trial run
     fed = []
@@ -107,6 +115,15 @@ def test_a_prefix_leaves_every_prompt_a_token():
     assert group.prefix_length == 2 and sorted(group.indices) == [0, 1, 2]
     assert group_by_prefix([]) == []
     assert group_by_prefix([[1]])[0].prefix_length == 0
+
+
+@pytest.mark.parametrize("other_head", [False, True])
+def test_groups_do_not_depend_on_how_prompts_are_held(other_head):
+    head = list(range(300))
+    prompts = [TokenIds(own, head) for own in ([], [5], [5], [6, *range(600)], [6, *range(600), 7])]
+    if other_head:
+        prompts.append(TokenIds([5], [*head]))
+    assert group_by_prefix(prompts) == group_by_prefix([ids.tolist() for ids in prompts])
 
 
 def test_groups_do_not_change_the_completions(model, tokenizer, monkeypatch):

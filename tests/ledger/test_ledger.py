@@ -62,6 +62,16 @@ def test_reading_again_parses_the_new_lines_of_others_only(tmp_path, monkeypatch
     assert [sample.problem_id for sample in ledger.read(1)] == [0]
 
 
+def test_a_run_reads_none_of_its_own_lines(make_trainer, monkeypatch):
+    """Its report, too, takes the samples that the ledger of the run holds."""
+    parsed = []
+    parse = Ledger._parse
+    monkeypatch.setattr(Ledger, "_parse", lambda *args: parsed.append(args) or parse(*args))
+    trainer = make_trainer(solve_easy_and_hinted)
+    trainer.train()
+    assert not parsed and (trainer.ledger.output_dir / "report.html").exists()
+
+
 def test_a_torn_line_is_left_out_and_cut_off(tmp_path):
     ledger = Ledger(tmp_path)
     ledger.append([make_sample()])

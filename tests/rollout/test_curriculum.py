@@ -7,7 +7,8 @@ import pytest
 from datasets import Dataset
 
 from star_trl import RationaleSampler
-from star_trl.ledger.ledger import Ledger, Sample
+from star_trl.ledger.ledger import Ledger
+from star_trl.ledger.sample import Sample
 from star_trl.rollout.curriculum import Curriculum
 from support.sums import last_question, solve_easy_and_hinted
 from support.tiny_models import build_model

@@ -9,8 +9,9 @@ from tokenizers.processors import TemplateProcessing
 
 from star_trl.generation import GenerationRequest
 from star_trl.generation.prefix_sharing.groups import num_distinct
-from star_trl.samplers import Prompt
+from star_trl.samplers import Prompt, RationaleSampler
 from star_trl.samplers.base import held_input_ids
+from star_trl.task.checks import check_prompts
 from star_trl.task.prompting import PromptBuilder
 from star_trl.token_ids import TokenIds
 from support.generation_models import byte_level_tokenizer, sentencepiece_tokenizer, word_level_tokenizer
@@ -91,9 +92,45 @@ def test_problems_are_tokenized_once(monkeypatch, limit):
         )
         assert len({id(ids.head) for ids in found}) == 1 < len(found[0].head)
     # encode() asks as well, for all four.
-    assert asked == ([2, 1, 4, 4] if limit else [2, 1, 4, 2, 1, 4])
+    assert list(filter(None, asked)) == ([2, 1, 4, 4] if limit else [2, 1, 4, 2, 1, 4])
     (other,) = builder.encode_problems(Dataset.from_list([{"prompt": "Q: 0 ?\nA:"}]), [0], "prompt", False)
     assert other.tolist() == builder.encode([{"prompt": "Q: 0 ?\nA:"}], "prompt", False)[0]
+
+
+def test_the_check_of_the_lengths_is_remembered(model, make_args, monkeypatch):
+    """A run does not tokenize again what its setup has tokenized."""
+    builder = PromptBuilder(build_chat_tokenizer())
+    problems = Dataset.from_list([{"prompt": [{"role": "user", "content": f"{n} + 1"}]} for n in range(3)])
+    check_prompts(problems, "train_dataset", [RationaleSampler()], builder, make_args(), model.config)
+    expected = builder.encode(problems.to_list(), "prompt", True)
+    monkeypatch.setattr(type(builder.tokenizer), "apply_chat_template", None)
+    found = builder.encode_problems(problems, [0, 1, 2], "prompt", True)
+    assert [ids.tolist() for ids in found] == expected
+
+
+def test_each_problem_has_its_tools():
+    """Also one that was tokenized without them, or for another sampler."""
+
+    def add(a: int, b: int) -> int:
+        """
+        Adds two numbers.
+
+        Args:
+            a: The first number.
+            b: The second number.
+        """
+        return a + b
+
+    builder = PromptBuilder(build_chat_tokenizer())
+    problems = Dataset.from_list([{"prompt": [{"role": "user", "content": f"{n} + 1"}]} for n in range(3)])
+    rows = problems.to_list()
+    plain = builder.encode(rows, "prompt", False)
+    shown = builder.encode(rows, "prompt", False, [[add]] * 3)
+    assert all(a != b for a, b in zip(plain, shown, strict=True))
+    for tools in (None, [None, [add], []], [[add], None, [add]]):
+        found = builder.encode_problems(problems, [0, 1, 2], "prompt", False, tools)
+        expected = [shown[i] if tools and tools[i] else plain[i] for i in range(3)]
+        assert [ids.tolist() for ids in found] == expected
 
 
 def test_conversations_hold_their_examples_once(monkeypatch):

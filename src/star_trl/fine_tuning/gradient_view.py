@@ -16,7 +16,7 @@ from transformers import PreTrainedModel
 
 from ..distributed import own_part
 from ..generation.policy import Policy
-from ..ledger.ledger import Sample
+from ..ledger.sample import Sample
 from ..samplers.checks import draws_from_model
 from ..seeds import seed_of
 from ..star_config import STaRConfig

@@ -11,7 +11,7 @@ from trl.trainer.utils import pad, selective_log_softmax
 
 from ..distributed import own_part
 from ..generation.policy import Policy
-from ..ledger.ledger import Sample
+from ..ledger.sample import Sample
 from ..star_config import STaRConfig
 from ..task.task import Task
 from .prefix_tree import PrefixTree, TreeModel, cost, grow_tree, why_no_trees

@@ -11,6 +11,8 @@ from datasets import Dataset
 from torch.utils.data import RandomSampler, Sampler
 from transformers.trainer_pt_utils import BatchRebalanceSampler, LengthGroupedSampler
 
+from .shared_beginnings import select_input_ids
+
 
 class EpochSampler(Sampler[int]):
     """
@@ -58,7 +60,7 @@ class StepSortedSampler(Sampler[int]):
 
     def __init__(self, sampler: Sampler[int], dataset: Dataset, rows_per_step: int):
         self.sampler = sampler
-        self.dataset = dataset.select_columns("input_ids")
+        self.dataset = select_input_ids(dataset)
         self.rows_per_step = rows_per_step
 
     def __len__(self) -> int:

@@ -18,7 +18,7 @@ from statistics import mean
 
 import torch
 
-from ..ledger.ledger import Sample
+from ..ledger.sample import Sample
 from ..star_config import STaRConfig
 
 

@@ -4,23 +4,25 @@
 import math
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from datasets import Dataset, concatenate_datasets
 
-from ..ledger.ledger import Sample
 from ..ledger.messages import HINTED_PROMPT, as_given
-from ..samplers.base import PROMPT_IDS
+from ..ledger.sample import Sample
+from ..samplers.base import PROMPT_IDS, Sampler
 from ..star_config import STaRConfig
 from ..task.task import Task
 from ..token_ids import TokenIds, as_list
-from .collators import LOSS_WEIGHTS, TEACHER_IDS, TEACHER_LABELS, TOKEN_REFERENCES
+from .collators import HINTED, LOSS_WEIGHTS, TOKEN_REFERENCES
+from .shared_beginnings import BEGINNING, SharedBeginnings
 
 
-# Number of samples whose sequences are made together. The dataset takes 8 bytes a token, as do the arrays that it is
-# made of.
+# Number of samples whose sequences are made together. The dataset takes 8 bytes for each token that a row does not
+# share, as do the arrays that it is made of.
 BATCH_SIZE = 1000
 
 
@@ -53,21 +55,28 @@ def training_sequences(
 
     Returns:
         [`~datasets.Dataset`]: One row per sample, neither padded nor packed: `input_ids`, `labels` (-100 on the
-        prompt) and, with weights, `loss_weights` (the sample's weight at every token). With references,
-        `token_references` (NaN on the prompt). With `distillation`, `hinted_input_ids` and `hinted_labels`, the same
-        completion behind the hinted prompt.
+        prompt) and, with weights, `loss_weights` (the sample's weight, at least at the tokens with a loss). With
+        references, `token_references` (NaN on the prompt). With `distillation`, `hinted_input_ids` and
+        `hinted_labels`, the same completion behind the hinted prompt. Unless they are packed later, rows hold what
+        several prompts begin with once: a transform puts it in front of a row that is read.
 
     Raises:
         `ValueError`: If a sequence is longer than `max_length` and would be cut.
     """
     parts, longest = [], 0
+    beginnings: dict[int, Sequence[int]] = {}  # by their ids, in the order of their numbers
     for start in range(0, len(selected), BATCH_SIZE):
         own = slice(start, start + BATCH_SIZE)
-        columns = _columns(selected[own], task, args, weights and weights[own], references and references[own])
-        longest = max(longest, *columns["input_ids"].value_lengths().to_pylist())
+        part, part_weights, part_references = selected[own], weights and weights[own], references and references[own]
+        columns = _columns(part, task, args, part_weights, part_references, beginnings)
+        sizes = np.array(list(map(len, beginnings.values())))[columns[BEGINNING]]
+        longest = max(longest, int((sizes + columns["input_ids"].value_lengths()).max()))
         parts.append(Dataset(pa.table(columns)))
     check_length(longest, args)
-    return concatenate_datasets(parts)
+    dataset = concatenate_datasets(parts)
+    if any(beginnings.values()):
+        return dataset.with_transform(SharedBeginnings(list(beginnings.values())))
+    return dataset.remove_columns([name for name in dataset.column_names if name.endswith(BEGINNING)])
 
 
 def _columns(
@@ -76,35 +85,35 @@ def _columns(
     args: STaRConfig,
     weights: Sequence[float] | None,
     references: Sequence[list[float]] | None,
-) -> dict[str, pa.ListArray]:
-    """Returns the columns of [`training_sequences`] for some of the samples."""
-    prompts = _training_prompts(selected, task, args.few_shot_train)
+    beginnings: dict[int, Sequence[int]],
+) -> dict[str, pa.Array]:
+    """Returns the columns of [`training_sequences`] for some of the samples, and adds their beginnings."""
     completions = [np.frombuffer(sample.token_bytes, np.int32) for sample in selected]
     trained = [
         np.where(np.asarray(sample.loss_mask, bool), ids, np.int32(-100))
         for sample, ids in zip(selected, completions, strict=True)
     ]
-    columns = {
-        "input_ids": _behind(_arrays(prompts), completions),
-        "labels": _behind([np.full(len(prompt), -100, np.int32) for prompt in prompts], trained),
-    }
-    if weights is not None:
-        columns[LOSS_WEIGHTS] = _behind(
-            [np.full(len(prompt), weight) for prompt, weight in zip(prompts, weights, strict=True)],
-            [np.full(len(ids), weight) for ids, weight in zip(completions, weights, strict=True)],
-        )
-    if references is not None:
-        columns[TOKEN_REFERENCES] = _behind([np.full(len(prompt), math.nan) for prompt in prompts], references)
+    behind = {"": _training_prompts(selected, task, args.few_shot_train)}
     if args.distillation is not None:
-        hinted = _teacher_prompts(selected, task, args, "hinted_prompt")
-        columns[TEACHER_IDS] = _behind(_arrays(hinted), completions)
-        columns[TEACHER_LABELS] = _behind([np.full(len(prompt), -100, np.int32) for prompt in hinted], trained)
+        behind[HINTED] = _teacher_prompts(selected, task, args, "hinted_prompt")
+    columns: dict[str, pa.Array] = {}
+    for kind, prompts in behind.items():
+        if args.packing:  # which needs whole rows
+            prompts = [TokenIds(prompt.tolist()) for prompt in prompts]
+        beginnings.update((id(prompt.head), prompt.head) for prompt in prompts)
+        numbers = {key: number for number, key in enumerate(beginnings)}
+        columns[f"{kind}{BEGINNING}"] = pa.array([numbers[id(prompt.head)] for prompt in prompts])
+        own = [np.frombuffer(prompt.own, np.int32) for prompt in prompts]
+        columns[f"{kind}input_ids"] = _behind(own, completions)
+        columns[f"{kind}labels"] = _behind([np.full(len(ids), -100, np.int32) for ids in own], trained)
+    rows = columns["input_ids"]
+    lengths = rows.value_lengths().to_numpy()
+    if weights is not None:
+        columns[LOSS_WEIGHTS] = pa.ListArray.from_arrays(rows.offsets, np.repeat(np.array(weights, float), lengths))
+    if references is not None:
+        without = [np.full(size, math.nan) for size in lengths - list(map(len, completions))]
+        columns[TOKEN_REFERENCES] = _behind(without, references)
     return columns
-
-
-def _arrays(prompts: Sequence[TokenIds]) -> list[np.ndarray]:
-    heads = {id(prompt.head): np.array(prompt.head, np.int32) for prompt in prompts}
-    return [np.concatenate([heads[id(prompt.head)], np.frombuffer(prompt.own, np.int32)]) for prompt in prompts]
 
 
 def _behind(prompts: Sequence[np.ndarray], completions: Sequence[Sequence | np.ndarray]) -> pa.ListArray:
@@ -165,35 +174,26 @@ def _teacher_prompts(samples: Sequence[Sample], task: Task, args: STaRConfig, co
 
 def _prompts(samples: Sequence[Sample], hint_shown: Sequence[bool], task: Task, few_shot: bool) -> list[TokenIds]:
     """Returns the token ids of the prompts of samples, each with the hint of its sampler or without it."""
-    builder, problems = task.prompt_builder, [sample.problem_id for sample in samples]
-    rows = task.problems.select(problems).to_list()
+    builder = task.prompt_builder
+    of_problems = partial(builder.encode_problems, task.problems)
+    rows = task.problems.select([sample.problem_id for sample in samples]).to_list()
     by_name = {sampler.name: sampler for sampler in task.samplers}
+    no_sampler = Sampler()  # of the solutions of a dataset
     prompts: dict[int, TokenIds] = {}
-    # Samples whose prompts are those of the problems, and the others with their rows and tools, by column
-    plain: dict[str, list[int]] = defaultdict(list)
-    others: dict[str, list[tuple[int, dict[str, Any], list[Callable] | None]]] = defaultdict(list)
+    # Prompts that are encoded together: their indices, their problems or rows, and their tools
+    groups: dict[tuple[Callable, str], list[tuple[int, Any, list[Callable] | None]]] = defaultdict(list)
     for index, (sample, row, shown) in enumerate(zip(samples, rows, hint_shown, strict=True)):
-        column = task.prompt_columns[sample.sampler] if shown else "prompt"
-        sampler = by_name.get(sample.sampler)  # The solutions of a dataset are samples without a sampler.
-        if sampler is not None and sampler.makes_prompts:
-            if (ids := sample.extra.get(PROMPT_IDS)) is not None:
-                prompts[index] = TokenIds(ids)
-                continue
-            hinted = sample.extra.get(HINTED_PROMPT) if shown else None
-            if hinted is None:
-                column = "prompt"
-            elif column == "prompt":  # the environment gives the hint
-                column = HINTED_PROMPT
-            row = {**row, column: as_given(sample.prompt if hinted is None else hinted)}
-            others[column].append((index, row, sampler.tools_of(row)))
-        elif sampler is not None and (tools := sampler.tools_of(row)):
-            others[column].append((index, row, tools))
+        sampler = by_name.get(sample.sampler, no_sampler)
+        column = sampler.shown_column if shown else "prompt"
+        if not sampler.makes_prompts:
+            groups[of_problems, column].append((index, sample.problem_id, sampler.tools_of(row)))
+        elif (ids := sample.extra.get(PROMPT_IDS)) is not None:
+            prompts[index] = TokenIds(ids)
         else:
-            plain[column].append(index)
-    for column, indices in plain.items():
-        encoded = builder.encode_problems(task.problems, [problems[index] for index in indices], column, few_shot)
-        prompts.update(zip(indices, encoded, strict=True))
-    for column, found in others.items():
-        numbers, own_rows, tools_of_rows = zip(*found, strict=True)
-        prompts.update(zip(numbers, builder.encode_packed(own_rows, column, few_shot, tools_of_rows), strict=True))
+            text = sample.extra.get(HINTED_PROMPT, sample.prompt) if shown else sample.prompt
+            row = {**row, column: as_given(text)}
+            groups[builder.encode_packed, column].append((index, row, sampler.tools_of(row)))
+    for (encode, column), found in groups.items():
+        indices, given, tools = zip(*found, strict=True)
+        prompts.update(zip(indices, encode(given, column, few_shot, tools), strict=True))
     return [prompts[index] for index in range(len(samples))]

@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 
 from ..distributed import own_part
 from ..generation.policy import Policy
-from ..ledger.ledger import Sample
+from ..ledger.sample import Sample
 from ..star_config import STaRConfig
 from ..task.task import Task
 from .logprobs import PolicyLogprobs, drawn_tokens

@@ -33,6 +33,7 @@ from .inner_trainer import InnerTrainer
 from .label_positions import LabelPositions
 from .prefix_tree import TreeModel
 from .row_order import StepSortedSampler
+from .shared_beginnings import BEGINNING
 from .token_terms import divergence, token_terms
 
 
@@ -91,12 +92,14 @@ class WeightedSFTTrainer(InnerTrainer, SFTTrainer):
         packing = args.packing and not weighted
         # Called on SFTTrainer, since STaRTrainer overrides it to prepare nothing in `__init__`.
         tokenizer = cast(PreTrainedTokenizerBase, self.processing_class)
-        prepared = SFTTrainer._prepare_dataset(self, sequences, tokenizer, args, packing, None, "train")
+        # It refuses a transform, and leaves rows without their beginnings as they are, since none is too long.
+        rows = sequences.with_format(None)
+        prepared = SFTTrainer._prepare_dataset(self, rows, tokenizer, args, packing, None, "train")
         if weighted and args.packing:
             prepared = pack_dataset(prepared, cast(int, args.max_length), args.packing_strategy)
         rows_per_step = args.train_batch_size * args.gradient_accumulation_steps
         self.epoch_steps = max(len(prepared) / (rows_per_step * self.accelerator.num_processes), 1.0)
-        return prepared
+        return prepared.with_format(sequences.format["type"], **sequences.format["format_kwargs"])
 
     def _allows_trees(self) -> bool:
         """
@@ -180,7 +183,8 @@ class WeightedSFTTrainer(InnerTrainer, SFTTrainer):
         # Private in `Trainer`: the columns that `remove_unused_columns` keeps.
         super()._set_signature_columns_if_needed()
         columns = cast(list[str], self._signature_columns)
-        columns += [name for name in (*TOKEN_COLUMNS, TEACHER_IDS, TEACHER_LABELS) if name not in columns]
+        more = (*TOKEN_COLUMNS, TEACHER_IDS, TEACHER_LABELS, BEGINNING, f"{HINTED}{BEGINNING}")
+        columns += [name for name in more if name not in columns]
 
 
 class _WeightedModel:

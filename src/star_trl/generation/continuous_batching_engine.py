@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from transformers import ContinuousBatchingConfig, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from .engine import Engine, GenerationOutput, GenerationRequest, SamplingParams
+from .engine import Engine, GenerationOutput, GenerationRequest, SamplingParams, held_prompt_ids
 from .generate_engine import check_arguments
 from .memory import memory_to_use
 from .model_state import base_model, evaluation_mode
@@ -60,7 +60,7 @@ class ContinuousBatchingEngine(Engine):
         if params.logprobs:
             check_logprobs_are_raw(params)
         stop_strings = StopStrings(self.tokenizer, params.stop_strings, params.pause_between)
-        order = sorted(range(len(requests)), key=lambda index: -len(requests[index].prompt_ids))
+        order = sorted(range(len(requests)), key=lambda index: -len(held_prompt_ids(requests[index])))
         for start in range(0, len(order), self.batch_size):
             indices = order[start : start + self.batch_size]
             yield from self._generate_batch(model, requests, indices, params, stop_strings)

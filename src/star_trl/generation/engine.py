@@ -88,7 +88,7 @@ class GenerationRequest:
         return min(self.max_new_tokens or params.max_new_tokens, params.max_new_tokens)
 
 
-packed_field(GenerationRequest, "prompt_ids", lambda ids: ids, as_list)
+held_prompt_ids = packed_field(GenerationRequest, "prompt_ids", lambda ids: ids, as_list)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -18,7 +18,7 @@ from transformers import (
 )
 from transformers.utils import logging
 
-from .engine import Engine, FinishReason, GenerationOutput, GenerationRequest, SamplingParams
+from .engine import Engine, FinishReason, GenerationOutput, GenerationRequest, SamplingParams, held_prompt_ids
 from .memory import unless_out_of_memory
 from .model_state import base_model, evaluation_mode
 from .stopping import StopStrings
@@ -73,7 +73,7 @@ class GenerateEngine(Engine):
         check_arguments(requests, params)
         stop_strings = StopStrings(self.tokenizer, params.stop_strings, params.pause_between)
         # Longest first, so that the first batch shows whether the memory suffices
-        order = sorted(range(len(requests)), key=lambda index: -len(requests[index].prompt_ids))
+        order = sorted(range(len(requests)), key=lambda index: -len(held_prompt_ids(requests[index])))
         batch_size = self.batch_size
         while order:
             indices = order[:batch_size]
@@ -218,7 +218,7 @@ class CompletionEnds(StoppingCriteria):
 
 def check_prompts(requests: Sequence[GenerationRequest]) -> None:
     """Raises `ValueError` for empty prompts."""
-    empty = [index for index, request in enumerate(requests) if not request.prompt_ids]
+    empty = [index for index, request in enumerate(requests) if not len(held_prompt_ids(request))]
     if empty:
         raise ValueError(f"Requests {empty} have no prompt tokens. Begin them with a BOS token.")
 

@@ -8,8 +8,8 @@ from typing import Any
 import datasets
 import evaluate
 
-from .ledger import Sample
 from .metrics import reward_metrics
+from .sample import Sample
 
 
 class GroupedAccuracy(evaluate.Metric):

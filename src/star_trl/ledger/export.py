@@ -12,8 +12,9 @@ from typing import Any
 from datasets import Dataset
 
 from ..output_dir import encodable
-from .ledger import Sample, read_samples
+from .ledger import read_samples
 from .messages import Messages, as_completion, as_given, as_text, turns_of
+from .sample import Sample
 
 
 # A completion as text, and whether it is a conversation, whose text is JSON

@@ -7,7 +7,7 @@ from math import inf
 from statistics import fmean, stdev
 from typing import Any
 
-from .ledger import Sample
+from .sample import Sample
 
 
 def sampling_metrics(samples: Sequence[Sample], samplers: Sequence[str], num_candidates: int) -> dict[str, float]:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from ..seeds import seed_of
 from ..star_config import STaRConfig
-from .ledger import Sample
+from .sample import Sample
 
 
 class NothingSurvives(RuntimeError):

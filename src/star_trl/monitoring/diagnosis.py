@@ -9,7 +9,7 @@ from typing import Any
 from datasets import Dataset
 
 from ..ledger.interval import confidence_interval
-from ..ledger.ledger import Sample
+from ..ledger.sample import Sample
 from ..rewards.text import before_next_question, normalize_spaces
 from ..samplers import Sampler
 from ..star_config import STaRConfig

@@ -19,7 +19,7 @@ from transformers.utils import is_in_notebook
 from transformers.utils import logging as transformers_logging
 from trl import RichProgressCallback
 
-from ..ledger.ledger import Sample
+from ..ledger.sample import Sample
 from ..run.inner_run import Length
 
 

@@ -3,9 +3,10 @@
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
-from ..ledger.ledger import Sample
+from ..ledger.sample import Sample
 from ..output_dir import RATIONALES_NAME, iteration_dir, write_json
 from ..rewards.answers.derived import derived_answer_reward
 from ..rewards.answers.numeric import gold_number
@@ -25,7 +26,7 @@ DOUBTS = {
 MIN_WORDS = 3
 # Number of characters of a completion that mostly suffice to find a rationale, and the most words that a phrase below
 # can have
-BEGINNING, MAX_PHRASE = 200, 6
+BEGINNING, MAX_PHRASE = 100, 6
 # Share of the kept samples from which on doubts are a warning
 MAX_DOUBTFUL = 0.2
 
@@ -63,7 +64,7 @@ def doubts(samples: Sequence[Sample], task: Task) -> dict[str, list[Sample]]:
     has_numbers = has_derived = False
     for sample in kept:
         problem = problems[sample.problem_id]
-        is_number = _is_number(problem.get("answer"))
+        is_number = _is_number(str(problem.get("answer")))
         is_derived = is_number and _is_derived([problem["prompt"]], [sample.completion])
         has_numbers, has_derived = has_numbers or is_number, has_derived or is_derived
         if is_derived:
@@ -125,7 +126,8 @@ def _num_words(text: str) -> int:
     return len(_WORD.findall(text))
 
 
-def _is_number(answer: Any) -> bool:
+@lru_cache(100_000)  # The same problems come back in each iteration.
+def _is_number(answer: str) -> bool:
     try:
         gold_number(answer)
     except ValueError:

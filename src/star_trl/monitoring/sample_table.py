@@ -13,8 +13,9 @@ from tqdm.auto import tqdm
 from trl.trainer.utils import print_prompt_completions_sample
 
 from ..distributed import get_logger
-from ..ledger.ledger import Ledger, Sample
+from ..ledger.ledger import Ledger
 from ..ledger.messages import as_completion, as_text
+from ..ledger.sample import Sample
 from ..seeds import seed_of
 from ..star_config import STaRConfig
 from ..task.task import Task

@@ -11,7 +11,7 @@ from typing import Any
 from datasets import Dataset
 
 from ..fine_tuning.sequences import check_length, training_prompts
-from ..ledger.ledger import Sample
+from ..ledger.sample import Sample
 from ..seeds import seed_of
 from ..star_config import STaRConfig
 from ..task.task import Task

@@ -15,7 +15,7 @@ from ..fine_tuning.inner_trainer import InnerTrainer
 from ..fine_tuning.logprobs import PolicyLogprobs
 from ..generation.model_state import has_prompt_learning
 from ..generation.policy import eos_token_ids
-from ..ledger.ledger import Sample
+from ..ledger.sample import Sample
 from ..rewards.scoring import RewardFunc
 from ..samplers import RationaleSampler, Sampler
 from ..seeds import seed_of

@@ -12,10 +12,11 @@ from pathlib import Path
 from types import NoneType
 from typing import Any
 
-from ..ledger.ledger import Ledger, Sample, ledger_names
+from ..ledger.ledger import Ledger, ledger_names
 from ..ledger.messages import HINTED_PROMPT, turns_of
 from ..ledger.paired_groups import GroupResult, paired_groups
-from ..ledger.seals import Seal, check_seals, seals_in
+from ..ledger.sample import Sample
+from ..ledger.seals import Seal, check_seals, seals_in, shards
 from ..output_dir import RATIONALES_NAME, STATE_NAME, damaged, iteration_dir, load_history, read_json
 from ..seeds import seed_of
 from .stored_prompts import read_prompts
@@ -154,7 +155,8 @@ class RunReader:
         for name in ledgers:
             ledger = self._ledger if name == TRAINING else Ledger(path, name=name)
             for iteration in ledger.iterations():
-                if (name, iteration) not in self._done:
+                # Not that of the original model: the ledger of the run would forget the samples that it holds.
+                if (name, iteration) not in self._done and shards(path, iteration, name):
                     self._add(name, iteration, ledger.read(iteration))
                     self._done.add((name, iteration))
         self._shown.sort()

@@ -6,7 +6,8 @@ import random
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from ..ledger.ledger import Ledger, Sample
+from ..ledger.ledger import Ledger
+from ..ledger.sample import Sample
 from ..seeds import seed_of
 from ..star_config import STaRConfig
 

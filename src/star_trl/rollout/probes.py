@@ -5,8 +5,9 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from ..ledger.ledger import PROBE, Ledger, Sample
+from ..ledger.ledger import PROBE, Ledger
 from ..ledger.metrics import query_effect
+from ..ledger.sample import Sample
 from ..ledger.selection import choose_samples
 from ..samplers import Sampler, WrappedSampler
 from ..seeds import seed_of

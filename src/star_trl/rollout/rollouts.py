@@ -14,7 +14,8 @@ from ..generation.answers import exit_is_an_error
 from ..generation.engine import SamplingParams
 from ..generation.policy import Policy, eos_token_ids
 from ..generation.prefix_sharing.groups import num_distinct
-from ..ledger.ledger import Ledger, Sample
+from ..ledger.ledger import Ledger
+from ..ledger.sample import Sample
 from ..samplers import Completion, Prompt, Sampler
 from ..seeds import seed_of
 from ..star_config import STaRConfig, as_dict
@@ -107,10 +108,7 @@ class Rollouts:
         few_shot = self.args.samples_few_shot(iteration)
         tools = [sampler.tools_of(row) for row in rows]
         builder, column = self.task.prompt_builder, sampler.prompt_column
-        if any(tools):
-            all_ids = builder.encode_packed(rows, column, few_shot, tools)
-        else:
-            all_ids = builder.encode_problems(dataset, problems, column, few_shot)
+        all_ids = builder.encode_problems(dataset, problems, column, few_shot, tools)
         if not self.evaluation:
             self.prompt_tokens += num_distinct(all_ids)
         return [
@@ -230,10 +228,6 @@ class Rollouts:
             return ledger.read(iteration)
         return sorted(gather_object(samples), key=lambda sample: sample.key)
 
-    def _encode(self, sampler: Sampler, rows: Sequence[dict], column: str, few_shot: bool) -> list[list[int]]:
-        tools = [sampler.tools_of(row) for row in rows]
-        return self.task.prompt_builder.encode(rows, column, few_shot, tools)
-
     @contextmanager
     def generator(self, sampler: Sampler, few_shot: bool = True) -> Iterator[Generator]:
         """
@@ -253,7 +247,7 @@ class Rollouts:
                 model,
                 builder.tokenizer,
                 params,
-                lambda rows, column: self._encode(sampler, rows, column, few_shot),
+                lambda rows, column: builder.encode(rows, column, few_shot, list(map(sampler.tools_of, rows))),
                 builder.encode_results,
                 self._max_prompt_length(model),
             )

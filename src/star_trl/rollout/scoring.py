@@ -10,8 +10,8 @@ from accelerate.utils import gather_object
 from transformers import PreTrainedTokenizerBase, TrainerState
 
 from ..finish_reason import FinishReason
-from ..ledger.ledger import Sample
 from ..ledger.messages import as_completion, as_text
+from ..ledger.sample import Sample
 from ..rewards.calling import own_copy
 from ..rewards.scoring import Score, Scorer
 from ..samplers import Completion, Sampler

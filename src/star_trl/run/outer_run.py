@@ -16,7 +16,8 @@ from trl import SFTTrainer
 from ..distributed import get_logger, raise_together
 from ..fine_tuning.original_weights import OriginalWeights
 from ..generation.policy import Policy
-from ..ledger.ledger import Ledger, Sample
+from ..ledger.ledger import Ledger
+from ..ledger.sample import Sample
 from ..ledger.seals import check_seals, seal, seal_key
 from ..output_dir import METRICS_NAME, clear_run, write_json
 from ..star_config import STaRConfig

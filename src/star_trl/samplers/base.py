@@ -247,6 +247,14 @@ class Sampler:
     top_k: int | None = None
 
     @property
+    def shown_column(self) -> str:
+        """
+        Column of the rows that its prompts are made of: `prompt_column`, or `"hinted_prompt"` where an environment
+        gives the hint that the problems do not have.
+        """
+        return self.prompt_column
+
+    @property
     def on_policy(self) -> bool:
         """Whether it draws from the model given the prompt that is trained on. No sampler that uses a hint does."""
         return self.prompt_column == "prompt"
@@ -325,6 +333,10 @@ class WrappedSampler(Sampler):
         self.temperature = sampler.temperature
         self.top_p = sampler.top_p
         self.top_k = sampler.top_k
+
+    @property
+    def shown_column(self) -> str:
+        return self.sampler.shown_column
 
     @property
     def on_policy(self) -> bool:

@@ -131,6 +131,10 @@ class EnvironmentSampler(WrappedSampler):
         self.seats: dict[tuple[int, int], Seat] = {}
 
     @property
+    def shown_column(self) -> str:
+        return HINTED_PROMPT if self.hint else self.prompt_column
+
+    @property
     def on_policy(self) -> bool:
         return self.sampler.on_policy and not self.hint
 
@@ -277,7 +281,7 @@ class WithEnvironments:
                         "that the model's context and `max_length` leave for the prompt"
                     )
             shown = _appended(row["prompt"], plain)
-            if column != "prompt" or self.sampler.hint:
+            if self.sampler.shown_column != "prompt":
                 rollout.hinted_prompt = _appended(row[column], hinted)
         except Exception as error:
             rollout.error = f"reset: {_shown(error)}"
@@ -288,8 +292,7 @@ class WithEnvironments:
 
     def _encoded(self, rollouts: list[_Rollout]) -> list[_Rollout]:
         begun = [rollout for rollout in rollouts if rollout.error is None]
-        # The few-shot examples have hints where the prompt has one.
-        column = HINTED_PROMPT if self.sampler.hint else self.sampler.prompt_column
+        column = self.sampler.shown_column  # the few-shot examples have hints where the prompt has one
         rows = [
             {**rollout.prompt.columns, column: rollout.hinted_prompt or rollout.prompt.columns["prompt"]}
             for rollout in begun

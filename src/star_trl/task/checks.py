@@ -227,21 +227,20 @@ def _longest_prompt(
 ) -> int:
     """
     Returns the length in tokens of the longest prompt that may not fit into `room` tokens. Prompts that fit for sure
-    are not tokenized, since that is slow: a text has no more tokens than bytes. Raises `ValueError` if few-shot
-    examples do not suit a problem.
+    are not tokenized, since that is slow: a text has no more tokens than bytes. The builder remembers the token ids of
+    the others for the sampling. Raises `ValueError` if few-shot examples do not suit a problem.
     """
     longest = 0
     for start in range(0, len(dataset), BATCH_SIZE):
-        problems = dataset.select(range(start, min(start + BATCH_SIZE, len(dataset)))).to_list()
-        for problem in problems:
+        long: dict[int, dict[str, Any]] = {}
+        indices = range(start, min(start + BATCH_SIZE, len(dataset)))
+        for index, problem in zip(indices, dataset.select(indices).to_list(), strict=True):
             builder.check(problem, [column])
-        prompts = [(problem, builder.render(problem, column, few_shot)) for problem in problems]
-        long = [
-            problem
-            for problem, text in prompts
-            if not isinstance(text, str) or len(text.encode()) + NUM_SPECIAL > room
-        ]
-        longest = max([longest, *map(len, builder.encode(long, column, few_shot, list(map(sampler.tools_of, long))))])
+            text = builder.render(problem, column, few_shot)
+            if not isinstance(text, str) or len(text.encode()) + NUM_SPECIAL > room:
+                long[index] = problem
+        tools = list(map(sampler.tools_of, long.values()))
+        longest = max([longest, *map(len, builder.encode_problems(dataset, list(long), column, few_shot, tools))])
     return longest
 
 

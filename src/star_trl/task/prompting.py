@@ -151,10 +151,15 @@ class PromptBuilder:
         return [ids.tolist() for ids in self.encode_packed(problems, column, few_shot, tools)]
 
     def encode_problems(
-        self, dataset: Dataset, problems: Sequence[int], column: str, few_shot: bool
+        self,
+        dataset: Dataset,
+        problems: Sequence[int],
+        column: str,
+        few_shot: bool,
+        tools: Sequence[list[Callable] | None] | None = None,
     ) -> list[TokenIds]:
         """
-        Tokenizes the prompts of problems without tools. Those of a problem are tokenized once, and then remembered.
+        Tokenizes the prompts of problems. Those without tools are tokenized once, and then remembered.
 
         Args:
             dataset ([`~datasets.Dataset`]):
@@ -165,7 +170,18 @@ class PromptBuilder:
                 Column that holds the prompt.
             few_shot (`bool`):
                 Whether the few-shot examples precede the prompt.
+            tools (`list[list[Callable] | None]`, *optional*):
+                For each problem, the tools that the chat template shows.
         """
+        tools = tools or [None] * len(problems)
+        pairs = list(zip(problems, tools, strict=True))
+        plain = iter(self._remembered(dataset, [problem for problem, own in pairs if not own], column, few_shot))
+        others = [(problem, own) for problem, own in pairs if own]
+        rows = dataset.select([problem for problem, _ in others]).to_list()
+        with_tools = iter(self.encode_packed(rows, column, few_shot, [own for _, own in others]))
+        return [next(with_tools if own else plain) for own in tools]
+
+    def _remembered(self, dataset: Dataset, problems: Sequence[int], column: str, few_shot: bool) -> list[TokenIds]:
         known = self._known.setdefault(dataset, {}).setdefault((column, few_shot), {})
         new: dict[int, TokenIds] = {}
         missing = [problem for problem in dict.fromkeys(problems) if problem not in known]

@@ -16,7 +16,7 @@ from transformers import PrinterCallback, TrainerCallback
 from trl import ModelConfig
 
 from ...fine_tuning.sequences import training_sequences
-from ...ledger.ledger import Sample
+from ...ledger.sample import Sample
 from ...monitoring.diagnosis import signs_of_repetition
 from ...run.inner_run import Length, inner_arguments
 from ...star_config import STaRConfig
@@ -194,7 +194,7 @@ def measure_fine_tuning(trainer: STaRTrainer, samples: Sequence[Sample]) -> floa
 def shared_tokens(trainer: STaRTrainer, samples: Sequence[Sample]) -> float:
     """Returns the share of a batch's tokens that `shared_prefix_train` does not compute again."""
     batch = list(islice(cycle(samples), trainer.args.per_device_train_batch_size))
-    rows = training_sequences(batch, trainer.task, trainer.args).to_list()
+    rows = list(training_sequences(batch, trainer.task, trainer.args))
     computed = trainer.data_collator(rows)["input_ids"].numel()
     return max(1 - computed / sum(len(row["input_ids"]) for row in rows), 0.0)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from ...ledger.ledger import Sample
+from ...ledger.sample import Sample
 from ..arguments import make_parser
 from ..errors import run
 from ..setup import build_evaluator

@@ -2,7 +2,7 @@
 """Decoding of all requests that begin with the same tokens."""
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from itertools import islice
@@ -12,8 +12,8 @@ from typing import Any, cast
 import torch
 from transformers import PreTrainedModel
 
-from ...token_ids import as_bytes
-from ..engine import FinishReason, GenerationOutput, GenerationRequest, Resume, SamplingParams
+from ...token_ids import hashable
+from ..engine import FinishReason, GenerationOutput, GenerationRequest, Resume, SamplingParams, held_prompt_ids
 from ..memory import memory_to_use
 from ..stopping import StopStrings
 from ..token_sampler import TokenSampler, sampled_logprobs
@@ -96,13 +96,13 @@ class PrefixDecoder:
         self.sampler = TokenSampler(params, model.device)
         self.forward = PrefixForward(model)
 
-        first_with: dict[bytes, int] = {}
+        first_with: dict[Hashable, int] = {}
         self.representative = {
-            index: first_with.setdefault(as_bytes(requests[index].prompt_ids), index) for index in group.indices
+            index: first_with.setdefault(hashable(held_prompt_ids(requests[index])), index) for index in group.indices
         }
         self.pending = deque(sorted(group.indices, key=self._order))
         longest = requests[self.pending[0]].prompt_ids
-        totals = (len(requests[index].prompt_ids) + requests[index].limit(params) for index in group.indices)
+        totals = (len(held_prompt_ids(requests[index])) + requests[index].limit(params) for index in group.indices)
         self.capacity = max(totals) - self.prefix_length - 1
 
         self.prefix, bytes_per_token = self._prefill_prefix(longest)
@@ -114,7 +114,7 @@ class PrefixDecoder:
         Returns a sort key. Long prompts come first, as they need the most memory, and equal prompts are adjacent, to
         be prefilled together.
         """
-        return -len(self.requests[index].prompt_ids), self.representative[index], index
+        return -len(held_prompt_ids(self.requests[index])), self.representative[index], index
 
     def _prefill_prefix(self, prompt_ids: list[int]) -> tuple[list[tuple[torch.Tensor, torch.Tensor]], int]:
         """

@@ -1,14 +1,13 @@
 # Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
 """The engine that holds a common prefix once."""
 
-from array import array
 from collections.abc import Iterator, Sequence
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging
 
-from ..engine import GenerationOutput, GenerationRequest, Resume, ResumingEngine, SamplingParams
+from ..engine import GenerationOutput, GenerationRequest, Resume, ResumingEngine, SamplingParams, held_prompt_ids
 from ..generate_engine import GenerateEngine, check_arguments
 from ..memory import unless_out_of_memory
 from ..model_state import base_model
@@ -64,9 +63,7 @@ class PrefixSharingEngine(ResumingEngine):
                 yield from self.fallback.generate_and_resume(model, requests, params, resume)
             return
         stop_strings = StopStrings(self.tokenizer, params.stop_strings, params.pause_between)
-        for group in group_by_prefix(
-            [array("I", request.prompt_ids) for request in requests]
-        ):  # not lists: 9 times less
+        for group in group_by_prefix(list(map(held_prompt_ids, requests))):
             # In its own call, so that the keys and values of one group are freed before the next ones are allocated
             yield from self._complete(
                 PrefixDecoder(base_model(model), requests, group, params, stop_strings, self.batch_size, resume)
