@@ -31,8 +31,8 @@ def num_parameters(model: PreTrainedModel) -> int:
 
 def forget_training(model: nn.Module) -> None:
     """
-    Takes the marks of an earlier trainer off a model. accelerate wraps the forward pass of a model in autocast once and
-    marks the model as prepared. TRL's head of a second trainer takes the place of that forward pass and computes
+    Takes the marks of an earlier trainer off a model. accelerate wraps the forward pass of a model in autocast once
+    and marks the model as prepared. TRL's head of a second trainer takes the place of that forward pass and computes
     without it, so that a model marked in this way would be trained in fp32 in spite of `bf16=True`.
 
     Args:
