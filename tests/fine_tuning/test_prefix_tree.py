@@ -6,8 +6,9 @@ from functools import cache
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
-from transformers import AttentionInterface, BloomConfig
+from transformers import BloomConfig
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 from trl.trainer.utils import add_fused_lm_head
 
@@ -113,7 +114,7 @@ def test_a_tree_is_computed_in_parts_on_a_cpu(family, sizes, monkeypatch):
     assert not fused
     assert loss == pytest.approx(expected_loss, rel=1e-5)
     assert (gradients - expected).abs().max() < 1e-5 * expected.abs().max()
-    assert AttentionInterface()["sdpa"] is sdpa_attention_forward
+    assert ALL_ATTENTION_FUNCTIONS["sdpa"] is sdpa_attention_forward
 
 
 def test_the_parts_of_a_tree(monkeypatch):

@@ -4,7 +4,7 @@ Attention within prefix trees on a CPU. torch's fused attention computes the sco
 which the mask of a tree hides, and multiplies in float32 on processors without `amx_bf16`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, NamedTuple
@@ -14,6 +14,7 @@ from torch import nn
 from torch.autograd.function import once_differentiable
 from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 
 # Branches that are shorter are computed together with the next ones. A product of fewer rows is slow.
@@ -84,7 +85,7 @@ def attention_in_parts(ends: torch.Tensor | None) -> Iterator[None]:
     if ends is None or ends.device.type != "cpu":
         yield
         return
-    before = AttentionInterface._global_mapping["sdpa"]
+    before: Callable = ALL_ATTENTION_FUNCTIONS["sdpa"]
     AttentionInterface.register("sdpa", partial(tree_attention, parts_of_trees(ends), ends.shape))
     try:
         yield
