@@ -291,7 +291,7 @@ CONTESTANTS: dict[str, Callable[[Task], Outcome]] = {"by hand": by_hand, "star-t
 
 
 def fresh(task: Task) -> Task:
-    """Gives the task a model of its own. Trainers wrap a model's forward, and a second one on it takes longer."""
+    """Gives the task a model of its own. In bf16, a second `SFTTrainer` on the same one would compute in fp32."""
     return replace(task, model=copy.deepcopy(task.model))
 
 
