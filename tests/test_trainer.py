@@ -149,6 +149,25 @@ def test_without_reset_training_continues(make_trainer):
     assert all(not torch.equal(first[name], second[name]) for name in first)
 
 
+@pytest.mark.parametrize("precisions", [(True, True), (False, True), (True, False)])
+@pytest.mark.parametrize("peft_config", [None, LoraConfig(r=2, target_modules=["q_proj", "v_proj"])])
+def test_every_iteration_of_every_trainer_computes_in_its_own_precision(
+    make_trainer, model, tmp_path, precisions, peft_config
+):
+    """A model that a trainer has trained is marked as prepared and keeps the precision of that trainer."""
+    in_bf16 = []
+    model.model.register_forward_pre_hook(lambda *_: in_bf16.append(torch.is_autocast_enabled("cpu")))
+    for number, bf16 in enumerate(precisions):
+        in_bf16.clear()
+        settings = {"bf16": bf16, "shared_prefix_train": False, "output_dir": str(tmp_path / str(number))}
+        trainer = make_trainer(solve_easy_and_hinted, model=model, peft_config=peft_config, **settings)
+        trainer.train()
+        trained = list(in_bf16)
+        trainer.model(input_ids=torch.tensor([[1, 2, 3]]))
+        assert (set(trained), len(trained), in_bf16[-1]) == ({bf16}, trainer.state.global_step, bf16)
+        model, peft_config = trainer.model, None
+
+
 def test_training_again_starts_over(make_trainer):
     trainer = make_trainer(solve_easy_and_hinted, num_iterations=1, overwrite_output_dir=True)
     trainer.train()

@@ -23,7 +23,7 @@ from transformers.trainer_utils import TrainOutput
 
 from .distributed import connect, get_logger
 from .fine_tuning.gradient_view import training_weights
-from .fine_tuning.inner_trainer import InnerTrainer, num_parameters
+from .fine_tuning.inner_trainer import InnerTrainer, forget_training, num_parameters
 from .fine_tuning.original_weights import OriginalWeights, keep_stored_layout
 from .fine_tuning.prefix_tree import why_no_trees
 from .fine_tuning.sequences import training_sequences
@@ -316,6 +316,8 @@ class STaRTrainer(WeightedSFTTrainer):
             # Callbacks such as EarlyStoppingCallback check this. The model is evaluated in every outer iteration.
             args.eval_strategy = "epoch"
 
+        if not isinstance(model, str):
+            forget_training(model)
         super().__init__(
             model=model,
             args=args,

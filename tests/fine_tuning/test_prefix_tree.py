@@ -7,12 +7,16 @@ import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 from transformers import BloomConfig
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 from trl.trainer.utils import add_fused_lm_head
 
+from star_trl.fine_tuning import tree_attention
 from star_trl.fine_tuning.collators import LOSS_WEIGHTS, TREE_ENDS, TreeCollator, WeightedCollator
 from star_trl.fine_tuning.logprobs import sequence_logprobs
 from star_trl.fine_tuning.prefix_tree import TreeModel, why_no_trees
+from star_trl.fine_tuning.tree_attention import Part, parts_of_trees
 from support.families import BEYOND, CONFIGS
 from support.generation_models import IDS, make_model
 from support.samples import make_sample
@@ -93,6 +97,35 @@ def test_loss_and_gradients_are_those_of_separate_sequences(family, lora):
     expected_loss, expected = loss_and_gradients(model, separate)
     assert loss == pytest.approx(expected_loss, rel=1e-5)
     assert (gradients - expected).abs().max() < 1e-5 * expected.abs().max()
+
+
+@pytest.mark.parametrize("sizes", [(1, 256), (1, 3), (32, 7)])
+@pytest.mark.parametrize("family", ["llama", "gemma3", "mistral"])
+def test_a_tree_is_computed_in_parts_on_a_cpu(family, sizes, monkeypatch):
+    """Trunks and branches longer than a part, branches that share one, a sliding window, and padding."""
+    model, fused = model_of(family), []
+    monkeypatch.setattr(model.config.get_text_config(), "_attn_implementation", "sdpa")
+    monkeypatch.setattr(tree_attention, "MIN_QUERIES", sizes[0])
+    monkeypatch.setattr(tree_attention, "MAX_QUERIES", sizes[1])
+    monkeypatch.setattr(tree_attention, "sdpa_attention_forward", lambda *args, **kwargs: fused.append(args))
+    rows = examples(weighted=True)
+    loss, gradients = loss_and_gradients(model, collator(True, pad_to_multiple_of=16)(rows))
+    expected_loss, expected = loss_and_gradients(model, collator(False)(rows))
+    assert not fused
+    assert loss == pytest.approx(expected_loss, rel=1e-5)
+    assert (gradients - expected).abs().max() < 1e-5 * expected.abs().max()
+    assert ALL_ATTENTION_FUNCTIONS["sdpa"] is sdpa_attention_forward
+
+
+def test_the_parts_of_a_tree(monkeypatch):
+    """A trunk of five tokens, a branch of five that branches again, one of three, and a token of padding."""
+    ends = torch.tensor([[13] * 5 + [10, 8, 8, 10, 10, 13, 13, 13, 14]])
+    assert parts_of_trees(ends) == [Part(0, 0, 5, 0, 0), Part(0, 5, 14, 5, 5)]
+    monkeypatch.setattr(tree_attention, "MIN_QUERIES", 1)
+    monkeypatch.setattr(tree_attention, "MAX_QUERIES", 4)
+    trunk = [Part(0, 0, 4, 0, 0), Part(0, 4, 5, 0, 0)]
+    branches = [Part(0, 5, 9, 5, 5), Part(0, 9, 10, 5, 5), Part(0, 10, 13, 5, 10), Part(0, 13, 14, 5, 13)]
+    assert parts_of_trees(ends) == trunk + branches
 
 
 def test_a_token_is_labelled_with_the_one_after_it():

@@ -3,7 +3,9 @@
 
 from typing import Any, cast
 
+from accelerate.utils.operations import ConvertOutputsToFp32
 from torch import nn
+from torch.distributed.fsdp import FSDPModule
 from torch.utils.data import Sampler
 from transformers import PreTrainedModel, Trainer
 
@@ -25,6 +27,25 @@ def num_parameters(model: PreTrainedModel) -> int:
     counted: list[Any] = [each for each in model.parameters() if id(each) not in embeddings]
     missing = sum(each.ds_numel - each.numel() for each in counted if hasattr(each, "ds_numel"))
     return model.num_parameters(exclude_embeddings=True) + missing
+
+
+def forget_training(model: nn.Module) -> None:
+    """
+    Takes the marks of an earlier trainer off a model. accelerate wraps the forward pass of a model in autocast once
+    and marks the model as prepared. TRL's head of a second trainer takes the place of that forward pass and computes
+    without it, so that a model marked in this way would be trained in fp32 in spite of `bf16=True`.
+
+    Args:
+        model (`nn.Module`):
+            The model. One that FSDP has sharded stays as it is.
+    """
+    if any(isinstance(module, FSDPModule) for module in model.modules()):
+        return
+    state = vars(model)
+    original_forward = state.pop("_original_forward", None)
+    if isinstance(getattr(model.forward, "__wrapped__", None), ConvertOutputsToFp32):
+        model.forward = original_forward
+    state.pop("_is_accelerate_prepared", None)
 
 
 class InnerTrainer(Trainer):

@@ -24,6 +24,7 @@ from ..generation.prefix_sharing.support import (
     trial_tokens,
     why_not_declared,
 )
+from .tree_attention import attention_in_parts
 
 
 # Attention implementations that take any mask.
@@ -168,7 +169,8 @@ class TreeModel:
 
     def __call__(self, *, position_ids: torch.Tensor, **inputs: Any) -> Any:
         masks = tree_masks(self.ends, position_ids, self.config, self.dtype)
-        return self.model(**{**inputs, "position_ids": position_ids, "attention_mask": masks})
+        with attention_in_parts(self.ends):
+            return self.model(**{**inputs, "position_ids": position_ids, "attention_mask": masks})
 
 
 _reasons: WeakKeyDictionary[PreTrainedModel, str | None] = WeakKeyDictionary()

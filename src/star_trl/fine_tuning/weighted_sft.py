@@ -35,6 +35,7 @@ from .prefix_tree import TreeModel
 from .row_order import StepSortedSampler
 from .shared_beginnings import BEGINNING
 from .token_terms import divergence, token_terms
+from .tree_attention import attention_in_parts
 
 
 class WeightedSFTTrainer(InnerTrainer, SFTTrainer):
@@ -120,6 +121,10 @@ class WeightedSFTTrainer(InnerTrainer, SFTTrainer):
         """
         changes_labels = has_prompt_learning(self.model) or self.accelerator.parallelism_config is not None
         return self.args.device.type == "cpu" and not (changes_labels or self.args.torch_compile)
+
+    def training_step(self, model, inputs, num_items_in_batch=None):
+        with attention_in_parts(inputs.get(TREE_ENDS)):  # also for what gradient checkpointing computes again
+            return super().training_step(model, inputs, num_items_in_batch)
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         if self._selects_positions():

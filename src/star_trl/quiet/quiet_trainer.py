@@ -12,6 +12,7 @@ from torch import nn
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from trl import SFTTrainer
 
+from ..fine_tuning.inner_trainer import forget_training
 from .quiet_config import QuietSTaRConfig
 from .quiet_loss import quiet_star_loss
 from .quiet_model import QuietSTaRModel, has_head
@@ -108,6 +109,8 @@ class QuietSTaRTrainer(SFTTrainer):
         quiet = model if isinstance(model, QuietSTaRModel) else None
         if quiet is not None:
             _compare(quiet, args)
+        if not isinstance(model, str):
+            forget_training(model)
         super().__init__(
             model=cast(str | PreTrainedModel, model) if quiet is None else quiet.model,
             args=args,

@@ -95,7 +95,7 @@ def shared_prefix_attention(
     if own_hidden is not None:
         hide(scores[..., prefix_length:], own_hidden)
 
-    weights = softmax(scores, s_aux).to(value.dtype)
+    weights = softmax(scores, s_aux)
     weights = weights.view(kv_heads, rows, groups * query_length, prefix_length + own_length)
     output = weights[..., prefix_length:].transpose(0, 1) @ value
     if prefix_length:
@@ -120,7 +120,7 @@ def hide(scores: torch.Tensor, hidden: torch.Tensor) -> None:
 
 def softmax(scores: torch.Tensor, sinks: torch.Tensor | None) -> torch.Tensor:
     """
-    Computes the softmax in float32 over the last dimension.
+    Computes the softmax over the last dimension. torch computes it in float32 and rounds the weights.
 
     Args:
         scores (`torch.Tensor` of shape `(kv_heads, rows, groups, query_length, keys)`):
@@ -129,10 +129,10 @@ def softmax(scores: torch.Tensor, sinks: torch.Tensor | None) -> torch.Tensor:
             One more score per head, which takes its share of the probability and has no value.
     """
     if sinks is None:
-        return scores.softmax(dim=-1, dtype=torch.float32)
+        return scores.softmax(dim=-1)
     kv_heads, rows, groups, query_length, _ = scores.shape
     column = sinks.view(kv_heads, 1, groups, 1, 1).expand(-1, rows, -1, query_length, -1)
-    return torch.cat([scores, column.to(scores.dtype)], dim=-1).softmax(dim=-1, dtype=torch.float32)[..., :-1]
+    return torch.cat([scores, column.to(scores.dtype)], dim=-1).softmax(dim=-1)[..., :-1]
 
 
 AttentionInterface.register(ATTENTION_NAME, shared_prefix_attention)
