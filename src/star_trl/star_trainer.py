@@ -452,9 +452,9 @@ class STaRTrainer(WeightedSFTTrainer):
                 run.begin_iteration(iteration)
                 if iteration > self.iteration:  # a resumed run may have this iteration's model already
                     self.sample(iteration)
-                    selected = self.select(iteration)
-                    if selected:
+                    if selected := self.select(iteration):
                         self.fine_tune(selected, iteration)
+                    del selected  # or they would stay in memory during the next sampling
                 with run.recording_evaluations():
                     metrics = self.evaluate() if self.task.evaluation_sets else {}
                 run.end_iteration(metrics)

@@ -43,7 +43,7 @@ def _compressed(data: Any) -> str:
     except orjson.JSONEncodeError:  # whole numbers of any size, and halves of a character
         dumped = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
         text = dumped.encode("utf-8", "replace")
-    return base64.b64encode(gzip.compress(text, 6, mtime=0)).decode()
+    return base64.b64encode(gzip.compress(text, 5, mtime=0)).decode()
 
 
 def _hash(text: str) -> str:

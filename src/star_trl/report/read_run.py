@@ -237,7 +237,7 @@ def _rare_fields(sample: Sample, doubt: str | None) -> dict[str, Any] | None:
     return {name: value for name, value in fields.items() if value is not None} or None
 
 
-def _columns(shown: dict[str, list], ledgers: list[str], prompts: dict[str, Any]) -> dict[str, Any]:
+def _columns(shown: Mapping[str, Sequence], ledgers: list[str], prompts: dict[str, Any]) -> dict[str, Any]:
     numbers = {name: number for number, name in enumerate(ledgers)}
     problems: list[dict[str, Any]] = []
     number_of: list[int] = []  # the number of each sample's problem
@@ -285,14 +285,14 @@ class _Shown:
     keep their whole history.
 
     Attributes:
-        columns (`dict[str, list]`):
-            What is shown of the samples, one list for each field. The token ids are left out, so that all samples of a
-            run fit in memory.
+        columns (`dict[str, tuple]`):
+            What is shown of the samples, one tuple for each field. The token ids are left out, so that all samples of
+            a run fit in memory. Unlike a list, a tuple of numbers or texts is not visited by garbage collections.
     """
 
     def __init__(self, max_samples: int):
         self.max_samples = max_samples
-        self.columns: dict[str, list] = {}
+        self.columns: dict[str, tuple] = {}
         self._end = math.inf  # ranks from here on are left out
         self.add(TRAINING, [], {})
 
@@ -317,7 +317,7 @@ class _Shown:
             "rare": [_rare_fields(sample, doubts.get(sample.key)) for sample in samples],
         }
         for name, values in new.items():
-            self.columns.setdefault(name, []).extend(values)
+            self.columns[name] = (*self.columns.get(name, ()), *values)
         if len(self.columns["id"]) > self.max_samples:
             problems = list(zip(self.columns["set"], self.columns["id"], strict=True))
             ranks = {problem: seed_of(*problem) for problem in set(problems)}
@@ -341,7 +341,7 @@ class _Shown:
     def _take(self, numbers: Iterable[int]) -> None:
         """Keeps the samples with these numbers, in their order."""
         order = list(numbers)
-        self.columns = {name: [values[number] for number in order] for name, values in self.columns.items()}
+        self.columns = {name: tuple(map(values.__getitem__, order)) for name, values in self.columns.items()}
 
 
 def _count(counts: Counts, iteration: int, samples: Sequence[Sample]) -> None:
