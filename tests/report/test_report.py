@@ -209,7 +209,7 @@ def test_numbers_that_json_does_not_know(tmp_path):
     Ledger(tmp_path).append(rows)
     write_metrics(tmp_path, 1, train_data_used=float("nan"), eval_accuracy=float("nan"))
     run = RunReader(write_report(tmp_path).parent, max_samples=10).read()
-    assert run.columns["samples"]["reward"] == [None, None, None, 0.25]
+    assert list(run.columns["samples"]["reward"]) == [None, None, None, 0.25]
     assert run.counts["reward"][1] == {(0.25, True): 1}
 
 
