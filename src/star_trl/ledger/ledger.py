@@ -3,7 +3,7 @@
 
 import json
 import os
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, KeysView, Sequence
 from pathlib import Path
 from urllib.parse import quote, unquote
 
@@ -152,15 +152,27 @@ class Ledger:
         Raises:
             `ValueError`: If a line is not a sample. The message names its file and number.
         """
+        self._read_new(iteration)
+        if self._in_order is None:
+            self._in_order = sorted(self._samples.values(), key=self._rank)
+        return self._in_order.copy()
+
+    def keys(self, iteration: int) -> KeysView[tuple[str, int, int]]:
+        """
+        Returns a view of the keys of an iteration's samples, in any order. Appended samples join it at their next
+        reading at the latest.
+        """
+        self._read_new(iteration)
+        return self._samples.keys()
+
+    def _read_new(self, iteration: int) -> None:
+        """Reads the samples of an iteration that are not in memory, and forgets those of other iterations."""
         paths = shards(self.output_dir, iteration, self._name)
         changed = any(path not in paths or path.stat().st_size < size for path, (size, _) in self._read_up_to.items())
         if iteration != self._iteration or changed:
             self._forget(iteration)
         for path in paths:
             self._read_shard(path)
-        if self._in_order is None:
-            self._in_order = sorted(self._samples.values(), key=self._rank)
-        return self._in_order.copy()
 
     def read_latest(self, iteration: int, count: int) -> list[Sample]:
         """Reads the samples of an iteration and of those before it, `count` iterations in all, the latest first."""

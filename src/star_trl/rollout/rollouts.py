@@ -1,7 +1,7 @@
 # Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
 """Turns problems into prompts and their completions into scored samples."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol, cast
 
@@ -153,17 +153,17 @@ class Rollouts:
             `ValueError`: If the ledger of a run has samples that the run does not ask for.
         """
 
-        def unrecorded(recorded: set[tuple]) -> list[Prompt]:
+        def unrecorded() -> list[Prompt]:
             return [
                 prompt for prompt in prompts if (sampler.name, prompt.problem, prompt.sample_index) not in recorded
             ]
 
-        recorded: set[tuple] = set()
+        recorded: Collection[tuple] = ()
         if ledger is not None:
             ledger.drop_torn_line(iteration)
-            recorded = {sample.key for sample in ledger.read(iteration)}
+            recorded = ledger.keys(iteration)
             ledger.check_asked(iteration, sampler.name, {(prompt.problem, prompt.sample_index) for prompt in prompts})
-        missing = unrecorded(recorded)
+        missing = unrecorded()
         if sampler.compares_samples:
             open_problems = {prompt.problem for prompt in missing}
             missing = [prompt for prompt in prompts if prompt.problem in open_problems]
@@ -183,8 +183,8 @@ class Rollouts:
                 yield from group
                 progress.scored(group)
         if ledger is not None:
-            lost = unrecorded({sample.key for sample in ledger.read(iteration)})
-            if lost:
+            recorded = ledger.keys(iteration)
+            if lost := unrecorded():
                 raise RuntimeError(
                     f"{len(lost)} of the {len(prompts)} samples of `{sampler.name}` that were recorded in "
                     f"{ledger.iteration_dir(iteration).resolve()} are gone: a file was deleted or cut while the run "
