@@ -4,6 +4,7 @@
 import json
 import os
 from collections.abc import Collection, Iterable, KeysView, Sequence
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from urllib.parse import quote, unquote
 
@@ -138,10 +139,11 @@ class Ledger:
     def drop_torn_line(self, iteration: int) -> None:
         """Removes a last line that a crash left unfinished, so that the next sample is not appended to it."""
         path = self.iteration_dir(iteration) / self._shard_name
-        if path.exists():
-            content = path.read_bytes()
-            whole = content.rfind(b"\n") + 1
-            if whole < len(content):
+        size = path.stat().st_size if path.exists() else 0
+        if size:  # an empty file cannot be mapped
+            with open(path, "rb") as shard, mmap(shard.fileno(), 0, access=ACCESS_READ) as content:
+                whole = content.rfind(b"\n") + 1
+            if whole < size:
                 os.truncate(path, whole)
 
     def read(self, iteration: int) -> list[Sample]:
