@@ -8,7 +8,7 @@ from copy import deepcopy
 import pytest
 import torch
 from datasets import Dataset, IterableDataset
-from peft import LoraConfig
+from peft import LoraConfig, get_peft_model
 from transformers import TrainerCallback
 
 from star_trl import RationaleSampler, RationalizationSampler, load_ledger
@@ -166,6 +166,18 @@ def test_every_iteration_of_every_trainer_computes_in_its_own_precision(
         trainer.model(input_ids=torch.tensor([[1, 2, 3]]))
         assert (set(trained), len(trained), in_bf16[-1]) == ({bf16}, trainer.state.global_step, bf16)
         model, peft_config = trainer.model, None
+
+
+def test_an_adapter_on_a_trained_model_computes_in_its_own_precision(make_trainer, model, tmp_path):
+    make_trainer(solve_easy_and_hinted, model=model, bf16=False, output_dir=str(tmp_path / "1")).train()
+    model = get_peft_model(model, LoraConfig(r=2, target_modules=["q_proj"]))
+    trainer = make_trainer(solve_easy_and_hinted, model=model, bf16=True, output_dir=str(tmp_path / "2"))
+    in_bf16 = []
+    trainer.model.base_model.model.model.register_forward_pre_hook(
+        lambda *_: in_bf16.append(torch.is_autocast_enabled("cpu"))
+    )
+    trainer.train()
+    assert in_bf16 and all(in_bf16)
 
 
 def test_training_again_starts_over(make_trainer):

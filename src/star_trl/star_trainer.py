@@ -588,7 +588,9 @@ class STaRTrainer(WeightedSFTTrainer):
                 Arguments of the inner loop, with its seed.
 
         Returns:
-            [`~datasets.Dataset`]: The rows, prepared for the trainer of [`~STaRTrainer.inner_trainer`].
+            [`~datasets.Dataset`]: The rows, prepared for the trainer of [`~STaRTrainer.inner_trainer`]. They are whole
+            when they are read. The table behind them holds what several prompts begin with once, and the column
+            `beginning` (`hinted_beginning` for a teacher's rows) says which row has which.
         """
         original_weights = self.keep_original_weights()
         samples = self.ledger.read_latest(iteration, self.args.sample_iterations)
@@ -879,8 +881,3 @@ class STaRTrainer(WeightedSFTTrainer):
         # Private in Trainer, which writes the optimizer in it.
         with writing(str(self.args.output_dir)):
             super()._save_checkpoint(*args, **kwargs)
-
-    def _prepare_dataset(self, dataset, *args, **kwargs):
-        # Private in SFTTrainer, whose `__init__` would take problems for prompt-completion data and tokenize them.
-        # The training sequences are prepared in `fine_tune`.
-        return dataset

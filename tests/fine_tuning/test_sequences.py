@@ -2,8 +2,11 @@
 """Training sequences are made in batches of samples."""
 
 import pytest
+from trl import SFTConfig, SFTTrainer
 
+from star_trl import STaRTrainer
 from star_trl.fine_tuning import sequences
+from star_trl.fine_tuning.inner_trainer import InnerTrainer
 from star_trl.fine_tuning.sequences import training_sequences
 from support.sums import EXAMPLES, solve_easy_and_hinted
 
@@ -53,6 +56,40 @@ def test_rows_hold_once_what_their_prompts_begin_with(make_trainer, distillation
         loaded = list(trainer.get_train_dataloader())
         batches.append([(batch["input_ids"].tolist(), batch["labels"].tolist()) for batch in loaded])
     assert batches[0] == batches[1] and len(batches[0]) > 1
+
+
+def test_rows_that_were_read_before_stay_as_they_are(make_trainer):
+    """A subclass may map over the rows, or shuffle and flatten them."""
+    trainer = make_trainer(solve_easy_and_hinted, few_shot_examples=EXAMPLES * 5, sample_weighting="uniform")
+    selected, _ = trainer.choose(trainer.sample(1), 1)
+    rows = training_sequences(selected, trainer.task, trainer.args, [0.5] * len(selected))
+    assert "beginning" in rows.column_names
+    mapped = rows.map(lambda row: dict(row), batched=True).flatten_indices()
+    assert list(mapped) == list(rows)
+    with pytest.raises(ValueError, match="`input_ids` without `beginning`.*Keep the column"):
+        rows.select_columns(["input_ids", "labels"])[0]
+
+
+def test_an_inner_trainer_of_a_user_gets_whole_rows(make_trainer, monkeypatch):
+    class OwnInnerTrainer(InnerTrainer, SFTTrainer):
+        def compute_loss(self, model, inputs, *args, **kwargs):
+            batches.append(inputs["input_ids"])
+            return super().compute_loss(model, inputs, *args, **kwargs)
+
+    def inner_trainer(self, train_dataset, args):
+        settings = SFTConfig(
+            args.output_dir, max_steps=2, per_device_train_batch_size=2, max_length=None, use_cpu=True, bf16=False
+        )
+        return OwnInnerTrainer(self.model, settings, train_dataset=train_dataset, processing_class=tokenizer)
+
+    batches: list = []
+    trainer = make_trainer(solve_easy_and_hinted, few_shot_examples=EXAMPLES * 5, num_iterations=1)
+    tokenizer = trainer.processing_class
+    monkeypatch.setattr(STaRTrainer, "inner_trainer", inner_trainer)
+    trainer.train()
+    examples = trainer.task.prompt_builder.render({"prompt": ""}, "prompt", few_shot=True).strip()
+    texts = [text for batch in batches for text in tokenizer.batch_decode(batch)]
+    assert len(batches) == 2 and all(text.startswith(examples) for text in texts)
 
 
 def test_the_longest_of_all_batches_is_named(make_trainer, monkeypatch):

@@ -13,6 +13,7 @@ from datasets import Dataset
 
 from star_trl import RationaleSampler, RationalizationSampler, load_ledger
 from star_trl.ledger import FEATURES, Ledger
+from star_trl.ledger.sample import as_line
 from star_trl.output_dir import finite
 from support.samples import make_sample
 from support.sums import last_question, solve_easy_and_hinted
@@ -96,6 +97,13 @@ def test_a_line_torn_inside_a_character_is_left_out(tmp_path):
     Ledger(tmp_path).drop_torn_line(1)
     Ledger(tmp_path).append([make_sample(problem_id=5)])
     assert load_ledger(tmp_path)["problem_id"][:] == [0, 5]
+
+
+def test_a_line_has_each_value_under_its_name():
+    sample = make_sample(reward=0.5, rewards={"r": 0.5}, logprob=-1.5, completion_ids=[5, 7], loss_mask=[True, False])
+    for extra in ({}, {"note": 1}):  # which are encoded in different ways
+        written = json.loads(as_line(replace(sample, extra=extra)))
+        assert written == asdict(replace(sample, extra=extra))
 
 
 WRONG_FIELDS = [

@@ -11,6 +11,7 @@ from transformers import PreTrainedModel, Trainer
 
 from ..generation.memory import trim_heap
 from .row_order import seeded
+from .shared_beginnings import BEGINNINGS
 
 
 def num_parameters(model: PreTrainedModel) -> int:
@@ -41,18 +42,24 @@ def forget_training(model: nn.Module) -> None:
     """
     if any(isinstance(module, FSDPModule) for module in model.modules()):
         return
-    state = vars(model)
-    original_forward = state.pop("_original_forward", None)
-    if isinstance(getattr(model.forward, "__wrapped__", None), ConvertOutputsToFp32):
-        model.forward = original_forward
-    state.pop("_is_accelerate_prepared", None)
+    for module in model.modules():  # the marks may be on a model inside an adapter
+        state = vars(module)
+        original_forward = state.pop("_original_forward", None)
+        if original_forward and isinstance(getattr(module.forward, "__wrapped__", None), ConvertOutputsToFp32):
+            module.forward = original_forward
+        state.pop("_is_accelerate_prepared", None)
 
 
 class InnerTrainer(Trainer):
     """
-    Base class of the trainers that run as the inner loop, to be combined with one of TRL's. Its rows come in an order
-    that a resumed inner loop repeats, and its optimizer takes memory only while it trains.
+    Base class of the trainers that run as the inner loop, to be combined with one of TRL's. Its rows are prepared
+    already, and come in an order that a resumed inner loop repeats. Its optimizer takes memory only while it trains.
     """
+
+    @property
+    def own_columns(self) -> tuple[str, ...]:
+        """The columns of its rows that the data collator needs besides those that TRL knows."""
+        return BEGINNINGS
 
     def free_optimizer(self) -> None:
         """Frees the optimizer's states, so that they take no memory during generation, and trims the heap."""
@@ -68,6 +75,16 @@ class InnerTrainer(Trainer):
         if "input_ids" not in inputs:
             return super().floating_point_ops(inputs)
         return 6 * inputs["input_ids"].numel() * num_parameters(cast(PreTrainedModel, self.model))
+
+    def _prepare_dataset(self, dataset: Any, *args: Any, **kwargs: Any) -> Any:
+        # Private in TRL's trainers, which would tokenize text and refuse a transform.
+        return dataset
+
+    def _set_signature_columns_if_needed(self) -> None:
+        # Private in `Trainer`: the columns that `remove_unused_columns` keeps.
+        super()._set_signature_columns_if_needed()
+        columns = cast(list[str], self._signature_columns)
+        columns += [name for name in self.own_columns if name not in columns]
 
     def _get_train_sampler(self, train_dataset=None) -> Sampler | None:
         # Private in `Trainer`, which does not seed its samplers.

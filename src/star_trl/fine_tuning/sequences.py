@@ -184,7 +184,7 @@ def _prompts(samples: Sequence[Sample], hint_shown: Sequence[bool], task: Task, 
     groups: dict[tuple[Callable, str], list[tuple[int, Any, list[Callable] | None]]] = defaultdict(list)
     for index, (sample, row, shown) in enumerate(zip(samples, rows, hint_shown, strict=True)):
         sampler = by_name.get(sample.sampler, no_sampler)
-        column = sampler.shown_column if shown else "prompt"
+        column = by_name[sample.sampler].shown_column if shown else "prompt"
         if not sampler.makes_prompts:
             groups[of_problems, column].append((index, sample.problem_id, sampler.tools_of(row)))
         elif (ids := sample.extra.get(PROMPT_IDS)) is not None:

@@ -3,6 +3,7 @@
 
 from array import array
 from collections.abc import Sequence
+from operator import add
 from typing import Any
 
 from datasets import Dataset
@@ -10,8 +11,9 @@ from datasets import Dataset
 from .collators import HINTED, TOKEN_COLUMNS
 
 
-# Column with the number of what a row begins with
+# Columns with the number of what a row begins with, and of what its teacher's row begins with
 BEGINNING = "beginning"
+BEGINNINGS = (BEGINNING, f"{HINTED}{BEGINNING}")
 # What the other columns hold at tokens of a prompt
 NO_LOSS = {"labels": -100, **TOKEN_COLUMNS}
 
@@ -19,11 +21,14 @@ NO_LOSS = {"labels": -100, **TOKEN_COLUMNS}
 class SharedBeginnings:
     """
     Puts the tokens that prompts begin with in front of the rows of a dataset as they are read. It is a transform for
-    [`~datasets.Dataset.with_transform`].
+    [`~datasets.Dataset.with_transform`]. Rows that were read before, as by `map`, stay as they are.
 
     Args:
         beginnings (`list[list[int]]`):
             The token ids of each beginning.
+
+    Raises:
+        `ValueError`: If rows have token ids, but not the number of their beginning.
     """
 
     def __init__(self, beginnings: Sequence[Sequence[int]]):
@@ -33,12 +38,24 @@ class SharedBeginnings:
     def __call__(self, rows: dict[str, list[Any]]) -> dict[str, list[Any]]:
         whole = dict(rows)
         for kind in ("", HINTED):
-            beginnings = [self._beginnings[number].tolist() for number in whole.pop(f"{kind}{BEGINNING}", [])]
-            for name, fill in {"input_ids": None, **NO_LOSS}.items():
-                if beginnings and f"{kind}{name}" in whole:
+            numbers, all_ids = whole.pop(f"{kind}{BEGINNING}", None), whole.get(f"{kind}input_ids")
+            if all_ids is None:
+                continue
+            if numbers is None:
+                raise ValueError(
+                    f"Training rows have `{kind}input_ids` without `{kind}{BEGINNING}`, the number of the tokens that "
+                    f"the prompt begins with, such as few-shot examples. Keep the column `{kind}{BEGINNING}`."
+                )
+            beginnings = [self._beginnings[number].tolist() for number in numbers]
+            missing = [
+                [] if ids[: len(beginning)] == beginning else beginning
+                for ids, beginning in zip(all_ids, beginnings, strict=True)
+            ]
+            whole[f"{kind}input_ids"] = [*map(add, missing, all_ids)]
+            for name, fill in NO_LOSS.items():
+                if (values := whole.get(f"{kind}{name}")) is not None:
                     whole[f"{kind}{name}"] = [
-                        (ids if fill is None else [fill] * len(ids)) + own
-                        for ids, own in zip(beginnings, whole[f"{kind}{name}"], strict=True)
+                        [fill] * len(beginning) + own for beginning, own in zip(missing, values, strict=True)
                     ]
         return whole
 

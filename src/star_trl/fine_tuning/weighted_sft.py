@@ -33,7 +33,6 @@ from .inner_trainer import InnerTrainer
 from .label_positions import LabelPositions
 from .prefix_tree import TreeModel
 from .row_order import StepSortedSampler
-from .shared_beginnings import BEGINNING
 from .token_terms import divergence, token_terms
 from .tree_attention import attention_in_parts
 
@@ -70,6 +69,10 @@ class WeightedSFTTrainer(InnerTrainer, SFTTrainer):
         self.epoch_steps = 1.0
         self.teacher_weights: Mapping[str, torch.Tensor] | None = None
 
+    @property
+    def own_columns(self) -> tuple[str, ...]:
+        return *super().own_columns, *TOKEN_COLUMNS, TEACHER_IDS, TEACHER_LABELS
+
     def prepare_sequences(self, sequences: Dataset, args: STaRConfig, takes_trees: bool) -> Dataset:
         """
         Prepares training sequences like [`~trl.SFTTrainer`]. It truncates nothing, and packs if `packing` is set.
@@ -91,7 +94,7 @@ class WeightedSFTTrainer(InnerTrainer, SFTTrainer):
         # `_prepare_dataset` is private. Its packing drops columns that it does not know, so weighted rows are packed
         # below.
         packing = args.packing and not weighted
-        # Called on SFTTrainer, since STaRTrainer overrides it to prepare nothing in `__init__`.
+        # Called on SFTTrainer, since `InnerTrainer` prepares nothing.
         tokenizer = cast(PreTrainedTokenizerBase, self.processing_class)
         # It refuses a transform, and leaves rows without their beginnings as they are, since none is too long.
         rows = sequences.with_format(None)
@@ -183,13 +186,6 @@ class WeightedSFTTrainer(InnerTrainer, SFTTrainer):
             self.args.average_tokens_across_devices or self.accelerator.num_processes == 1
         )
         return self.data_collator.enabled and same_number
-
-    def _set_signature_columns_if_needed(self) -> None:
-        # Private in `Trainer`: the columns that `remove_unused_columns` keeps.
-        super()._set_signature_columns_if_needed()
-        columns = cast(list[str], self._signature_columns)
-        more = (*TOKEN_COLUMNS, TEACHER_IDS, TEACHER_LABELS, BEGINNING, f"{HINTED}{BEGINNING}")
-        columns += [name for name in more if name not in columns]
 
 
 class _WeightedModel:

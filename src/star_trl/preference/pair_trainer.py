@@ -93,6 +93,10 @@ class PairTrainer(InnerTrainer, DPOTrainer):
         self.rpo_alpha = rpo_alpha
         self.data_collator = PairCollator(cast(Callable, self.data_collator))
 
+    @property
+    def own_columns(self) -> tuple[str, ...]:
+        return "chosen_mask", "rejected_mask", self.args.length_column_name
+
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         recorder = _Recorder(model)
         loss = super().compute_loss(recorder, inputs, return_outputs, num_items_in_batch)
@@ -110,20 +114,9 @@ class PairTrainer(InnerTrainer, DPOTrainer):
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
         """Does nothing: the outer run writes the card."""
 
-    def _prepare_dataset(self, dataset: Dataset, *args: Any) -> Dataset:
-        # Private in DPOTrainer, which would tokenize text. The rows are token ids already.
-        return dataset
-
     def _precompute_ref_logps(self, dataset: Dataset, *args: Any) -> Dataset:
         # Private in DPOTrainer, whose reference of an adapter is the model without it, or a copy made once.
         return dataset
-
-    def _set_signature_columns_if_needed(self) -> None:
-        # Private in `Trainer`: the columns that `remove_unused_columns` keeps.
-        super()._set_signature_columns_if_needed()
-        columns = cast(list[str], self._signature_columns)
-        own = ("chosen_mask", "rejected_mask", self.args.length_column_name)
-        columns += [name for name in own if name not in columns]
 
 
 @dataclass

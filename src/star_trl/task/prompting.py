@@ -228,12 +228,12 @@ class PromptBuilder:
                     encoded += [TokenIds(ids[len(head) :], head) for ids in template["input_ids"]]
         return encoded
 
-    def _chat_head(self, prompts: list[list[int]], column: str, few_shot: bool) -> list[int]:
+    def _chat_head(self, prompts: list[list[int]], column: str, few_shot: bool) -> Sequence[int]:
         """Returns tokens that some prompts begin with, if possible those of the prompts before them."""
         head = self._chat_heads.get((column, few_shot))
         if head is None or any(ids[: len(head)] != head for ids in prompts):
             if len(prompts) == 1:
-                return []
+                return ()
             head = self._chat_heads[column, few_shot] = list(commonprefix(prompts))
         return head
 
