@@ -3,9 +3,9 @@
 Measures what a run does besides computing with the model: prompts, scores, the ledger, the training set and the
 report. The engine answers at once, half of the problems are solved, and each iteration fine-tunes for one step.
 
-    python benchmarks/bookkeeping.py                                # 100,000 problems, about two minutes
-    python benchmarks/bookkeeping.py --num_examples 20 --num_iterations 20
-    python benchmarks/bookkeeping.py --problems 20000 --profile     # the functions that take the time
+    python benchmarks/bookkeeping.py                                        # 100,000 problems, about a minute
+    python benchmarks/bookkeeping.py --num_examples 20 --num_iterations 20  # about six minutes
+    python benchmarks/bookkeeping.py --problems 20000 --profile             # the functions that take the time
 
 The last line is JSON: CPU seconds of each phase, by iteration, and the peak memory.
 """

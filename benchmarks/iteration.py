@@ -7,7 +7,7 @@ user of TRL would write by hand: `generate` with left-padded batches of 16, and 
     python benchmarks/iteration.py --runs 1        # a first look
     python benchmarks/iteration.py --calculator    # completions call a tool, one and a half times on average
     python benchmarks/iteration.py --bf16          # both in bf16
-    python benchmarks/iteration.py --bf16 --size 135M --alone  # only the share of the limit
+    python benchmarks/iteration.py --bf16 --size 135M --problems 256 --alone  # only the share of the limit
 
 Both decode greedily with the same prompts and must keep the same samples. The contestants of a run follow each other
 directly, and the speedups are medians of the runs' ratios, so that other work on the machine affects both. The model
@@ -126,11 +126,17 @@ def is_call(token: int) -> bool:
     return token % CALL == 0
 
 
-def make_task(prefix_length: int, model: PreTrainedModel, bf16: bool = False, calculator: bool = False) -> Task:
+def make_task(
+    prefix_length: int,
+    model: PreTrainedModel,
+    bf16: bool = False,
+    calculator: bool = False,
+    num_problems: int = NUM_PROBLEMS,
+) -> Task:
     """
     Makes problems of 30 to 80 words, one token each, behind few-shot examples of `prefix_length` tokens in all.
     """
-    work = make_workload(model, NUM_PROBLEMS + NUM_HELD_OUT, prefix_length)
+    work = make_workload(model, num_problems + NUM_HELD_OUT, prefix_length)
     words = [f"w{index}=" if is_call(index) else f"w{index}" for index in range(model.config.vocab_size)]
     backend = Tokenizer(WordLevel({word: index for index, word in enumerate(words)}, unk_token="w1"))
     backend.pre_tokenizer = WhitespaceSplit()
@@ -149,7 +155,7 @@ def make_task(prefix_length: int, model: PreTrainedModel, bf16: bool = False, ca
     ]
     questions = [text(prompt[prefix_length:]) for prompt in work.prompts]
     rows = [{"prompt": question, "hinted_prompt": f"{question} {HINT}"} for question in questions]
-    problems, held_out = rows[:NUM_PROBLEMS], rows[NUM_PROBLEMS:]
+    problems, held_out = rows[:num_problems], rows[num_problems:]
     return Task(model, tokenizer, examples, problems, held_out, work.eos_token_ids, bf16, calculator)
 
 
@@ -211,7 +217,7 @@ def by_hand(task: Task) -> Outcome:
                 failed.append(index)
         return failed
 
-    failed = sample(list(range(NUM_PROBLEMS)), "prompt", "rationale")
+    failed = sample(list(range(len(task.problems))), "prompt", "rationale")
     sample(failed, "hinted_prompt", "rationalization")
     start = clock("sampling", start)
     rows = [
@@ -295,8 +301,12 @@ def fresh(task: Task) -> Task:
     return replace(task, model=copy.deepcopy(task.model))
 
 
-def added_memory(contestant: str, prefix_length: int, size: str, bf16: bool, calculator: bool) -> float:
-    task = make_task(prefix_length, SIZES[size](), bf16, calculator)
+def task_of(prefix_length: int, args: argparse.Namespace) -> Task:
+    return make_task(prefix_length, SIZES[args.size](), args.bf16, args.calculator, args.problems)
+
+
+def added_memory(contestant: str, prefix_length: int, args: argparse.Namespace) -> float:
+    task = task_of(prefix_length, args)
     before = peak_resident_memory()
     CONTESTANTS[contestant](task)
     return peak_resident_memory() - before
@@ -342,16 +352,16 @@ def speedups(pairs: list[tuple[Outcome, Outcome]]) -> dict:
     }
 
 
-def compare(prefix_length: int, runs: int, size: str, bf16: bool, calculator: bool, alone: bool) -> dict:
-    contestants = {"star-trl": by_star_trl} if alone else CONTESTANTS
-    task = make_task(prefix_length, SIZES[size](), bf16, calculator)
+def compare(prefix_length: int, args: argparse.Namespace) -> dict:
+    contestants = {"star-trl": by_star_trl} if args.alone else CONTESTANTS
+    task = task_of(prefix_length, args)
     outcomes: dict[str, list[Outcome]] = {name: [] for name in contestants}
     shares: dict[str, list[float]] = {"sampling": [], "fine-tuning": []}
-    for run in range(runs):
+    for run in range(args.runs):
         for name, contestant in contestants.items():
             outcomes[name].append(contestant(fresh(task)))
-        operations, moved = hardware_limits(dtype=torch.bfloat16 if bf16 else torch.float32)
-        limits = (operations, moved * (2 if bf16 else 1))  # each number has half of the bytes that are counted
+        operations, moved = hardware_limits(dtype=torch.bfloat16 if args.bf16 else torch.float32)
+        limits = (operations, moved * (2 if args.bf16 else 1))  # each number has half of the bytes that are counted
         ours = outcomes["star-trl"][-1]
         least = {
             "sampling": least_sampling(task, ours, prefix_length, limits),
@@ -367,13 +377,11 @@ def compare(prefix_length: int, runs: int, size: str, bf16: bool, calculator: bo
             )
     results = {f"share of limit {phase}": statistics.median(values) for phase, values in shares.items()}
     results["kept"] = len(outcomes["star-trl"][0].kept)
-    if not alone:
+    if not args.alone:
         results |= speedups(list(zip(outcomes["by hand"], outcomes["star-trl"], strict=True)))
     for name in contestants:
         with multiprocessing.get_context("spawn").Pool(1) as pool:
-            results[f"peak memory, {name} (MiB)"] = pool.apply(
-                added_memory, (name, prefix_length, size, bf16, calculator)
-            )
+            results[f"peak memory, {name} (MiB)"] = pool.apply(added_memory, (name, prefix_length, args))
     return results
 
 
@@ -386,6 +394,7 @@ def main() -> None:
     parser.add_argument("--calculator", action="store_true", help="let completions call a tool")
     parser.add_argument("--alone", action="store_true", help="run star-trl alone")
     parser.add_argument("--cpu-time", action="store_true", help="count CPU seconds, for a machine with other work")
+    parser.add_argument("--problems", type=int, default=NUM_PROBLEMS, help="number of training problems")
     parser.add_argument("--size", choices=SIZES, default="13M", help="number of parameters")
     args = parser.parse_args()
     logging.set_verbosity_error()
@@ -396,9 +405,7 @@ def main() -> None:
         time.perf_counter = time.monotonic = time.time = time.process_time
     results = {}
     for prefix_length in args.prefix:
-        for name, value in compare(
-            prefix_length, args.runs, args.size, args.bf16, args.calculator, args.alone
-        ).items():
+        for name, value in compare(prefix_length, args).items():
             results[f"{name}, prefix {prefix_length}"] = round(value, 3) if isinstance(value, float) else value
     print(json.dumps(results))
 
