@@ -16,8 +16,8 @@ from star_trl import EnvironmentSampler, RationaleSampler, RolloutSampler, Tool,
 from star_trl.fine_tuning.sequences import sampling_prompts, training_sequences
 from star_trl.rewards import exact_match_reward
 from star_trl.samplers import mixture
-from star_trl.tools import environments
-from star_trl.tools.environments import Caller, OutOfTime, Worker
+from star_trl.tools import caller as caller_module
+from star_trl.tools.caller import Caller, OutOfTime, Worker
 from support.tiny_models import build_chat_tokenizer, build_model
 
 
@@ -785,19 +785,19 @@ def test_a_coroutine_that_exits_or_blocks_spoils_no_other_call(make_agent, fault
 def test_coroutines_that_block_are_tried_once_more_each(make_agent, monkeypatch):
     calls = []
 
-    class Counted(environments._CoroutineCall):
+    class Counted(caller_module._CoroutineCall):
         def __init__(self, *args):
             calls.append(self)
             super().__init__(*args)
 
-    monkeypatch.setattr(environments, "_CoroutineCall", Counted)
+    monkeypatch.setattr(caller_module, "_CoroutineCall", Counted)
     Waiting.released.clear()
     problems = doors("aaaa").add_column("fault", ["blocks"] * 4)
     sampler = EnvironmentSampler(RationaleSampler(), Waiting, timeout=0.5)
     samples = make_agent(opens, samplers=[sampler], reward_funcs=None, train_dataset=problems).sample(1)
     Waiting.released.set()
     assert all("gave no answer within 0.5 seconds" in sample.extra["error"] for sample in samples)
-    assert 4 < len(calls) <= 8 and sampler.call.num_blocked_loops == 1
+    assert 4 < len(calls) <= 8 and sampler.environments.caller.num_blocked_loops == 1
 
 
 def test_environments_of_an_event_loop_that_was_left_are_made_anew(make_agent):

@@ -1,16 +1,16 @@
 # Copyright 2026 The star-trl authors. Licensed under the Apache License, Version 2.0.
 """Environments as TRL's `GRPOTrainer` takes them: objects with `reset`, whose public methods are tools."""
 
-import asyncio
+import copy
 import inspect
-import queue
+import math
 import threading
-import weakref
 from collections import defaultdict
-from collections.abc import Callable, Coroutine, Mapping
-from concurrent.futures import Future
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+from .caller import Caller, Worker
 
 
 # Takes no argument and returns an environment.
@@ -19,49 +19,6 @@ EnvironmentFactory = Callable[[], Any]
 OTHER_METHODS = ("reset", "get_reward")
 # The prompt of problems whose environment gives it
 NO_PROMPT = [{"role": "user", "content": ""}]
-# Seconds in which an event loop that is not blocked answers
-LOOP_ANSWERS_WITHIN = 1.0
-
-
-class Worker:
-    """
-    A thread that makes calls one after the other. Objects that may be used in one thread only, such as connections to
-    SQLite, work in all its calls. Nothing waits for the thread: a call that hangs does not keep the program. The
-    thread ends when the worker is no longer referred to and its last call has returned.
-    """
-
-    def __init__(self) -> None:
-        self._calls: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None] = queue.SimpleQueue()
-        threading.Thread(target=_make_calls, args=[self._calls], daemon=True).start()
-        weakref.finalize(self, self._calls.put, None).atexit = False
-
-    def start(self, func: Callable, /, *args: Any, **kwargs: Any) -> "Future[Any]":
-        """Starts a call behind those that were started before, and returns its future."""
-        future: Future[Any] = Future()
-        self._calls.put((future, lambda: func(*args, **kwargs)))
-        return future
-
-
-def _make_calls(calls: queue.SimpleQueue) -> None:
-    while (call := calls.get()) is not None:
-        future, func = call
-        if future.set_running_or_notify_cancel():
-            try:
-                result = func()
-            except Exception as error:
-                future.set_exception(error)
-            except BaseException as error:  # would end the thread without a result
-                future.set_exception(_as_error(error))
-            else:
-                future.set_result(result)
-                del result
-        del call, future, func  # an environment that nothing else refers to is not kept
-
-
-def _as_error(error: BaseException) -> RuntimeError:
-    made = RuntimeError(f"The call raised `{type(error).__name__}`, such as `sys.exit` does")
-    made.__cause__ = error
-    return made
 
 
 @dataclass
@@ -83,6 +40,10 @@ class Environments:
             Makes an environment. With a dictionary, the column `environment` of a problem names its factory.
         tools (`list[Callable]`, *optional*):
             Tools that do not belong to an environment.
+        hint (`bool`, *optional*, defaults to `False`):
+            Whether environments give a hint besides: `reset` is called with `hint=True` as well.
+        timeout (`float`, *optional*):
+            Seconds that a call of a tool or of a method may take. No limit by default.
 
     Raises:
         `ValueError`: If an environment has no `reset`.
@@ -90,9 +51,15 @@ class Environments:
     """
 
     def __init__(
-        self, factory: EnvironmentFactory | Mapping[str, EnvironmentFactory] | None, tools: list[Callable] | None
+        self,
+        factory: EnvironmentFactory | Mapping[str, EnvironmentFactory] | None,
+        tools: list[Callable] | None,
+        hint: bool = False,
+        timeout: float | None = None,
     ):
         self.standalone = list(tools or [])
+        self.hint = hint
+        self.caller = Caller(timeout)
         self.is_multiple = isinstance(factory, Mapping)
         factories: Mapping[Any, Any] = factory if isinstance(factory, Mapping) else {None: factory}
         self._factories = {name: made for name, made in factories.items() if made is not None}
@@ -155,19 +122,71 @@ class Environments:
         return self._tools[self.name_of(row)]
 
     def take(self, row: Mapping[str, Any]) -> Seat:
-        """
-        Returns a seat for a problem that nothing else uses. The environment of a new one is None and has yet to be
-        made, with its [`~Environments.factory`] and in its worker.
-        """
+        """Returns a seat for a problem that nothing else uses. The environment of a new one is made by `reset`."""
         name = self.name_of(row)
         with self._lock:
             if self._free[name]:
                 return self._free[name].pop()
         return Seat(name)
 
-    def factory(self, seat: Seat) -> EnvironmentFactory | None:
-        """Returns what makes the environment of a seat, or None where there are only tools."""
-        return self._factories.get(seat.name)
+    def reset(self, seat: Seat, row: dict[str, Any]) -> tuple[str | None, str | None]:
+        """
+        Begins an episode for a problem.
+
+        Args:
+            seat ([`Seat`]):
+                The environment. A new one is made first.
+            row (`dict[str, Any]`):
+                The problem.
+
+        Returns:
+            `tuple[str | None, str | None]`: The observation, and the one with the hint. They are the same without
+            `hint`, and None where there are tools alone.
+
+        Raises:
+            `TypeError`: If an observation is neither a text nor None.
+            `ValueError`: If UTF-8 cannot hold it, or the one with the hint is not the one without it and more.
+            [`~star_trl.tools.caller.OutOfTime`]: If a call takes too long.
+            `Exception`: What the environment raises.
+        """
+        if seat.num_blocked_loops < self.caller.num_blocked_loops:
+            # What the environment holds, such as a client, may belong to an event loop that no longer runs.
+            seat.environment, seat.num_blocked_loops = None, self.caller.num_blocked_loops
+        factory = self._factories.get(seat.name)
+        if factory is None:
+            return None, None
+        if seat.environment is None:
+            seat.environment = self.caller.result(self.caller.start(seat.worker, factory), "environment_factory")
+        given = {
+            name: value
+            for name, value in row.items()
+            if not (self.is_multiple and name == "environment") and not (name == "prompt" and value == NO_PROMPT)
+        }
+        reset = seat.environment.reset
+        # All samples of a problem have one row, which an environment may change.
+        plain = _checked(self.caller(seat.worker, reset, **copy.deepcopy(given)))
+        if not self.hint:
+            return plain, plain
+        hinted = _checked(self.caller(seat.worker, reset, **copy.deepcopy(given), hint=True))
+        _check_hint(plain, hinted)
+        return plain, hinted
+
+    def reward(self, seat: Seat) -> dict[str, float | None]:
+        """
+        Returns the reward of an environment by the name of its class. There is none without `get_reward`.
+
+        Raises:
+            `ValueError`: If it is infinite.
+            `Exception`: What the environment raises.
+        """
+        name = type(seat.environment).__name__
+        if name not in self.reward_names:
+            return {}
+        reward = self.caller(seat.worker, seat.environment.get_reward)
+        value = None if reward is None else float(reward)
+        if value is not None and math.isinf(value):
+            raise ValueError(f"it returned {value}, but rewards are finite")
+        return {name: value}
 
     def give_back(self, seat: Seat) -> None:
         """Takes a seat back that [`~Environments.take`] gave out."""
@@ -188,101 +207,33 @@ def _methods(environment: Any) -> list[Callable]:
     ]
 
 
-class OutOfTime(Exception):
-    """Raised where a call took longer than its limit. What it called may still be running."""
+def _checked(observation: Any) -> str | None:
+    if isinstance(observation, list) and all(
+        isinstance(part, dict) and isinstance(part.get("text"), str) for part in observation
+    ):
+        observation = "".join(part["text"] for part in observation)
+    if observation is None:
+        return None
+    if not isinstance(observation, str):
+        raise TypeError(
+            f"`reset` must return None, a text or a list of parts of the type `text`, got {observation!r:.80} "
+            f"(`{type(observation).__name__}`)"
+        )
+    try:
+        observation.encode()
+    except UnicodeEncodeError as error:  # which tokenizers refuse
+        raise ValueError(
+            f"`reset` returned a text that UTF-8 cannot hold: {error.reason} at character {error.start}. "
+            'Clean it with `text.encode(errors="replace").decode()`'
+        ) from None
+    return observation
 
 
-class Caller:
-    """
-    Calls functions of a user with a time limit: coroutine functions in one event loop, as objects with connections
-    need, and others in the thread of a [`Worker`]. If a coroutine blocks the loop, later calls run in a new one, and
-    those that have not begun are made once more, each in a loop of its own.
-
-    Args:
-        timeout (`float`, *optional*):
-            Seconds that a call may take. One that is made once more has them again. No limit by default.
-    """
-
-    def __init__(self, timeout: float | None = None):
-        self.timeout = timeout
-        self.num_blocked_loops = 0  # which were left
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._lock = threading.Lock()
-
-    def start(self, worker: Worker, func: Callable, /, *args: Any, **kwargs: Any) -> "Future[Any]":
-        """Starts a call and returns its future."""
-        if inspect.iscoroutinefunction(func):
-            return _CoroutineCall(lambda: func(*args, **kwargs), self._event_loop())
-        return worker.start(func, *args, **kwargs)
-
-    def result(self, future: "Future[Any]", what: str) -> Any:
-        """
-        Returns the result of a call.
-
-        Raises:
-            [`OutOfTime`]: If it takes too long. The worker may still be busy with it and cannot be used again.
-            `RuntimeError`: If it called `sys.exit`.
-            `Exception`: What it raised.
-        """
-        try:
-            return future.result(self.timeout)
-        except TimeoutError as error:
-            if future.done():  # its own error
-                raise
-            has_not_begun = future.cancel()
-            self._leave_blocked_loop()
-            if isinstance(future, _CoroutineCall) and future.task is not None:
-                if has_not_begun:  # as another one blocked the loop; this one may do the same, so it gets its own
-                    return self.result(_CoroutineCall(future.func), what)
-                future.task.cancel()
-            raise OutOfTime(f"`{what}` gave no answer within {self.timeout:g} seconds") from error
-
-    def __call__(self, worker: Worker, func: Callable, /, *args: Any, **kwargs: Any) -> Any:
-        """Calls a function and returns its result. Raises the errors of [`~Caller.result`]."""
-        return self.result(self.start(worker, func, *args, **kwargs), func.__name__)
-
-    def _event_loop(self) -> asyncio.AbstractEventLoop:
-        with self._lock:
-            if self._loop is None:
-                self._loop = asyncio.new_event_loop()
-                threading.Thread(target=self._loop.run_forever, daemon=True).start()
-            return self._loop
-
-    def _leave_blocked_loop(self) -> None:
-        """Has later calls run in a new event loop, if a coroutine blocks this one."""
-        loop = self._loop
-        if loop is None:
-            return
-        answered = threading.Event()
-        loop.call_soon_threadsafe(answered.set)
-        if not answered.wait(LOOP_ANSWERS_WITHIN):
-            with self._lock:
-                if self._loop is loop:
-                    self._loop = None
-                    self.num_blocked_loops += 1
-
-
-class _CoroutineCall(Future):
-    """
-    A call of a coroutine function in an event loop, or in one of its own if none is given. The coroutine sets the
-    result itself: the loop would do it later, and another coroutine may block it by then.
-    """
-
-    def __init__(self, func: Callable[[], Coroutine[Any, Any, Any]], loop: asyncio.AbstractEventLoop | None = None):
-        super().__init__()
-        self.func = func
-        self.task = None if loop is None else asyncio.run_coroutine_threadsafe(self._run(), loop)
-        if loop is None:
-            threading.Thread(target=asyncio.run, args=[self._run()], daemon=True).start()
-
-    async def _run(self) -> None:
-        if not self.set_running_or_notify_cancel():
-            return
-        try:
-            result = await self.func()
-        except Exception as error:
-            self.set_exception(error)
-        except BaseException as error:  # would end the event loop
-            self.set_exception(_as_error(error))
-        else:
-            self.set_result(result)
+def _check_hint(plain: str | None, hinted: str | None) -> None:
+    """Raises `ValueError` if an observation with a hint is not the one without it and something more."""
+    if hinted is None or hinted == (plain or "") or (plain or "") not in hinted:
+        raise ValueError(
+            f"`reset(hint=True)` returned {hinted!r:.200}, which does not hold the observation without the hint, "
+            f"{plain!r:.200}, and something more. `reset` must make the same task from the same row: let a column, "
+            "such as a seed, decide what is drawn at random"
+        )
