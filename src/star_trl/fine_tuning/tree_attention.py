@@ -13,7 +13,6 @@ import torch
 from torch import nn
 from torch.autograd.function import once_differentiable
 from transformers import AttentionInterface
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 
@@ -47,7 +46,7 @@ class Part(NamedTuple):
 
 def parts_of_trees(ends: torch.Tensor) -> list[Part]:
     """
-    Splits trees into parts. The trunk of a tree are its first tokens, up to where it branches.
+    Splits trees into parts. The trunk of a tree is its first tokens, up to where it branches.
 
     Args:
         ends (`torch.Tensor` of shape `(trees, tokens)`):
@@ -86,7 +85,7 @@ def attention_in_parts(ends: torch.Tensor | None) -> Iterator[None]:
         yield
         return
     before: Callable = ALL_ATTENTION_FUNCTIONS["sdpa"]
-    AttentionInterface.register("sdpa", partial(tree_attention, parts_of_trees(ends), ends.shape))
+    AttentionInterface.register("sdpa", partial(tree_attention, before, parts_of_trees(ends), ends.shape))
     try:
         yield
     finally:
@@ -94,6 +93,7 @@ def attention_in_parts(ends: torch.Tensor | None) -> Iterator[None]:
 
 
 def tree_attention(
+    otherwise: Callable,
     parts: list[Part],
     shape: torch.Size,
     module: nn.Module,
@@ -106,10 +106,11 @@ def tree_attention(
     **kwargs: Any,
 ) -> tuple[torch.Tensor, None]:
     """
-    Computes what transformers' function for `sdpa` does, which it leaves other calls than those with the mask of the
-    trees to.
+    Computes what transformers' function for `sdpa` does, where it is called with the mask of the trees.
 
     Args:
+        otherwise (`Callable`):
+            Computes the attention of all other calls.
         parts (`list[Part]`):
             Parts of the trees.
         shape (`torch.Size`):
@@ -136,11 +137,12 @@ def tree_attention(
         or attention_mask.dtype != torch.bool
         or attention_mask.shape != (trees, 1, tokens, tokens)
         or query.shape[2] != tokens
+        or query.device.type != "cpu"
         or dropout
         or any(kwargs.get(name) is not None for name in ("softcap", "position_bias"))
     ):
         given = {"dropout": dropout, "scaling": scaling, **kwargs}
-        return sdpa_attention_forward(module, query, key, value, attention_mask, **given)
+        return otherwise(module, query, key, value, attention_mask, **given)
     scaled = query * (query.shape[-1] ** -0.5 if scaling is None else scaling)
     dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else value.dtype
     with torch.autocast("cpu", enabled=False):
@@ -206,7 +208,10 @@ def _add(states: torch.Tensor, part: Part, seen: torch.Tensor) -> None:
 
 
 def _weights(queries: torch.Tensor, keys: torch.Tensor, mask: torch.Tensor, part: Part) -> torch.Tensor:
-    """Returns the attention weights of a part: `(num_kv_heads, queries, seen)`. The softmax is one in float32."""
+    """
+    Returns the attention weights of a part: `(num_kv_heads, queries, seen)`. In bf16 the scores are rounded, as those
+    of `eager` are, and the softmax is computed in float32.
+    """
     scores = queries @ keys.transpose(1, 2)
     own = mask[part.row, 0, part.start : part.end]
     by_token = scores.view(len(keys), -1, *own.shape[:1], scores.shape[2])
