@@ -6,7 +6,7 @@ from functools import cache
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
-from transformers import BloomConfig
+from transformers import AttentionInterface, BloomConfig
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
@@ -103,18 +103,23 @@ def test_loss_and_gradients_are_those_of_separate_sequences(family, lora):
 @pytest.mark.parametrize("family", ["llama", "gemma3", "mistral"])
 def test_a_tree_is_computed_in_parts_on_a_cpu(family, sizes, monkeypatch):
     """Trunks and branches longer than a part, branches that share one, a sliding window, and padding."""
-    model, fused = model_of(family), []
+
+    def fused(*args, **kwargs):
+        calls.append(args)
+        return sdpa_attention_forward(*args, **kwargs)
+
+    model, calls = model_of(family), []
     monkeypatch.setattr(model.config.get_text_config(), "_attn_implementation", "sdpa")
     monkeypatch.setattr(tree_attention, "MIN_QUERIES", sizes[0])
     monkeypatch.setattr(tree_attention, "MAX_QUERIES", sizes[1])
-    monkeypatch.setattr(tree_attention, "sdpa_attention_forward", lambda *args, **kwargs: fused.append(args))
+    monkeypatch.setitem(AttentionInterface._global_mapping, "sdpa", fused)
     rows = examples(weighted=True)
     loss, gradients = loss_and_gradients(model, collator(True, pad_to_multiple_of=16)(rows))
+    assert not calls and ALL_ATTENTION_FUNCTIONS["sdpa"] is fused
     expected_loss, expected = loss_and_gradients(model, collator(False)(rows))
-    assert not fused
+    assert calls
     assert loss == pytest.approx(expected_loss, rel=1e-5)
     assert (gradients - expected).abs().max() < 1e-5 * expected.abs().max()
-    assert ALL_ATTENTION_FUNCTIONS["sdpa"] is sdpa_attention_forward
 
 
 def test_the_parts_of_a_tree(monkeypatch):
