@@ -500,7 +500,7 @@ class STaRTrainer(WeightedSFTTrainer):
                 )
                 with exit_is_an_error(f"The sampler `{sampler.name}`"):
                     problems = sampler.select(state)
-                self.ledger.read(iteration)  # frees the samples of the iteration before, which `select` may read
+                self.ledger.keys(iteration)  # frees the samples of another iteration, which `select` may have read
                 prompts = self.rollouts.prompts(sampler, self.task.problems, problems, iteration)
                 for _ in self.rollouts.sample(sampler, prompts, iteration, self.ledger):
                     pass  # recorded in the ledger, with those from before an interruption

@@ -7,7 +7,7 @@ from trl import SFTConfig, SFTTrainer
 from star_trl import STaRTrainer
 from star_trl.fine_tuning import sequences
 from star_trl.fine_tuning.inner_trainer import InnerTrainer
-from star_trl.fine_tuning.sequences import training_sequences
+from star_trl.fine_tuning.sequences import training_prompts, training_sequences
 from support.sums import EXAMPLES, solve_easy_and_hinted
 
 
@@ -56,6 +56,16 @@ def test_rows_hold_once_what_their_prompts_begin_with(make_trainer, distillation
         loaded = list(trainer.get_train_dataloader())
         batches.append([(batch["input_ids"].tolist(), batch["labels"].tolist()) for batch in loaded])
     assert batches[0] == batches[1] and len(batches[0]) > 1
+
+
+def test_prompts_may_go_on_as_they_begin(make_trainer):
+    """Both examples are the same, so a row without the first one could be taken for a whole one."""
+    trainer = make_trainer(solve_easy_and_hinted, few_shot_examples=EXAMPLES[:1] * 2)
+    selected, _ = trainer.choose(trainer.sample(1), 1)
+    prompts = training_prompts(selected, trainer.task, trainer.args)
+    rows = training_sequences(selected, trainer.task, trainer.args)
+    expected = [prompt + sample.completion_ids for prompt, sample in zip(prompts, selected, strict=True)]
+    assert [row["input_ids"] for row in rows] == expected
 
 
 def test_rows_that_were_read_before_stay_as_they_are(make_trainer):

@@ -16,7 +16,7 @@ from ..ledger.sample import Sample
 from ..samplers.base import PROMPT_IDS, Sampler
 from ..star_config import STaRConfig
 from ..task.task import Task
-from ..token_ids import TokenIds, as_list
+from ..token_ids import TokenIds, as_bytes, as_list
 from .collators import HINTED, LOSS_WEIGHTS, TOKEN_REFERENCES
 from .shared_beginnings import BEGINNING, SharedBeginnings
 
@@ -98,8 +98,14 @@ def _columns(
         behind[HINTED] = _teacher_prompts(selected, task, args, "hinted_prompt")
     columns: dict[str, pa.Array] = {}
     for kind, prompts in behind.items():
-        if args.packing:  # which needs whole rows
-            prompts = [TokenIds(prompt.tolist()) for prompt in prompts]
+        heads = {id(prompt.head): as_bytes(prompt.head) for prompt in prompts}
+        # Packing needs whole rows. And a row whose own tokens begin as its prompt does would be taken for a whole one.
+        prompts = [
+            TokenIds(prompt.tolist())
+            if args.packing or (prompt.own + sample.token_bytes).startswith(heads[id(prompt.head)])
+            else prompt
+            for prompt, sample in zip(prompts, selected, strict=True)
+        ]
         beginnings.update((id(prompt.head), prompt.head) for prompt in prompts)
         numbers = {key: number for number, key in enumerate(beginnings)}
         columns[f"{kind}{BEGINNING}"] = pa.array([numbers[id(prompt.head)] for prompt in prompts])

@@ -161,8 +161,8 @@ class Ledger:
 
     def keys(self, iteration: int) -> KeysView[tuple[str, int, int]]:
         """
-        Returns a view of the keys of an iteration's samples, in any order. Appended samples join it at their next
-        reading at the latest.
+        Returns a view of the keys of an iteration's samples, in any order. Appended samples join it when they are
+        read, unless another iteration has been read before.
         """
         self._read_new(iteration)
         return self._samples.keys()

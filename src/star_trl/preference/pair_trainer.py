@@ -95,7 +95,7 @@ class PairTrainer(InnerTrainer, DPOTrainer):
 
     @property
     def own_columns(self) -> tuple[str, ...]:
-        return "chosen_mask", "rejected_mask", self.args.length_column_name
+        return *super().own_columns, "chosen_mask", "rejected_mask", self.args.length_column_name
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         recorder = _Recorder(model)

@@ -287,7 +287,7 @@ class _Shown:
     Attributes:
         columns (`dict[str, tuple]`):
             What is shown of the samples, one tuple for each field. The token ids are left out, so that all samples of
-            a run fit in memory. Unlike a list, a tuple of numbers or texts is not visited by garbage collections.
+            a run fit in memory. Unlike a list, a tuple of numbers or texts is left out of later garbage collections.
     """
 
     def __init__(self, max_samples: int):

@@ -3,7 +3,7 @@
 
 import inspect
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
@@ -63,18 +63,18 @@ class Turn:
             if isinstance(call.outcome, Future):
                 self._finish(call, call.outcome)
 
-    def results(self) -> list[dict[str, Any]]:
+    def results(self) -> Iterator[dict[str, Any]]:
         """
-        Makes the calls that are left, in the main thread.
+        Makes the calls that are left, in the main thread, and forgets them all.
 
         Returns:
-            `list[dict[str, Any]]`: Messages of the role `tool`. Their contents are texts or lists.
+            `Iterator[dict[str, Any]]`: Messages of the role `tool`. Their contents are texts or lists.
 
         Raises:
             [`~star_trl.tools.caller.OutOfTime`]: If a call does not return.
         """
-        messages = []
-        for call in self.calls:
+        calls, self.calls = self.calls, []
+        for call in calls:
             if call.outcome is None:
                 self._start(call, here=True)
             if isinstance(call.outcome, Future):
@@ -88,8 +88,7 @@ class Turn:
             if isinstance(call.outcome, Exception):
                 self.num_failed += 1
                 content = str({"error": _message(call.outcome)})
-            messages.append({"role": "tool", "name": call.name, "content": content})
-        return messages
+            yield {"role": "tool", "name": call.name, "content": content}
 
     def _start(self, call: _Call, here: bool = False) -> bool:
         """
