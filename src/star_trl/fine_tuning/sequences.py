@@ -102,7 +102,7 @@ def _columns(
         # Packing needs whole rows. And a row whose own tokens begin as its prompt does would be taken for a whole one.
         prompts = [
             TokenIds(prompt.tolist())
-            if args.packing or (prompt.own + sample.token_bytes).startswith(heads[id(prompt.head)])
+            if prompt.head and (args.packing or (prompt.own + sample.token_bytes).startswith(heads[id(prompt.head)]))
             else prompt
             for prompt, sample in zip(prompts, selected, strict=True)
         ]

@@ -153,7 +153,7 @@ class Rollouts:
             `ValueError`: If the ledger of a run has samples that the run does not ask for.
         """
 
-        def unrecorded() -> list[Prompt]:
+        def unrecorded(recorded: Collection[tuple]) -> list[Prompt]:
             return [
                 prompt for prompt in prompts if (sampler.name, prompt.problem, prompt.sample_index) not in recorded
             ]
@@ -163,7 +163,7 @@ class Rollouts:
             ledger.drop_torn_line(iteration)
             recorded = ledger.keys(iteration)
             ledger.check_asked(iteration, sampler.name, {(prompt.problem, prompt.sample_index) for prompt in prompts})
-        missing = unrecorded()
+        missing = unrecorded(recorded)
         if sampler.compares_samples:
             open_problems = {prompt.problem for prompt in missing}
             missing = [prompt for prompt in prompts if prompt.problem in open_problems]
@@ -183,8 +183,7 @@ class Rollouts:
                 yield from group
                 progress.scored(group)
         if ledger is not None:
-            recorded = ledger.keys(iteration)
-            if lost := unrecorded():
+            if lost := unrecorded(ledger.keys(iteration)):
                 raise RuntimeError(
                     f"{len(lost)} of the {len(prompts)} samples of `{sampler.name}` that were recorded in "
                     f"{ledger.iteration_dir(iteration).resolve()} are gone: a file was deleted or cut while the run "

@@ -107,11 +107,15 @@ class EnvironmentSampler(WrappedSampler):
         if hint:
             self.prompt_column = "prompt"  # the environment gives the hint
         self.reward_names = self.environments.reward_names
-        self.hint = hint
         self.max_turns = max_turns
         self.max_environments = max_environments
         # Those of completions that have not been scored, since reward functions may ask their environments.
         self.seats: dict[tuple[int, int], Seat] = {}
+
+    @property
+    def hint(self) -> bool:
+        """Whether the environment shows the way."""
+        return self.environments.hint
 
     @property
     def shown_column(self) -> str:
